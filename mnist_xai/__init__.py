@@ -1,0 +1,102 @@
+"""Train the MNIST case study, and show with mathematics why the network decides as it does.
+
+import mnist_xai as mx
+
+result = mx.train(save_to="saved_models/mine.keras")
+model = mx.load_model("saved_models/mine.keras")
+maps = mx.gradient_map(model, images)
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mnist_xai.data import Augmentation, Dataset, load_data, normalise
+    from mnist_xai.evaluation import Evaluation, evaluate
+    from mnist_xai.interpret import (
+        Network,
+        UnsupportedLayerError,
+        attention_map,
+        gradient_map,
+        layer_outputs,
+        learned_attention,
+    )
+    from mnist_xai.model_builder import MODELS, build_model
+    from mnist_xai.readers import DataError
+    from mnist_xai.reproduce import reproduce
+    from mnist_xai.saving import ModelFileError, load_model, save_model
+    from mnist_xai.sources import DataUnavailableError
+    from mnist_xai.train import RECIPES, Recipe, TrainResult, train
+
+# Where each name lives. Modules are imported when a name is first asked for, so that
+# `mnist-xai --help` does not wait for TensorFlow.
+_HOMES = {
+    "data": ("Augmentation", "Dataset", "load_data", "normalise"),
+    "evaluation": ("Evaluation", "evaluate"),
+    "interpret": (
+        "Network",
+        "UnsupportedLayerError",
+        "attention_map",
+        "gradient_map",
+        "layer_outputs",
+        "learned_attention",
+    ),
+    "model_builder": ("MODELS", "build_model"),
+    "readers": ("DataError",),
+    "reproduce": ("reproduce",),
+    "saving": ("ModelFileError", "load_model", "save_model"),
+    "sources": ("DataUnavailableError",),
+    "train": ("RECIPES", "Recipe", "TrainResult", "train"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "MODELS",
+    "RECIPES",
+    "Augmentation",
+    "DataError",
+    "DataUnavailableError",
+    "Dataset",
+    "Evaluation",
+    "ModelFileError",
+    "Network",
+    "Recipe",
+    "TrainResult",
+    "UnsupportedLayerError",
+    "attention_map",
+    "build_model",
+    "evaluate",
+    "gradient_map",
+    "layer_outputs",
+    "learned_attention",
+    "load_data",
+    "load_model",
+    "normalise",
+    "reproduce",
+    "save_model",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps `mx.train` the function when Python binds the module of that name to it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and _HOME.get(name) == name:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,275 @@
+"""Where images come from, how they are normalised, and how they are augmented."""
+
+import hashlib
+import os
+from dataclasses import astuple, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from mnist_xai.readers import DataError, read_path
+from mnist_xai.sources import LOADERS
+
+SOURCES = tuple(LOADERS)
+"""Data sets known by name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled images, in two parts that must never mix.
+
+    Attributes:
+        name: What the data set is called on every output made from it.
+        train_images: uint8 `(N, H, W, C)`, 0 to 255.
+        train_labels: Integers `(N,)`, an index into `class_names`.
+        test_images: uint8 `(M, H, W, C)`.
+        test_labels: Integers `(M,)`.
+        class_names: What each label is called.
+    """
+
+    name: str
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.integer]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.integer]
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+            if images.dtype != np.uint8 or images.ndim != 4:
+                raise DataError(
+                    f"{self.name}: expected {part} images as uint8 (N, H, W, C); "
+                    f"got {images.dtype} {images.shape}"
+                )
+            if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+                raise DataError(
+                    f"{self.name}: expected {len(images)} integer {part} labels; "
+                    f"got {labels.dtype} {labels.shape}"
+                )
+            if not len(images):
+                raise DataError(f"{self.name}: expected {part} images; there are none")
+            if labels.min() < 0 or labels.max() >= len(self.class_names):
+                raise DataError(
+                    f"{self.name}: expected {part} labels from 0 to {len(self.class_names) - 1}; "
+                    f"got {labels.min()} to {labels.max()}"
+                )
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            raise DataError(
+                f"{self.name}: expected training and test images of one shape; "
+                f"got {self.train_images.shape[1:]} and {self.test_images.shape[1:]}"
+            )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        height, width, channels = self.train_images.shape[1:]
+        return height, width, channels
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of all images and labels, the same whatever files they came from."""
+        digest = hashlib.sha256()
+        for images in (self.train_images, self.test_images):
+            digest.update(repr(images.shape).encode())
+            digest.update(np.ascontiguousarray(images).data)
+        for labels in (self.train_labels, self.test_labels):
+            digest.update(np.ascontiguousarray(labels, "<i8").data)
+        return digest.hexdigest()
+
+
+def load_data(source: str | os.PathLike[str] = "mnist") -> Dataset:
+    """Load a data set by name or from a path.
+
+    MNIST is looked for where `MNIST_XAI_DATA` says, then in Keras's cache, then downloaded;
+    the other names come from the cache or the download. Downloads are checked against
+    their published hash.
+
+    Args:
+        source: One of `SOURCES`, or the path of a folder of IDX files (plain or gzip), of an
+            `.npz` file like Keras's `mnist.npz`, or of a folder with
+            `train/<label>/*.png` and `test/<label>/*.png`.
+
+    Returns:
+        The data set, its images as uint8.
+
+    Raises:
+        DataError: When the path is no data set or a file in it is damaged.
+        DataUnavailableError: When a named data set is neither here nor to be downloaded.
+        ValueError: When the source is neither a known name nor an existing path.
+    """
+    if source in LOADERS:
+        name, arrays = LOADERS[str(source)]()
+        return Dataset(name, *arrays)
+    path = Path(source)
+    if not path.exists():
+        raise ValueError(
+            f"data: expected one of {', '.join(SOURCES)} or an existing path; got {str(source)!r}"
+        )
+    return Dataset(path.resolve().stem, *read_path(path))
+
+
+def normalise(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Map pixels from 0 … 255 to [0, 1]: `x = pixel / 255`.
+
+    Args:
+        images: uint8 of any shape.
+
+    Returns:
+        float32 of the same shape, in [0, 1].
+
+    Raises:
+        TypeError: When the images are not uint8, and so perhaps normalised already.
+    """
+    if images.dtype != np.uint8:
+        raise TypeError(f"images: expected uint8 from 0 to 255; got {images.dtype}")
+    return images.astype(np.float32) / np.float32(255)
+
+
+# --- Augmentation ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random rotation, scaling, shear and translation as one bilinear warp of each image.
+
+    An output pixel `p` is read at `c + A (p - c) + t`, `c` the centre of the image, with
+
+        A = R(phi) [[1, k], [0, 1]] diag(s_x, s_y)
+
+    and every parameter uniform between minus and plus its field. The parameters of image
+    `i` in epoch `e` under seed `s` are a function of `(s, e, i)` alone. Pixels read outside
+    the image are 0.
+
+    Attributes:
+        rotation: Largest angle `phi`, in degrees.
+        scale: Largest relative change of size; `s = 1 + u` in both directions.
+        aspect: Largest relative change of width alone, on top.
+        shear: Largest shear `k`.
+        translation: Largest shift `t` in each direction, in pixels: the article's crop.
+    """
+
+    rotation: float = 0.0
+    scale: float = 0.0
+    aspect: float = 0.0
+    shear: float = 0.0
+    translation: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(astuple(self)) < 0 or self.scale >= 1 or self.aspect >= 1:
+            raise ValueError(f"augmentation: expected ranges >= 0, scales < 1; got {self}")
+
+    def transforms(
+        self, seed: int, epoch: int, count: int, image_shape: tuple[int, int, int]
+    ) -> NDArray[np.float32]:
+        """Draw the warps of images 0 … count - 1 in one epoch.
+
+        Args:
+            seed: Seed of the training, at least 0.
+            epoch: Pass over the images, from 0.
+            count: Number of images. The first rows do not depend on it.
+            image_shape: Height, width and channels.
+
+        Returns:
+            `(count, 8)`: a0, a1, a2, b0, b1, b2, 0, 0; output pixel (x, y) is read at
+            (a0 x + a1 y + a2, b0 x + b1 y + b2).
+        """
+        draws = np.random.default_rng([seed, epoch, _WARP_STREAM]).uniform(-1, 1, (count, 6))
+        ranges = (self.rotation, self.scale, self.aspect, self.shear, *2 * (self.translation,))
+        angle, scale, aspect, shear, shift_x, shift_y = (draws * ranges).T
+        cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+        scale_x, scale_y = (1 + scale) * (1 + aspect), 1 + scale
+        a0, a1 = scale_x * cosine, scale_y * (shear * cosine - sine)
+        b0, b1 = scale_x * sine, scale_y * (shear * sine + cosine)
+        centre_x, centre_y = (image_shape[1] - 1) / 2, (image_shape[0] - 1) / 2
+        a2 = centre_x - a0 * centre_x - a1 * centre_y + shift_x
+        b2 = centre_y - b0 * centre_x - b1 * centre_y + shift_y
+        zero = np.zeros(count)
+        return np.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1).astype(np.float32)
+
+
+# Numbers of the random streams drawn from one seed, so that no two share their draws.
+_WARP_STREAM, _ORDER_STREAM = 1, 2
+
+
+def warp(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
+    """Warp each image by its own transform, bilinearly, with 0 outside.
+
+    Args:
+        images: `(N, H, W, C)`.
+        transforms: `(N, 8)`, as `Augmentation.transforms` draws them.
+
+    Returns:
+        `(N, H, W, C)`.
+    """
+    return keras.ops.image.affine_transform(
+        images, transforms, interpolation="bilinear", fill_mode="constant", fill_value=0.0
+    )
+
+
+def training_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    """Shuffle 0 … count - 1 for one pass over the images: a function of (seed, epoch, count)."""
+    return np.random.default_rng([seed, epoch, _ORDER_STREAM]).permutation(count)
+
+
+def training_batches(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    *,
+    batch_size: int,
+    classes: int,
+    seed: int,
+    augmentation: Augmentation | None = None,
+    first_step: int = 0,
+) -> tf.data.Dataset:
+    """Endless shuffled batches, normalised and augmented on the way into the network.
+
+    Batch `t` lies in pass `t // (N // batch_size)` over the images, and is a function of
+    (images, labels, seed, t): a training that starts at `first_step` sees what it would have
+    seen there without the interruption. Each pass leaves out the `N % batch_size` images
+    that fill no batch, others each time.
+
+    Args:
+        images: uint8 `(N, H, W, C)`.
+        labels: Integers `(N,)`.
+        batch_size: Images in a batch, at most N.
+        classes: Number of classes.
+        seed: Seed of order and warps.
+        augmentation: How images are warped, by default not at all.
+        first_step: The step to begin with.
+
+    Returns:
+        A dataset of float32 images `(batch_size, H, W, C)` in [0, 1] and float32 one-hot
+        labels `(batch_size, classes)`.
+    """
+    count = len(images)
+    steps = count // batch_size
+    first_pass, skipped = divmod(first_step, steps)
+
+    def draw(epoch: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        order = training_order(seed, int(epoch), count)[: steps * batch_size]
+        if augmentation:
+            warps = augmentation.transforms(seed, int(epoch), count, images.shape[1:])[order]
+        else:
+            warps = np.zeros((len(order), 8), np.float32)
+        return order.reshape(steps, batch_size), warps.reshape(steps, batch_size, 8)
+
+    def one_pass(epoch: tf.Tensor) -> tf.data.Dataset:
+        order, warps = tf.numpy_function(draw, [epoch], [tf.int64, tf.float32], stateful=False)
+        order = tf.ensure_shape(order, [steps, batch_size])
+        warps = tf.ensure_shape(warps, [steps, batch_size, 8])
+        return tf.data.Dataset.from_tensor_slices((order, warps))
+
+    pixels, targets = tf.constant(images), tf.constant(labels, tf.int32)
+
+    def batch(order: tf.Tensor, warps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        x = tf.cast(tf.gather(pixels, order), tf.float32) / 255.0
+        y = tf.one_hot(tf.gather(targets, order), classes)
+        return (warp(x, warps) if augmentation else x), y
+
+    passes = tf.data.Dataset.range(first_pass, np.iinfo(np.int64).max)
+    return passes.flat_map(one_pass).skip(skipped).map(batch, 1, deterministic=True).prefetch(4)

@@ -1,0 +1,340 @@
+"""A Keras classifier made explainable: its logits, its activations and its gradients."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike, NDArray
+
+Score = Literal["logit", "probability"]
+Array = NDArray[np.float32]
+
+
+class UnsupportedLayerError(ValueError):
+    """A layer that cannot be treated; the message names it and says what to do."""
+
+
+class Network:
+    """A trained Keras image classifier, with the passes that every explanation is made of.
+
+    The user's model is read, never changed: its layers are called one after the other as
+    the model calls them, in inference mode, and the calls are written down while they are
+    compiled. Whatever needs an inner tensor takes it from there.
+
+    Args:
+        model: Any Keras 3 classifier with one image input: Sequential or Functional, nested,
+            with shared layers, its softmax fused, a layer of its own, or absent.
+        batch_size: Images in one pass. It bounds the memory and leaves the results alone.
+        output: Name of the output to explain, when the model has several.
+
+    Attributes:
+        layer_shapes: The shape of every layer's output for one image, by name.
+
+    Raises:
+        TypeError: When `model` is no Keras model.
+        ValueError: For a model with several inputs, several outputs and none named, or
+            outputs that are not one row of scores for each image.
+        UnsupportedLayerError: For a softmax that is followed by something else and so
+            cannot be undone.
+    """
+
+    def __init__(
+        self, model: keras.Model, *, batch_size: int = 256, output: str | None = None
+    ) -> None:
+        if not isinstance(model, keras.Model):
+            raise TypeError(f"model: expected a Keras 3 model; got {type(model).__name__}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1; got {batch_size}")
+        inputs = model.inputs if model.built and _graph(model) else None
+        if not inputs or len(inputs) != 1 or len(inputs[0].shape) != 4:
+            raise ValueError(
+                "model: expected a built Sequential or Functional model with one input "
+                f"(N, H, W, C); {model.name!r} is a {type(model).__name__} with inputs "
+                f"{[tuple(x.shape) for x in inputs or ()]}"
+            )
+        self.model = model
+        self.batch_size = batch_size
+        self._output = _output_index(model, output)
+        self._passes: dict[Any, Callable[..., Any]] = {}
+        self.layer_shapes = self._probe()
+
+    @property
+    def image_shape(self) -> tuple[int | None, ...]:
+        """Height, width and channels of an image; None where the model takes any."""
+        return tuple(self.model.inputs[0].shape[1:])
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Every layer in the order of its call, inner ones of a nested model as `outer/inner`.
+
+        A layer that is called again is there again, as `name:2`.
+        """
+        return tuple(self.layer_shapes)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return int(self.model.outputs[self._output].shape[1])
+
+    def logits(self, images: ArrayLike) -> Array:
+        """The scores `z` of which `softmax(z)` are the probabilities, `(N, classes)`.
+
+        For a model without softmax they are its outputs.
+        """
+        return self._in_chunks("logits", self._logits, self.check_images(images))
+
+    def probabilities(self, images: ArrayLike) -> Array:
+        """`softmax(z)`, `(N, classes)`."""
+        return np.asarray(tf.nn.softmax(self.logits(images)))
+
+    def activations(self, images: ArrayLike, layers: Sequence[str]) -> dict[str, Array]:
+        """Outputs of the named layers for each image, `(N, …)`.
+
+        Raises:
+            ValueError: For a layer that the model does not have.
+        """
+        layers = tuple(layers)
+        for name in layers:
+            self.check_layer(name)
+
+        def outputs(x: tf.Tensor) -> list[tf.Tensor]:
+            calls, _ = self._run(x)
+            return [tf.cast(calls[name].output, tf.float32) for name in layers]
+
+        found = self._in_chunks(("activations", layers), outputs, self.check_images(images))
+        return dict(zip(layers, found, strict=True))
+
+    def gradient(
+        self, images: ArrayLike, targets: ArrayLike, *, score: Score = "logit"
+    ) -> tuple[Array, Array]:
+        """Gradient of each image's target score with respect to the image: `∂S_c/∂x`.
+
+        Args:
+            images: float `(N, H, W, C)` in [0, 1].
+            targets: Integers `(N,)`, the classes `c`.
+            score: Whether `S_c` is the logit `z_c` or the probability `softmax(z)_c`.
+
+        Returns:
+            The gradients `(N, H, W, C)` and the scores `(N,)`.
+
+        Raises:
+            UnsupportedLayerError: When no gradient reaches the image.
+        """
+        images = self.check_images(images)
+
+        def gradient(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                z = self._logits(x)
+                s = tf.gather(z if score == "logit" else tf.nn.softmax(z), target, batch_dims=1)
+            slope = tape.gradient(s, x)
+            if slope is None:
+                raise UnsupportedLayerError(
+                    f"{self.model.name}: no gradient reaches the image; a layer between the "
+                    "image and the output is not differentiable"
+                )
+            return slope, s
+
+        targets = self.check_targets(targets, len(images))
+        slopes, scores = self._in_chunks(("gradient", score), gradient, images, targets)
+        return slopes, scores
+
+    # --- What the user hands in --------------------------------------------------------------
+
+    def check_images(self, images: ArrayLike) -> Array:
+        """Return the images as float32 `(N, H, W, C)`, or say what is wrong with them."""
+        array = np.asarray(images)
+        if array.dtype == np.uint8:
+            raise TypeError(
+                "images: expected floats in [0, 1]; got uint8. "
+                "mnist_xai.normalise(images) divides by 255"
+            )
+        if array.dtype.kind != "f":
+            raise TypeError(f"images: expected floats in [0, 1]; got {array.dtype}")
+        expected = "(N, " + ", ".join(str(side or "any") for side in self.image_shape) + ")"
+        if array.ndim == 3 and _fits(array.shape, self.image_shape):
+            raise ValueError(
+                f"images: expected {expected}; got one image {array.shape}: pass images[None]"
+            )
+        if array.ndim != 4 or not _fits(array.shape[1:], self.image_shape):
+            raise ValueError(f"images: expected {expected}; got {array.shape}")
+        if not len(array):
+            raise ValueError("images: expected at least one; got none")
+        if not np.isfinite(array).all():
+            raise ValueError("images: expected finite values; some are NaN or infinite")
+        if array.min() < 0 or array.max() > 1:
+            raise ValueError(
+                f"images: expected values in [0, 1]; got {array.min():.4g} to {array.max():.4g}"
+            )
+        return array.astype(np.float32, copy=False)
+
+    def check_targets(self, targets: ArrayLike, count: int) -> NDArray[np.int32]:
+        """Return the targets as int32 `(count,)`, or say what is wrong with them."""
+        array = np.asarray(targets)
+        if array.shape != (count,) or array.dtype.kind not in "iu":
+            raise ValueError(
+                f"targets: expected {count} integers, one for each image; "
+                f"got {array.dtype} {array.shape}"
+            )
+        if array.min() < 0 or array.max() >= self.classes:
+            raise ValueError(
+                f"targets: expected classes from 0 to {self.classes - 1}; "
+                f"got {array.min()} to {array.max()}"
+            )
+        return array.astype(np.int32)
+
+    def check_layer(self, name: str) -> None:
+        """Raise ValueError, with the names there are, unless the model has this layer."""
+        if name not in self.layer_names:
+            raise ValueError(f"layer: expected one of {', '.join(self.layer_names)}; got {name!r}")
+
+    # --- How the model is run ----------------------------------------------------------------
+
+    def _run(self, images: tf.Tensor) -> tuple[dict[str, "_Call"], tf.Tensor]:
+        """Call every layer as the model does; return the calls by name, and the output."""
+        calls: dict[str, _Call] = {}
+        outputs = _run_graph(self.model, images, "", calls)
+        return calls, keras.tree.flatten(outputs)[self._output]
+
+    def _logits(self, images: tf.Tensor) -> tf.Tensor:
+        calls, output = self._run(images)
+        return tf.cast(_before_softmax(list(calls.values()), output), tf.float32)
+
+    def _in_chunks(self, key: Any, function: Callable[..., Any], *arrays: NDArray[Any]) -> Any:
+        """Run a pass over chunks of `batch_size` rows; compile it when its key is new."""
+        if key not in self._passes:
+            image = tf.TensorSpec([None, *self.image_shape], tf.float32)
+            targets = tf.TensorSpec([None], tf.int32)
+            # A free batch axis: ragged last chunks share the trace. jit_compile: XLA slows
+            # small convolutions down on a CPU.
+            self._passes[key] = tf.function(
+                function, input_signature=[image, targets][: len(arrays)], jit_compile=False
+            )
+        compiled = self._passes[key]
+        starts = range(0, len(arrays[0]), self.batch_size)
+        chunks = [compiled(*(a[i : i + self.batch_size] for a in arrays)) for i in starts]
+        return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *chunks)
+
+    def _probe(self) -> dict[str, tuple[int, ...]]:
+        """Run noise through the model; return each layer's output shape, or refuse the model.
+
+        Refused, before any work, is a model whose scores would be taken for what they are
+        not.
+        """
+        shape = tuple(self.model.outputs[self._output].shape)
+        if len(shape) != 2 or shape[1] is None or shape[1] < 2:
+            raise ValueError(
+                f"model: expected one row of at least two class scores for each image; "
+                f"{self.model.name!r} gives {shape}"
+            )
+        noise = np.random.default_rng(0).random((4, *(side or 32 for side in self.image_shape)))
+        calls, output = self._run(tf.constant(noise, tf.float32))
+        p, z = tf.cast(output, tf.float32), _before_softmax(list(calls.values()), output)
+        sums_to_one = np.allclose(tf.reduce_sum(p, axis=1), 1, atol=1e-3) and np.min(p) >= 0
+        if z is output and sums_to_one:
+            last = list(calls)[-1]
+            raise UnsupportedLayerError(
+                f"{last}: its outputs are probabilities whose softmax cannot be undone; let a "
+                "softmax layer, or a layer with softmax as its activation, come last"
+            )
+        return {name: tuple(call.output.shape[1:]) for name, call in calls.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """One call of a layer: what went in, and what came out."""
+
+    layer: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Any
+
+
+def _graph(model: keras.Model) -> Any:
+    """The functional graph behind a Sequential or Functional model; None for others."""
+    if isinstance(model, keras.Sequential):
+        return model._functional  # Keras has no public way to it.
+    return model if isinstance(model, keras.src.models.functional.Functional) else None
+
+
+def _run_graph(model: keras.Model, inputs: Any, prefix: str, calls: dict[str, _Call]) -> Any:
+    """Call a model's layers in its own order, and write each call down under its name.
+
+    Not `model(inputs)`, which shows nothing of the inside, nor a second model on the same
+    layers, which would leave its nodes in the user's.
+    """
+    return _graph(model)._run_through_graph(
+        inputs, operation_fn=lambda layer: partial(_call_layer, layer, prefix, calls)
+    )
+
+
+def _call_layer(layer: Any, prefix: str, calls: dict[str, _Call], *args: Any, **kwargs: Any) -> Any:
+    name = prefix + layer.name
+    if isinstance(layer, keras.Model) and _graph(layer):
+        return _run_graph(layer, args[0], f"{name}/", calls)
+    if getattr(layer, "_call_has_training_arg", False):
+        kwargs["training"] = False
+    output = layer(*args, **kwargs)
+    again = 2
+    while name in calls:
+        name, again = f"{prefix}{layer.name}:{again}", again + 1
+    calls[name] = _Call(layer, args, kwargs, output)
+    return output
+
+
+def _before_softmax(calls: list[_Call], output: Any) -> Any:
+    """Follow the output back to the logits that the softmax was taken of."""
+    for i, call in reversed(list(enumerate(calls))):
+        if all(output is not tensor for tensor in keras.tree.flatten(call.output)):
+            continue
+        activation = getattr(call.layer, "activation", None)
+        if _is_softmax(call.layer) or (
+            isinstance(call.layer, keras.layers.Activation)
+            and activation is keras.activations.softmax
+        ):
+            return call.args[0]
+        if activation is keras.activations.softmax:
+            return _without_activation(call.layer)(*call.args, **call.kwargs)
+        if isinstance(call.layer, _PASSES_THROUGH) or (
+            isinstance(call.layer, keras.layers.Activation)
+            and activation is keras.activations.linear
+        ):
+            before = _before_softmax(calls[:i], call.args[0])
+            return output if before is call.args[0] else before
+        break
+    return output
+
+
+_PASSES_THROUGH = (keras.layers.Identity, keras.layers.Dropout)
+
+
+def _is_softmax(layer: Any) -> bool:
+    """Whether a layer, or an operation of `keras.ops`, is a softmax over the last axis."""
+    return type(layer).__name__ == "Softmax" and getattr(layer, "axis", -1) in (-1, 1)
+
+
+def _without_activation(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """The same layer, on the same weights, with the identity as its activation."""
+    # Neither copy.copy nor from_config: both would make weights of their own.
+    twin = object.__new__(type(layer))
+    twin.__dict__.update(layer.__dict__, activation=keras.activations.linear)
+    return twin
+
+
+def _output_index(model: keras.Model, name: str | None) -> int:
+    names = list(getattr(model, "output_names", None) or [model.name])
+    if name is None and len(names) == 1:
+        return 0
+    if name not in names:
+        raise ValueError(f"output: expected one of {', '.join(names)}; got {name!r}")
+    return names.index(name)
+
+
+def _fits(shape: tuple[int, ...], pattern: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(pattern) and all(
+        expected in (None, side) for side, expected in zip(shape, pattern, strict=True)
+    )

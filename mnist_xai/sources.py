@@ -1,0 +1,152 @@
+"""The data sets known by name: where each comes from, and what is done to it on the way."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mnist_xai.readers import Arrays, read_idx, read_path
+
+MNIST_VARIABLE = "MNIST_XAI_DATA"
+"""Environment variable: where MNIST lies, as anything that `load_data` takes as a path."""
+
+Named = tuple[str, Arrays]
+
+
+class DataUnavailableError(RuntimeError):
+    """A data set is neither on this machine nor to be downloaded."""
+
+
+def _mnist() -> Named:
+    if location := os.environ.get(MNIST_VARIABLE):
+        path = Path(location)
+        if not path.exists():
+            raise DataUnavailableError(f"{MNIST_VARIABLE}: no such file or folder: {location}")
+        return "MNIST", read_path(path)
+    with _downloading("MNIST"):
+        train, test = keras.datasets.mnist.load_data()
+    return _from_keras("MNIST", train, test, tuple("0123456789"))
+
+
+# Keras downloads Fashion-MNIST unchecked; these are the MD5 sums that its authors publish.
+_FASHION_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
+_FASHION_MD5 = {
+    "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+    "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+    "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+}
+_FASHION_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+
+
+def _fashion_mnist() -> Named:
+    with _downloading("Fashion-MNIST"):
+        train_images, train_labels, test_images, test_labels = (
+            read_idx(
+                Path(
+                    keras.utils.get_file(
+                        name,
+                        origin=_FASHION_URL + name,
+                        file_hash=md5,
+                        cache_subdir="datasets/fashion-mnist",
+                    )
+                ),
+                dimensions=3 if "images" in name else 1,
+            )
+            for name, md5 in _FASHION_MD5.items()
+        )
+    return _from_keras(
+        "Fashion-MNIST", (train_images, train_labels), (test_images, test_labels), _FASHION_CLASSES
+    )
+
+
+_CIFAR10_CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer",
+    "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+
+
+def _cifar10() -> Named:
+    with _downloading("CIFAR-10"):
+        train, test = keras.datasets.cifar10.load_data()
+    return _from_keras("CIFAR-10", train, test, _CIFAR10_CLASSES)
+
+
+def _from_keras(
+    name: str,
+    train: tuple[NDArray[np.uint8], NDArray[np.integer]],
+    test: tuple[NDArray[np.uint8], NDArray[np.integer]],
+    class_names: tuple[str, ...],
+) -> Named:
+    (train_images, test_images) = (x if x.ndim == 4 else x[..., None] for x, _ in (train, test))
+    (train_labels, test_labels) = (y.reshape(-1).astype(np.int64) for _, y in (train, test))
+    return name, Arrays(train_images, train_labels, test_images, test_labels, class_names)
+
+
+@contextlib.contextmanager
+def _downloading(name: str) -> Iterator[None]:
+    """Say in one line what could not be downloaded and why, and never wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(30.0)
+    try:
+        yield
+    except Exception as error:  # Keras raises a bare Exception when a download fails.
+        reason = str(error).strip().replace("\n", " ") or type(error).__name__
+        raise DataUnavailableError(
+            f"{name} is not on this machine and could not be downloaded: {reason}"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _digits() -> Named:
+    """The 1,797 digits of scikit-learn, 8 x 8, brought to 28 x 28 the way MNIST was made."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits(return_X_y=True)
+    mnist_like = np.stack([_like_mnist(image) for image in images.reshape(-1, 8, 8)])
+    train_images, test_images, train_labels, test_labels = train_test_split(
+        mnist_like[..., np.newaxis], labels, test_size=0.2, stratify=labels, random_state=0
+    )
+    parts = Arrays(train_images, train_labels, test_images, test_labels, tuple("0123456789"))
+    return "scikit-learn digits", parts
+
+
+def _like_mnist(image: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Fit the ink of an 8 x 8 digit, 0 to 16, into a 20 x 20 box centred by mass in 28 x 28.
+
+    Source: LeCun, Cortes, Burges, "The MNIST database of handwritten digits": size
+    normalised with its aspect ratio kept, then translated by the centre of mass.
+    """
+    rows, columns = np.nonzero(image)
+    ink = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    zoom = 20 / max(ink.shape)
+    height, width = (max(1, round(side * zoom)) for side in ink.shape)
+    pixels = Image.fromarray(np.uint8(np.round(ink * (255 / 16))))
+    box = np.asarray(pixels.resize((width, height), Image.Resampling.BICUBIC), np.float64)
+    mass = box / box.sum()
+    centre_y, centre_x = mass.sum(1) @ np.arange(height), mass.sum(0) @ np.arange(width)
+    top = int(np.clip(round(13.5 - centre_y), 0, 28 - height))
+    left = int(np.clip(round(13.5 - centre_x), 0, 28 - width))
+    canvas = np.zeros((28, 28), np.uint8)
+    canvas[top : top + height, left : left + width] = box
+    return canvas
+
+
+LOADERS: dict[str, Callable[[], Named]] = {
+    "mnist": _mnist,
+    "fashion_mnist": _fashion_mnist,
+    "cifar10": _cifar10,
+    "digits": _digits,
+}
+"""What to call for each name; it returns the data set's title and its arrays."""

@@ -1,0 +1,397 @@
+"""Fit, evaluate and save a network of the articles: one call each."""
+
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from mnist_xai.checkpoint import Checkpoint
+from mnist_xai.data import Augmentation, Dataset, load_data, normalise, training_batches
+from mnist_xai.evaluation import Evaluation, evaluate
+from mnist_xai.files import check_output, write_whole
+from mnist_xai.model_builder import build_model
+from mnist_xai.saving import card_path, check_model_path, file_sha256, load_model, save_model
+
+__all__ = ["RECIPES", "Recipe", "TrainResult", "evaluate", "load_model", "train"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained, as data.
+
+    Attributes:
+        epochs: Number of epochs.
+        batch_size: Images in a batch.
+        steps_per_epoch: Batches in an epoch; None for one pass over the training images.
+        learning_rate: Largest learning rate.
+        warmup: Share of all steps in which the learning rate rises from 0.
+        cosine: Whether it then falls to 0 along half a cosine; else it stays.
+        weight_decay: AdamW's decay of kernels; with 0 the optimiser is Adam.
+        averaging: Momentum of the exponential average of the weights, which then is the
+            result; 0 for none.
+        label_smoothing: Probability spread over all classes in the target.
+        augmentation: How images are warped; None for not at all.
+        held_out: Share of the training images kept apart for validation.
+        validation_steps: With `held_out` 0, the number of batches of the test images that
+            serve for validation, which is what the article does and nobody should.
+        bfloat16: Whether to multiply in bfloat16 where the processor has instructions for it.
+    """
+
+    epochs: int
+    batch_size: int
+    steps_per_epoch: int | None = None
+    learning_rate: float = 1e-3
+    warmup: float = 0.0
+    cosine: bool = False
+    weight_decay: float = 0.0
+    averaging: float = 0.0
+    label_smoothing: float = 0.0
+    augmentation: Augmentation | None = None
+    held_out: float = 0.0
+    validation_steps: int = 0
+    bfloat16: bool = False
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "default": Recipe(
+        epochs=20,
+        batch_size=128,
+        learning_rate=2e-3,
+        warmup=0.1,
+        cosine=True,
+        weight_decay=1e-2,
+        averaging=0.999,
+        label_smoothing=0.1,
+        augmentation=Augmentation(rotation=10, scale=0.1, shear=0.1, translation=2),
+        held_out=1 / 30,
+        bfloat16=True,
+    ),
+    # The same for a data set of a few thousand images: an epoch is several passes over them.
+    "small": Recipe(
+        epochs=20,
+        batch_size=128,
+        steps_per_epoch=100,
+        learning_rate=2e-3,
+        warmup=0.1,
+        cosine=True,
+        weight_decay=1e-2,
+        averaging=0.99,
+        label_smoothing=0.1,
+        augmentation=Augmentation(rotation=10, scale=0.1, shear=0.1, translation=2),
+        held_out=1 / 10,
+        bfloat16=True,
+    ),
+    # Document 000, section 8.2, to the letter.
+    "article": Recipe(
+        epochs=10, batch_size=32, steps_per_epoch=6000 // 32, validation_steps=1000 // 32
+    ),
+}
+"""The default recipe, chosen on held-out training images, and the article's own."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """What a training leaves behind.
+
+    Attributes:
+        model: The trained network, float32.
+        history: Each metric by name, a value for each epoch.
+        evaluation: The network on the test images.
+        card: The model card, as it is written beside a saved model.
+        path: Where the model was saved, if it was.
+    """
+
+    model: keras.Model
+    history: dict[str, list[float]]
+    evaluation: Evaluation
+    card: dict[str, Any]
+    path: Path | None
+
+
+def train(
+    model: str = "cnn",
+    *,
+    data: str | os.PathLike[str] | Dataset = "mnist",
+    recipe: str | Recipe = "default",
+    seed: int = 0,
+    save_to: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    tensorboard: str | os.PathLike[str] | None = None,
+    csv: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> TrainResult:
+    """Build, fit, evaluate and save a network of the articles.
+
+    It minimises the cross-entropy `-Σ_c y_c log softmax(z)_c` over warped images with AdamW.
+    The result is a function of (model, data, recipe, seed) on one machine, to the last bit.
+    With `save_to`, a training that was stopped by whatever means goes on from its last
+    whole epoch when the same call is made again, and ends with the same bytes.
+
+    Args:
+        model: One of `MODELS`.
+        data: A data set, or what `load_data` takes.
+        recipe: One of `RECIPES`, or a recipe.
+        seed: Seed of the initial weights, the order and the warps; at least 0.
+        save_to: Where the model goes, ending in `.keras`; its card goes beside it.
+        overwrite: Whether files at `save_to` may be replaced.
+        tensorboard: A folder for TensorBoard's logs.
+        csv: A file for the history, a line for each epoch.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The model with its history, evaluation and card.
+
+    Raises:
+        ValueError: For an unknown name, a negative seed, or fewer images than one batch.
+        OutputExistsError: When a file at `save_to` exists and `overwrite` is off.
+        DataError, DataUnavailableError: As `load_data` does.
+
+    Source: document 000, sections 8.2 and 8.3.
+    """
+    recipe = _recipe(recipe)
+    if seed < 0:
+        raise ValueError(f"seed: expected a number of at least 0; got {seed}")
+    target = Path(save_to) if save_to else None
+    if target:
+        check_model_path(target)
+        for path in (target, card_path(target)):
+            check_output(path, overwrite=overwrite)
+    if tensorboard and not _has_tensorboard():
+        raise ModuleNotFoundError("tensorboard: the logs need the package tensorboard installed")
+    dataset = data if isinstance(data, Dataset) else load_data(data)
+
+    split = _split(dataset, recipe)
+    precision = "mixed_bfloat16" if recipe.bfloat16 and _multiplies_bfloat16() else "float32"
+    build = partial(
+        build_model,
+        model,
+        input_shape=dataset.image_shape,
+        classes=len(dataset.class_names),
+        seed=seed,
+    )
+    learner = build(dtype=precision)
+    identity = {
+        "model": model,
+        "data": dataset.sha256,
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "precision": precision,
+        "versions": _versions(),
+    }
+    checkpoint = Checkpoint(target and target.with_name(f".{target.name}.unfinished"), identity)
+    _fit(learner, split, recipe, seed, checkpoint, _loggers(tensorboard, csv, checkpoint), progress)
+
+    trained = build()
+    trained.set_weights(learner.get_weights())
+    evaluation = evaluate(trained, normalise(dataset.test_images), dataset.test_labels)
+    validation = evaluate(trained, normalise(split.validation_images), split.validation_labels)
+    card = _card(identity, dataset, trained, validation, evaluation)
+    if target:
+        save_model(trained, target)
+        card["file_sha256"] = file_sha256(target)
+        write_whole(card_path(target), json.dumps(card, indent=2) + "\n")
+        checkpoint.remove()
+    return TrainResult(trained, checkpoint.history, evaluation, card, target)
+
+
+def _recipe(recipe: str | Recipe) -> Recipe:
+    if isinstance(recipe, Recipe):
+        return recipe
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe: expected one of {', '.join(RECIPES)}; got {recipe!r}")
+    return RECIPES[recipe]
+
+
+@dataclass(frozen=True, eq=False)
+class _Split:
+    """The images to learn from and those to validate on."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.integer]
+    validation_images: NDArray[np.uint8]
+    validation_labels: NDArray[np.integer]
+
+
+def _split(dataset: Dataset, recipe: Recipe) -> _Split:
+    images, labels = dataset.train_images, dataset.train_labels
+    if recipe.held_out:
+        # The same images under every seed, so that recipes and seeds can be compared.
+        order = np.random.default_rng(0).permutation(len(images))
+        held_out, kept = np.split(order, [max(1, round(recipe.held_out * len(images)))])
+        split = _Split(images[kept], labels[kept], images[held_out], labels[held_out])
+    else:
+        count = recipe.validation_steps * recipe.batch_size
+        split = _Split(images, labels, dataset.test_images[:count], dataset.test_labels[:count])
+    if len(split.images) < recipe.batch_size:
+        raise ValueError(
+            f"data: expected at least {recipe.batch_size} training images, one batch; "
+            f"{dataset.name} leaves {len(split.images)}"
+        )
+    return split
+
+
+def _fit(
+    model: keras.Model,
+    split: _Split,
+    recipe: Recipe,
+    seed: int,
+    checkpoint: Checkpoint,
+    loggers: list[keras.callbacks.Callback],
+    progress: bool,
+) -> None:
+    steps = recipe.steps_per_epoch or len(split.images) // recipe.batch_size
+    # jit_compile: XLA makes these small convolutions slower on a CPU.
+    model.compile(
+        optimizer=_optimizer(recipe, steps * recipe.epochs),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    model.optimizer.build(model.trainable_variables)
+    done = checkpoint.restore(model)
+    if done and progress:
+        # Part of the progress shown.
+        print(f"Going on after epoch {done} of {recipe.epochs}, kept in {checkpoint.path}")  # noqa: T201
+    classes = model.output_shape[-1]
+    batches = training_batches(
+        split.images,
+        split.labels,
+        batch_size=recipe.batch_size,
+        classes=classes,
+        seed=seed,
+        augmentation=recipe.augmentation,
+        first_step=done * steps,
+    )
+    averaging = [keras.callbacks.SwapEMAWeights()] if recipe.averaging else []
+    model.fit(
+        batches,
+        shuffle=False,  # The batches are shuffled already.
+        initial_epoch=done,
+        epochs=recipe.epochs,
+        steps_per_epoch=steps,
+        validation_data=(
+            normalise(split.validation_images),
+            keras.utils.to_categorical(split.validation_labels, classes),
+        ),
+        validation_batch_size=500,
+        callbacks=[*averaging, checkpoint, *loggers],
+        # A bar that redraws itself is for a terminal; elsewhere a line an epoch says it.
+        verbose=(1 if sys.stdout.isatty() else 2) if progress else 0,
+    )
+
+
+def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+    rate: float | keras.optimizers.schedules.LearningRateSchedule = recipe.learning_rate
+    if recipe.cosine:
+        warmup = round(recipe.warmup * steps)
+        rate = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0 if warmup else recipe.learning_rate,
+            decay_steps=steps - warmup,
+            warmup_target=recipe.learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    optimizer = keras.optimizers.AdamW(
+        rate,
+        weight_decay=recipe.weight_decay,
+        use_ema=recipe.averaging > 0,
+        ema_momentum=recipe.averaging or 0.99,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
+def _loggers(
+    tensorboard: str | os.PathLike[str] | None,
+    csv: str | os.PathLike[str] | None,
+    checkpoint: Checkpoint,
+) -> list[keras.callbacks.Callback]:
+    loggers: list[keras.callbacks.Callback] = []
+    if tensorboard:
+        loggers.append(keras.callbacks.TensorBoard(os.fspath(tensorboard), write_graph=False))
+    if csv:
+        # Written anew from the whole history: a resumed training leaves no gap and no double.
+        loggers.append(
+            keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda *_: write_whole(Path(csv), _table(checkpoint.history))
+            )
+        )
+    return loggers
+
+
+def _table(history: dict[str, list[float]]) -> str:
+    rows = zip(*history.values(), strict=True)
+    lines = [",".join(["epoch", *history])]
+    lines += [",".join([str(i), *map(repr, row)]) for i, row in enumerate(rows, start=1)]
+    return "\n".join(lines) + "\n"
+
+
+def _has_tensorboard() -> bool:
+    return importlib.util.find_spec("tensorboard") is not None
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether the processor has bfloat16 instructions; without, bfloat16 is emulated slowly."""
+    if tf.config.list_physical_devices("GPU"):
+        return True
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def _versions() -> dict[str, str]:
+    packages = ("mnist_xai", "tensorflow", "keras", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this package lies in, marked when it has changes."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    describe = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(describe, capture_output=True, text=True, check=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _card(
+    identity: dict[str, Any],
+    dataset: Dataset,
+    model: keras.Model,
+    validation: Evaluation,
+    test: Evaluation,
+) -> dict[str, Any]:
+    return {
+        **identity,
+        "parameters": model.count_params(),
+        "data": {
+            "name": dataset.name,
+            "sha256": dataset.sha256,
+            "training_images": len(dataset.train_images),
+            "test_images": len(dataset.test_images),
+        },
+        "validation": {"images": len(validation.labels), **validation.summary()},
+        "test": {
+            "images": len(test.labels),
+            **test.summary(),
+            "per_class": test.per_class(dataset.class_names),
+        },
+        "commit": _commit(),
+    }
