@@ -64,10 +64,10 @@ class Checkpoint(keras.callbacks.Callback):
         if self.path is None or not self.path.exists():
             return None
         try:
-            with np.load(self.path, allow_pickle=False) as archive:
+            with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 header = json.loads(str(archive[_HEADER]))
                 arrays = [archive[f"arr_{i}"] for i in range(len(archive.files) - 1)]
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
             return None  # Not a checkpoint of ours: the training starts anew and replaces it.
         return (header, arrays) if header["fingerprint"] == self.fingerprint else None
 

@@ -81,7 +81,7 @@ _model = click.argument("model_path", metavar="MODEL", type=click.Path(path_type
 @click.version_option(package_name="mnist-xai", prog_name="mnist-xai")
 @_debug
 def main() -> None:
-    r"""Train the MNIST case study, and show why the network decides as it does.
+    """Train the MNIST case study, and show why the network decides as it does.
 
     \b
     Example:
@@ -116,7 +116,7 @@ def train(
     tensorboard: Path | None,
     csv: Path | None,
 ) -> None:
-    r"""Train, evaluate and save a network. A run that was stopped goes on where it was.
+    """Train, evaluate and save a network. A run that was stopped goes on where it was.
 
     \b
     Example:
@@ -149,7 +149,7 @@ def train(
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @_debug
 def evaluate(model_path: Path, data: str, as_json: bool) -> None:
-    r"""Run a saved model on the test images and print how often it is right.
+    """Run a saved model on the test images and print how often it is right.
 
     \b
     Example:
@@ -198,7 +198,7 @@ def layers(
     save_to: Path | None,
     overwrite: bool,
 ) -> None:
-    r"""List a model's layers, and picture what each makes of an image.
+    """List a model's layers, and picture what each makes of an image.
 
     \b
     Example:
@@ -256,7 +256,7 @@ def explain(
     save_to: Path,
     overwrite: bool,
 ) -> None:
-    r"""Show which pixels raise and which lower the score of a class.
+    """Show which pixels raise and which lower the score of a class.
 
     \b
     Example:
@@ -297,7 +297,7 @@ def explain(
 @_overwrite
 @_debug
 def data(source: str, save_to: Path | None, overwrite: bool) -> None:
-    r"""Load a data set by name or path, check it, and say what is in it.
+    """Load a data set by name or path, check it, and say what is in it.
 
     \b
     Example:
@@ -344,7 +344,7 @@ def data(source: str, save_to: Path | None, overwrite: bool) -> None:
 @_overwrite
 @_debug
 def reproduce(save_to: Path, data: str, seed: int, overwrite: bool) -> None:
-    r"""Train the case study and write all its figures and pictures into one folder.
+    """Train the case study and write all its figures and pictures into one folder.
 
     \b
     Example:
@@ -388,10 +388,14 @@ def _may_replace(paths: list[Path], overwrite: bool) -> bool:
     there = [path for path in paths if path.exists()]
     if not there or overwrite:
         return overwrite
-    if not sys.stdin.isatty():
+    if not _at_a_terminal():
         raise OutputExistsError(f"{there[0]} exists; --overwrite replaces it")
     click.confirm(f"{', '.join(map(str, there))} exists. Replace it?", abort=True)
     return True
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _one_image(

@@ -151,7 +151,7 @@ def _parse_idx(
 def _read_npz(path: Path) -> Arrays:
     keys = ("x_train", "y_train", "x_test", "y_test")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             missing = [key for key in keys if key not in archive]
             if missing:
                 raise DataError(

@@ -35,7 +35,7 @@ def save_model(model: keras.Model, path: Path) -> None:
     """
     check_model_path(path)
     # A copy that was never compiled carries neither optimiser nor loss into the file.
-    bare = keras.models.clone_model(model)
+    bare = type(model).from_config(model.get_config())
     bare.set_weights(model.get_weights())
     with tempfile.TemporaryDirectory() as folder:
         stamped = Path(folder, "model.keras")

@@ -47,6 +47,9 @@ class Recipe:
         held_out: Share of the training images kept apart for validation.
         validation_steps: With `held_out` 0, the number of batches of the test images that
             serve for validation, which is what the article does and nobody should.
+        calibrate: Whether to divide the logits, in the end, by the temperature at which the
+            held-out images are best predicted. No prediction changes; label smoothing alone
+            would leave the network less sure than it is right.
         bfloat16: Whether to multiply in bfloat16 where the processor has instructions for it.
     """
 
@@ -62,21 +65,23 @@ class Recipe:
     augmentation: Augmentation | None = None
     held_out: float = 0.0
     validation_steps: int = 0
+    calibrate: bool = False
     bfloat16: bool = False
 
 
 RECIPES: Mapping[str, Recipe] = {
     "default": Recipe(
-        epochs=20,
+        epochs=25,
         batch_size=128,
-        learning_rate=2e-3,
+        learning_rate=4e-3,
         warmup=0.1,
         cosine=True,
-        weight_decay=1e-2,
+        weight_decay=5e-2,
         averaging=0.999,
         label_smoothing=0.1,
         augmentation=Augmentation(rotation=10, scale=0.1, shear=0.1, translation=2),
         held_out=1 / 30,
+        calibrate=True,
         bfloat16=True,
     ),
     # The same for a data set of a few thousand images: an epoch is several passes over them.
@@ -84,14 +89,15 @@ RECIPES: Mapping[str, Recipe] = {
         epochs=20,
         batch_size=128,
         steps_per_epoch=100,
-        learning_rate=2e-3,
+        learning_rate=4e-3,
         warmup=0.1,
         cosine=True,
-        weight_decay=1e-2,
+        weight_decay=5e-2,
         averaging=0.99,
         label_smoothing=0.1,
         augmentation=Augmentation(rotation=10, scale=0.1, shear=0.1, translation=2),
         held_out=1 / 10,
+        calibrate=True,
         bfloat16=True,
     ),
     # Document 000, section 8.2, to the letter.
@@ -196,8 +202,11 @@ def train(
 
     trained = build()
     trained.set_weights(learner.get_weights())
+    validated = normalise(split.validation_images), split.validation_labels
+    if recipe.calibrate:
+        _divide_logits(trained, evaluate(trained, *validated).best_temperature())
+    validation = evaluate(trained, *validated)
     evaluation = evaluate(trained, normalise(dataset.test_images), dataset.test_labels)
-    validation = evaluate(trained, normalise(split.validation_images), split.validation_labels)
     card = _card(identity, dataset, trained, validation, evaluation)
     if target:
         save_model(trained, target)
@@ -311,6 +320,11 @@ def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
     )
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     return optimizer
+
+
+def _divide_logits(model: keras.Model, temperature: float) -> None:
+    kernel, bias = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([kernel / temperature, bias / temperature])
 
 
 def _loggers(

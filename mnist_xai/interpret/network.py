@@ -212,7 +212,10 @@ class Network:
             # A free batch axis: ragged last chunks share the trace. jit_compile: XLA slows
             # small convolutions down on a CPU.
             self._passes[key] = tf.function(
-                function, input_signature=[image, targets][: len(arrays)], jit_compile=False
+                function,
+                input_signature=[image, targets][: len(arrays)],
+                jit_compile=False,
+                autograph=False,
             )
         compiled = self._passes[key]
         starts = range(0, len(arrays[0]), self.batch_size)

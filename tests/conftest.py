@@ -1,0 +1,128 @@
+"""What the tests share: data sets, networks, and the rule that MNIST may be missing."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import mnist_xai as mx
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return mx.load_data("digits")
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    try:
+        return mx.load_data("mnist")
+    except mx.DataUnavailableError as error:
+        pytest.skip(f"needs MNIST: {error}")
+
+
+@pytest.fixture(scope="session")
+def images():
+    """Random images, so that no activation is zero by symmetry."""
+    return np.random.default_rng(0).random((5, 28, 28, 1), np.float32)
+
+
+def sequential_cnn():
+    """The case study's network as the article writes it: Sequential, softmax fused."""
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Conv2D(32, 5, activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Conv2D(64, 5, activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Flatten(),
+            layers.Dense(128, activation="relu"),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+
+
+def softmax_layer():
+    return keras.Sequential(
+        [keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10), layers.Softmax()]
+    )
+
+
+def softmax_activation():
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Flatten(),
+            layers.Dense(10),
+            layers.Activation("softmax"),
+            layers.Dropout(0.5),
+            layers.Activation("linear", dtype="float32"),
+        ]
+    )
+
+
+def softmax_operation():
+    image = keras.Input((28, 28, 1))
+    scores = layers.Dense(10)(layers.Flatten()(image))
+    return keras.Model(image, keras.ops.softmax(scores))
+
+
+def residual():
+    """Addition, concatenation, normalisation, dropout, depthwise convolution, mean pooling."""
+    image = keras.Input((28, 28, 1))
+    x = layers.Conv2D(8, 3, padding="same")(image)
+    x = layers.LeakyReLU()(layers.BatchNormalization()(x))
+    y = layers.DepthwiseConv2D(3, padding="same", activation="gelu")(x)
+    x = layers.Concatenate()([layers.Add()([x, y]), x - 0.5 * y])
+    x = layers.GlobalAveragePooling2D()(layers.AveragePooling2D(2)(x))
+    return keras.Model(image, layers.Dense(10, activation="softmax")(layers.Dropout(0.5)(x)))
+
+
+def nested():
+    """A backbone inside a model, with a layer that is called twice."""
+    backbone_image = keras.Input((28, 28, 1))
+    shared = layers.Conv2D(4, 3, padding="same", activation="tanh", name="shared")
+    x = shared(layers.Conv2D(4, 3, padding="same", name="first")(backbone_image))
+    backbone = keras.Model(backbone_image, shared(x), name="backbone")
+    head = keras.Sequential(
+        [keras.Input((3136,)), layers.Dense(10, activation="softmax", name="out")], name="head"
+    )
+    image = keras.Input((28, 28, 1))
+    return keras.Model(image, head(layers.Flatten(name="flatten")(backbone(image))))
+
+
+def mixed_precision():
+    return mx.build_model("cnn", seed=0, dtype="mixed_bfloat16")
+
+
+MODELS = {
+    **{name: (lambda name=name: mx.build_model(name, seed=0)) for name in mx.MODELS},
+    "sequential_cnn": sequential_cnn,
+    "softmax_layer": softmax_layer,
+    "softmax_activation": softmax_activation,
+    "softmax_operation": softmax_operation,
+    "residual": residual,
+    "nested": nested,
+    "mixed_precision": mixed_precision,
+}
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    """Every kind of classifier that a user may bring."""
+    keras.utils.set_random_seed(0)
+    built = MODELS[request.param]()
+    for variable in built.non_trainable_variables:
+        if "moving" in variable.path:  # BatchNorm statistics that are not the identity.
+            variable.assign(np.random.default_rng(1).uniform(0.5, 1.5, variable.shape))
+    return built
+
+
+@pytest.fixture
+def cnn():
+    return mx.build_model("cnn", seed=0)

@@ -1,0 +1,181 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from mnist_xai import Network, UnsupportedLayerError, load_model, normalise
+
+
+def test_softmax_of_logits_is_the_model(model, images):
+    network = Network(model)
+    expected = np.asarray(model(images, training=False))
+    np.testing.assert_allclose(network.probabilities(images), expected, atol=1e-6)
+    logits = network.logits(images)
+    assert np.abs(logits.sum(axis=1) - 1).max() > 1e-3, "probabilities passed off as logits"
+
+
+def test_softmax_of_logits_is_the_model_after_reloading(model, images, tmp_path):
+    model.save(tmp_path / "model.keras")
+    reloaded = load_model(tmp_path / "model.keras")
+    expected = np.asarray(model(images, training=False))
+    np.testing.assert_allclose(Network(reloaded).probabilities(images), expected, atol=1e-6)
+
+
+def test_logits_of_a_model_without_softmax_are_its_outputs(images):
+    model = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10)])
+    np.testing.assert_allclose(Network(model).logits(images), np.asarray(model(images)), atol=1e-6)
+
+
+def test_logits_keep_what_the_softmax_rounds_away(cnn, images):
+    weights = cnn.get_layer("probabilities").get_weights()
+    cnn.get_layer("probabilities").set_weights([1000 * weights[0], weights[1]])
+    logits = Network(cnn).logits(images)
+    assert np.asarray(cnn(images)).min() == 0  # Underflow: log-probabilities would be -inf.
+    assert np.isfinite(logits).all()
+    hidden = np.asarray(keras.Model(cnn.input, cnn.get_layer("dense").output)(images))
+    np.testing.assert_allclose(logits, hidden @ (1000 * weights[0]) + weights[1], rtol=1e-4)
+
+
+def test_the_model_is_not_changed(model, images):
+    before = model.get_weights()
+    nodes = [len(layer._inbound_nodes) for layer in model.layers]
+    config = model.to_json()
+    network = Network(model)
+    network.gradient(images, [0] * len(images))
+    network.activations(images, network.layer_names)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert [len(layer._inbound_nodes) for layer in model.layers] == nodes
+    assert model.to_json() == config
+
+
+def test_weights_are_shared_not_copied(cnn, images):
+    network = Network(cnn)
+    before = network.logits(images)
+    cnn.get_layer("probabilities").bias.assign_add(np.arange(10.0))
+    np.testing.assert_allclose(network.logits(images) - before, np.tile(np.arange(10), (5, 1)),
+                               atol=1e-5)  # fmt: skip
+
+
+def test_results_do_not_depend_on_the_batch(cnn, images):
+    whole = Network(cnn, batch_size=256).gradient(images, np.arange(5))
+    split = Network(cnn, batch_size=2).gradient(images, np.arange(5))
+    for a, b in zip(whole, split, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_pass_is_traced_once(cnn, images):
+    network = Network(cnn, batch_size=2)
+    network.gradient(images, [1] * 5)
+    network.gradient(images[:3], [2] * 3)
+    network.logits(images[:1])
+    network.logits(images)
+    counts = [p.experimental_get_tracing_count() for p in network._passes.values()]
+    assert counts == [1, 1]
+
+
+def test_several_outputs_need_a_name(images):
+    image = keras.Input((28, 28, 1))
+    x = layers.Flatten()(image)
+    first = layers.Dense(3, activation="softmax", name="first")(x)
+    second = layers.Dense(4, activation="softmax", name="second")(x)
+    model = keras.Model(image, {"first": first, "second": second})
+    with pytest.raises(ValueError, match="output: expected one of first, second; got None"):
+        Network(model)
+    network = Network(model, output="second")
+    assert network.classes == 4
+    np.testing.assert_allclose(
+        network.probabilities(images), np.asarray(model(images)["second"]), atol=1e-6
+    )
+
+
+def test_a_softmax_that_cannot_be_undone_is_refused_by_name():
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Flatten(),
+            layers.Dense(10, activation="softmax"),
+            layers.Reshape((10,), name="last_reshape"),
+        ]
+    )
+    with pytest.raises(UnsupportedLayerError, match="last_reshape"):
+        Network(model)
+
+
+@pytest.mark.parametrize("blocks", [keras.ops.floor, tf.stop_gradient])
+def test_a_network_without_gradient_is_refused(images, blocks):
+    class Blocking(layers.Layer):
+        def call(self, x):
+            return blocks(x)
+
+    model = keras.Sequential(
+        [keras.Input((28, 28, 1)), Blocking(), layers.Flatten(), layers.Dense(10)]
+    )
+    with pytest.raises(UnsupportedLayerError, match="no gradient reaches the image"):
+        Network(model).gradient(images, [0] * 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda x: (255 * x).astype(np.uint8), TypeError, r"uint8.*normalise"),
+        (lambda x: (255 * x).astype(int), TypeError, "expected floats in"),
+        (lambda x: x[0], ValueError, r"got one image \(28, 28, 1\): pass images\[None\]"),
+        (lambda x: x[..., 0], ValueError, r"expected \(N, 28, 28, 1\); got \(5, 28, 28\)"),
+        (lambda x: x[:, :14], ValueError, r"got \(5, 14, 28, 1\)"),
+        (lambda x: np.repeat(x, 3, axis=-1), ValueError, r"got \(5, 28, 28, 3\)"),
+        (lambda x: x[:0], ValueError, "at least one"),
+        (lambda x: x * np.nan, ValueError, "NaN"),
+        (lambda x: x * 255, ValueError, r"values in \[0, 1\]; got .* to 25"),
+        (lambda x: x - 1, ValueError, r"values in \[0, 1\]; got -"),
+    ],
+)
+def test_bad_images_are_refused(cnn, images, change, error, message):
+    with pytest.raises(error, match=message):
+        Network(cnn).logits(change(images))
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ([0, 1], r"expected 5 integers.*got int64 \(2,\)"),
+        ([0.0] * 5, "expected 5 integers.*float64"),
+        ([0, 1, 2, 3, 10], "classes from 0 to 9; got 0 to 10"),
+        ([0, 1, 2, 3, -1], "got -1 to 3"),
+    ],
+)
+def test_bad_targets_are_refused(cnn, images, targets, message):
+    with pytest.raises(ValueError, match=message):
+        Network(cnn).gradient(images, targets)
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (lambda: "cnn.keras", TypeError, "expected a Keras 3 model; got str"),
+        (lambda: keras.Sequential([layers.Dense(3)]), ValueError, "expected a built"),
+        (
+            lambda: keras.Sequential([keras.Input((4,)), layers.Dense(3)]),
+            ValueError,
+            r"\(None, 4\)",
+        ),
+        (
+            lambda: keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(3, 3)]),
+            ValueError,
+            "one row of at least two class scores",
+        ),
+        (
+            lambda: keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(1)]),
+            ValueError,
+            "at least two",
+        ),
+    ],
+)
+def test_models_that_are_no_image_classifiers_are_refused(build, error, message):
+    with pytest.raises(error, match=message):
+        Network(build())
+
+
+def test_uint8_images_pass_once_normalised(cnn, digits):
+    assert Network(cnn).logits(normalise(digits.test_images[:2])).shape == (2, 10)

@@ -1,0 +1,171 @@
+"""The command line as a user meets it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import mnist_xai as mx
+from mnist_xai.cli import main
+
+COMMANDS = ["train", "evaluate", "layers", "explain", "data", "reproduce"]
+
+
+def run(*arguments, code=0, env=None):
+    """Run the installed program; return what it printed and what it complained of."""
+    program = Path(sys.executable).with_name("mnist-xai")
+    done = subprocess.run(
+        [program, *map(str, arguments)], capture_output=True, text=True, check=False,
+        stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})},
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "cnn.keras"
+    mx.save_model(mx.build_model(seed=0), path)
+    return path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(command):
+    result = CliRunner().invoke(main, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"Example:\n    mnist-xai {command}" in result.output
+    assert command in CliRunner().invoke(main, ["--help"]).output
+
+
+def test_help_does_not_import_tensorflow():
+    code = (
+        "import sys\nsys.argv = ['mnist-xai', 'train', '--help']\n"
+        "from mnist_xai.cli import main\n"
+        "try:\n    main()\nfinally:\n    assert 'tensorflow' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_layers_lists_and_pictures_them_without_noise(model, tmp_path):
+    out, err = run("layers", model, "--data", "digits", "--index", 3, "--save-to", tmp_path / "l")
+    assert err == ""
+    assert "conv1          24 x 24 x 32" in out
+    assert {p.name for p in (tmp_path / "l").iterdir()} == {
+        "conv1.png", "pool1.png", "conv2.png", "pool2.png",
+    }  # fmt: skip
+
+
+def test_explain_saves_the_map_that_the_library_gives(model, tmp_path, digits):
+    out, _ = run("explain", model, "--data", "digits", "--index", 3, "--target", 7,
+                 "--save-to", tmp_path / "map.npy")  # fmt: skip
+    assert "explained: the logit of class 7" in out
+    image = mx.normalise(digits.test_images[3:4])
+    expected = mx.gradient_map(mx.load_model(model), image, [7])[0]
+    np.testing.assert_allclose(np.load(tmp_path / "map.npy"), expected, atol=1e-6)
+
+
+def test_explain_takes_a_picture(model, tmp_path, digits):
+    Image.fromarray(digits.test_images[0, ..., 0]).save(tmp_path / "digit.png")
+    run("explain", model, "--image", tmp_path / "digit.png", "--save-to", tmp_path / "why.png")
+    with Image.open(tmp_path / "why.png") as picture:
+        assert min(picture.size) > 100
+
+
+def test_evaluate_prints_figures(model, digits):
+    out, err = run("evaluate", model, "--data", "digits", "--json")
+    assert err == ""
+    figures = json.loads(out)
+    images = mx.normalise(digits.test_images)
+    expected = mx.evaluate(mx.load_model(model), images, digits.test_labels)
+    assert figures["accuracy"] == pytest.approx(expected.accuracy)
+    assert figures["confusion"] == expected.confusion.tolist()
+    out, _ = run("evaluate", model, "--data", "digits")
+    assert f"accuracy           {expected.accuracy:.4f}" in out
+
+
+def test_data_describes_a_data_set(tmp_path, digits):
+    out, _ = run("data", "digits", "--save-to", tmp_path / "some.png")
+    assert "1,437 training and 360 test images of 28 x 28 x 1" in out
+    assert digits.sha256 in out
+    assert (tmp_path / "some.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data", "mnits"], "data: expected one of mnist, fashion_mnist, cifar10, digits"),
+        (["evaluate", "no.keras"], "no.keras: no such model file"),
+        (["explain", "MODEL"], "expected either --index N or --image FILE"),
+        (
+            ["explain", "MODEL", "--index", "1", "--method", "magic"],
+            "expected gradient; got 'magic'",
+        ),
+        (
+            ["explain", "MODEL", "--index", "1", "--data", "digits", "--target", "10"],
+            "targets: .*10",
+        ),
+        (["explain", "MODEL", "--index", "360", "--data", "digits"], "--index: expected 0 to 359"),
+        (["explain", "MODEL", "--index", "0", "--save-to", "why.pdf"], "ending in .png or .npy"),
+        (["explain", "MODEL", "--image", "no.png"], "no.png: cannot be read as a picture"),
+        (["train", "--recipe", "best", "--data", "digits"], "recipe: expected one of default"),
+        (["train", "--seed", "-1"], "--seed"),
+        (["train", "--save-to", "m.h5"], "expected a file name that ends in .keras"),
+        (["train", "--colour"], "No such option"),
+        (["frobnicate"], "No such command"),
+    ],
+)
+def test_errors_are_one_readable_line(model, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    arguments = [str(model) if a == "MODEL" else a for a in arguments]
+    program = CliRunner().invoke(main, arguments)
+    assert program.exit_code in (1, 2)
+    lines = program.stderr.splitlines()
+    assert len(lines) == 1, program.stderr
+    assert lines[0].startswith("Error: ")
+    assert re.search(message, lines[0]), lines[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback():
+    _, err = run("data", "mnits", "--debug", code=1)
+    assert "Traceback" in err
+    _, err = run("data", "mnits", code=1)
+    assert "Traceback" not in err
+
+
+def test_an_existing_output_is_refused_without_a_terminal_to_ask_at(model, tmp_path):
+    path = tmp_path / "why.npy"
+    path.write_text("precious")
+    arguments = ["explain", model, "--data", "digits", "--index", 0, "--save-to", path]
+    _, err = run(*arguments, code=1)
+    assert "why.npy exists; --overwrite replaces it" in err
+    assert path.read_text() == "precious"
+    run(*arguments, "--overwrite")
+    assert np.load(path).shape == (28, 28, 1)
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 130)])
+def test_an_existing_output_is_asked_about_at_a_terminal(
+    model, tmp_path, monkeypatch, answer, code
+):
+    path = tmp_path / "why.npy"
+    path.write_text("precious")
+    arguments = ["explain", str(model), "--data", "digits", "--index", "0", "--save-to", str(path)]
+    monkeypatch.setattr("mnist_xai.cli._at_a_terminal", lambda: True)
+    result = CliRunner().invoke(main, arguments, input=answer)
+    assert result.exit_code == code
+    assert "Replace it? [y/N]" in result.output
+    assert (path.read_bytes() == b"precious") == (code != 0)
+
+
+def test_without_data_or_network_one_line_says_so(tmp_path):
+    env = {"MNIST_XAI_DATA": str(tmp_path / "nowhere")}
+    _, err = run("data", "mnist", code=1, env=env)
+    assert err.splitlines()[-1].startswith("Error: MNIST_XAI_DATA: no such file or folder")

@@ -1,0 +1,120 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from sklearn import metrics
+
+from mnist_xai import Evaluation, build_model, evaluate
+
+
+@pytest.fixture
+def evaluation():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(500, 4)).astype(np.float32) * 2
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return Evaluation(p, rng.integers(0, 4, 500))
+
+
+def test_figures_equal_scikit_learn_s(evaluation):
+    y, y_hat = evaluation.labels, evaluation.predictions
+    assert evaluation.accuracy == pytest.approx(metrics.accuracy_score(y, y_hat))
+    assert evaluation.loss == pytest.approx(metrics.log_loss(y, evaluation.probabilities), rel=1e-5)
+    np.testing.assert_array_equal(evaluation.confusion, metrics.confusion_matrix(y, y_hat))
+    precision, recall, _, _ = metrics.precision_recall_fscore_support(y, y_hat)
+    np.testing.assert_allclose(evaluation.precision, precision)
+    np.testing.assert_allclose(evaluation.recall, recall)
+
+
+def test_calibration_error_equals_the_formula_bin_by_bin(evaluation):
+    confidence = evaluation.probabilities.max(axis=1)
+    right = evaluation.predictions == evaluation.labels
+    expected = 0.0
+    for b in range(15):
+        inside = (confidence > b / 15) & (confidence <= (b + 1) / 15)
+        if inside.any():
+            expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    assert evaluation.calibration_error == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_calibrated_and_a_boastful_classifier_are_told_apart():
+    labels = np.array([0, 0, 0, 1] * 50)
+    calibrated = Evaluation(np.tile(np.float32([0.75, 0.25]), (200, 1)), labels)
+    boastful = Evaluation(np.tile(np.float32([1, 0]), (200, 1)), labels)
+    assert calibrated.calibration_error == pytest.approx(0, abs=1e-6)
+    assert boastful.calibration_error == pytest.approx(0.25)
+    assert np.isfinite(boastful.loss)
+
+
+def test_the_best_temperature_undoes_a_scaling_of_the_logits():
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=(20_000, 4)) * 2
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    labels = (p.cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)  # Drawn from p itself.
+    for factor in (0.3, 1, 3):
+        scaled = np.exp(factor * z)
+        scaled /= scaled.sum(axis=1, keepdims=True)
+        found = Evaluation(scaled.astype(np.float32), labels).best_temperature()
+        assert found == pytest.approx(factor, rel=0.03)
+
+
+def test_mistakes_are_ordered_the_surest_first():
+    p = np.float32([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
+    evaluation = Evaluation(p, np.array([0, 0, 0, 1]))
+    assert evaluation.misclassified.tolist() == [2, 1]
+
+
+def test_a_class_that_never_occurs_has_no_figures():
+    evaluation = Evaluation(np.float32([[0.9, 0.1, 0], [0.2, 0.8, 0]]), np.array([0, 0]))
+    assert evaluation.per_class(("a", "b", "c")) == [
+        {"class": "a", "images": 2, "precision": 1.0, "recall": 0.5},
+        {"class": "b", "images": 0, "precision": 0.0, "recall": None},
+        {"class": "c", "images": 0, "precision": None, "recall": None},
+    ]
+
+
+def test_evaluate_agrees_with_keras(cnn, digits):
+    images = digits.test_images / np.float32(255)
+    found = evaluate(cnn, images, digits.test_labels)
+    cnn.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+    loss, accuracy = cnn.evaluate(images, digits.test_labels, verbose=0)
+    assert found.loss == pytest.approx(loss, rel=1e-5)
+    assert found.accuracy == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            lambda x, y: ((255 * x).astype(np.uint8), y),
+            TypeError,
+            "normalise makes them; got uint8",
+        ),
+        (
+            lambda x, y: (x[:, :14], y),
+            ValueError,
+            r"expected \(N, 28, 28, 1\); got \(5, 14, 28, 1\)",
+        ),
+        (lambda x, y: (x[:0], y[:0]), ValueError, "at least one"),
+        (lambda x, y: (x, y[:3]), ValueError, r"expected 5 integers; got int64 \(3,\)"),
+        (lambda x, y: (x, y / 2), ValueError, "expected 5 integers; got float64"),
+        (lambda x, y: (x, y + 6), ValueError, "expected 0 to 9, the model's classes; got 6 to 10"),
+        (lambda x, y: (x, y - 1), ValueError, "got -1 to 3"),
+    ],
+)
+def test_bad_input_is_refused(cnn, images, change, error, message):
+    with pytest.raises(error, match=message):
+        evaluate(cnn, *change(images, np.arange(5)))
+
+
+def test_a_model_that_gives_no_probabilities_is_refused(images):
+    model = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10)])
+    with pytest.raises(ValueError, match="expected outputs that are probabilities"):
+        evaluate(model, images, np.arange(5))
+
+
+def test_the_models_own_batchnorm_and_dropout_stay_in_inference_mode(images):
+    model = build_model("dense", seed=0)
+    model = keras.Sequential([keras.Input((28, 28, 1)), layers.Dropout(0.5), model])
+    labels = np.arange(5)
+    first, second = (evaluate(model, images, labels).probabilities for _ in range(2))
+    np.testing.assert_array_equal(first, second)

@@ -1,0 +1,62 @@
+import os
+import stat
+
+import pytest
+
+from mnist_xai import files
+from mnist_xai.files import OutputExistsError, check_output, write_whole
+
+
+def test_a_file_is_written_and_replaced(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    write_whole(path, "first")
+    write_whole(path, b"second")
+    assert path.read_bytes() == b"second"
+    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_a_file_gets_the_rights_that_any_file_gets(tmp_path):
+    write_whole(tmp_path / "ours", "x")
+    (tmp_path / "any").write_text("x")
+    ours, other = ((tmp_path / name).stat().st_mode for name in ("ours", "any"))
+    assert stat.S_IMODE(ours) == stat.S_IMODE(other)
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, failure):
+    path = tmp_path / "model.keras"
+    path.write_text("old")
+
+    def fail(_):
+        raise failure
+
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with pytest.raises(type(failure)):
+        write_whole(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_output_in_the_way_is_refused(tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_text("old")
+    with pytest.raises(OutputExistsError, match=r"model.keras exists; pass overwrite=True"):
+        check_output(path, overwrite=False)
+    check_output(path, overwrite=True)
+    with pytest.raises(IsADirectoryError, match="this is a folder"):
+        check_output(tmp_path, overwrite=True)
+    assert path.read_text() == "old"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to read-only folders")
+def test_a_folder_without_write_access_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError):
+        check_output(tmp_path / "model.keras", overwrite=False)
+    tmp_path.chmod(0o700)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OSError, match="file"):
+        check_output(tmp_path / "file" / "model.keras", overwrite=False)

@@ -1,0 +1,50 @@
+"""What a user imports."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import mnist_xai as mx
+
+
+@pytest.mark.parametrize("name", mx.__all__)
+def test_every_public_name_is_there_and_says_what_it_is(name):
+    value = getattr(mx, name)
+    if inspect.isfunction(value) or inspect.isclass(value):
+        assert inspect.getdoc(value)
+    assert name in dir(mx)
+
+
+def test_every_name_has_one_home():
+    assert sorted(mx._HOME) == sorted(mx.__all__)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(AttributeError, match="has no attribute 'trian'"):
+        _ = mx.trian
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import mnist_xai.train",
+        "import mnist_xai.reproduce",
+        "from mnist_xai.train import RECIPES",
+        "",
+    ],
+)
+def test_functions_named_like_their_module_are_the_functions(first):
+    code = f"{first}\nimport mnist_xai as mx\nassert callable(mx.train) and callable(mx.reproduce)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_importing_the_package_does_not_import_tensorflow():
+    code = "import sys, mnist_xai, mnist_xai.cli; assert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_plots_know_nothing_of_tensorflow():
+    code = "import sys, mnist_xai.plots; assert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

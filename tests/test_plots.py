@@ -1,0 +1,100 @@
+"""What a picture shows, read back from the figure."""
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib.image import AxesImage
+
+from mnist_xai import plots
+from mnist_xai.report import png
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.random((3, 8, 8, 1))
+TITLES = ["a", "b", "c"]
+
+
+def shown(figure):
+    """Every array that the figure shows, the colour bars' left out."""
+    return [
+        child
+        for axes in figure.findobj(lambda a: hasattr(a, "get_images"))
+        if axes.get_label() != "<colorbar>"
+        for child in axes.get_images()
+        if isinstance(child, AxesImage)
+    ]
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text"))]
+
+
+def test_signed_maps_share_one_symmetric_scale():
+    maps = RNG.normal(size=(3, 8, 8, 1)) * np.array([1, 5, 0.1])[:, None, None, None]
+    figure = plots.signed_maps(IMAGES, maps, TITLES, "maps", unit="logit")
+    below = [image for image in shown(figure) if image.get_cmap().name == "RdBu_r"]
+    assert len(below) == 3
+    limit = np.abs(maps).max()
+    assert {image.get_clim() for image in below} == {(-limit, limit)}
+    for image, expected in zip(below, maps, strict=True):
+        np.testing.assert_allclose(image.get_array(), expected[..., 0])
+    assert "logit" in texts(figure)
+
+
+def test_channels_of_colour_maps_are_summed_not_rectified():
+    maps = np.stack([np.full((1, 4, 4), -1.0), np.full((1, 4, 4), 0.5)], axis=-1)
+    figure = plots.signed_maps(np.zeros((1, 4, 4, 3)), maps, ["x"], "maps")
+    assert shown(figure)[-1].get_array()[0, 0] == -0.5
+
+
+def test_a_map_of_zeros_can_be_shown():
+    figure = plots.signed_maps(IMAGES, np.zeros((3, 8, 8, 1)), TITLES, "maps")
+    assert shown(figure)[-1].get_clim() == (-1, 1)
+    assert png(figure)
+
+
+def test_attention_maps_run_from_zero_to_their_own_maximum():
+    maps = RNG.random((3, 4, 4, 1)) * np.array([1, 100, 0])[:, None, None, None]
+    figure = plots.attention_maps(IMAGES, maps, TITLES, "attention")
+    below = [image.get_array() for image in shown(figure) if image.get_cmap().name == "viridis"]
+    assert [float(np.max(m)) for m in below] == [1, 1, 0]
+
+
+@pytest.mark.parametrize(("low", "cmap"), [(0, "viridis"), (-1, "RdBu_r")])
+def test_feature_maps_show_every_channel_on_one_scale(low, cmap):
+    activations = RNG.uniform(low, 1, (6, 6, 35))
+    figure = plots.feature_maps(IMAGES[0], activations, "conv1", stamp="MNIST")
+    tiles = [image for image in shown(figure) if image.get_cmap().name == cmap]
+    assert len(tiles) == 35
+    assert len({image.get_clim() for image in tiles}) == 1
+    np.testing.assert_allclose(tiles[34].get_array(), activations[..., 34])
+    assert {"MNIST", "input", "34"} <= set(texts(figure))
+
+
+def test_the_confusion_matrix_shows_every_count_and_colours_the_mistakes():
+    confusion = np.array([[50, 2], [3, 45]])
+    figure = plots.confusion_matrix(confusion, ["a", "b"], stamp="digits")
+    assert {"50", "2", "3", "45", "digits", "predicted class", "label"} <= set(texts(figure))
+    np.testing.assert_array_equal(shown(figure)[0].get_array(), [[0, 2], [3, 0]])
+
+
+def test_learning_curves_plot_what_they_are_given():
+    history = {"loss": [3, 2], "val_loss": [4, 3], "accuracy": [0.1, 0.2], "val_accuracy": [0, 1]}
+    figure = plots.learning_curves(history)
+    lines = [line.get_ydata().tolist() for axes in figure.axes for line in axes.get_lines()]
+    assert lines == [[3, 2], [4, 3], [0.1, 0.2], [0, 1]]
+
+
+@pytest.mark.parametrize("count", [1, 8, 9])
+def test_image_grids_hold_any_number(count):
+    images = RNG.normal(size=(count, 5, 5, 1))
+    figure = plots.image_grid(images, [str(i) for i in range(count)], "kernels", signed=True)
+    assert len(shown(figure)) == count
+
+
+def test_the_same_figure_gives_the_same_bytes():
+    first, second = (
+        png(plots.attention_maps(IMAGES, IMAGES, TITLES, "x", stamp="s")) for _ in range(2)
+    )
+    assert first == second
+    assert io.BytesIO(first).read(8) == b"\x89PNG\r\n\x1a\n"

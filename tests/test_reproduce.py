@@ -1,0 +1,55 @@
+import json
+import sys
+
+import pytest
+
+import mnist_xai as mx
+from mnist_xai.files import OutputExistsError
+from tests.test_report import Page
+from tests.test_train import SHORT
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Every recipe takes seconds."""
+    recipes = {"default": SHORT, "small": SHORT}
+    monkeypatch.setattr(sys.modules["mnist_xai.train"], "RECIPES", recipes)
+
+
+FILES = {
+    "index.html", "cnn.keras", "cnn.json", "history.csv", "history.json", "learning_curves.png",
+    "confusion_matrix.png", "misclassified_images.png", "feature_maps_of_conv1.png",
+    "feature_maps_of_conv2.png", "attention_maps_of_conv1.png", "attention_maps_of_conv2.png",
+    "gradient_maps.png",
+}  # fmt: skip
+
+
+def test_one_folder_holds_the_whole_run(short, tmp_path):
+    index = mx.reproduce(tmp_path / "run", data="digits")
+    assert {path.name for path in index.parent.iterdir()} == FILES
+    card = json.loads((index.parent / "cnn.json").read_text())
+    page = Page(index.read_text())
+    assert f"accuracy {card['test']['accuracy']:.2%}" in page.text
+    assert "The case study on scikit-learn digits" in page.text
+    assert {a["href"] for tag, a in page.tags if tag == "a"} == FILES - {"index.html"}
+    assert len([tag for tag, _ in page.tags if tag == "img"]) == 8
+    with pytest.raises(OutputExistsError, match=r"index.html exists; pass overwrite=True"):
+        mx.reproduce(tmp_path / "run", data="digits")
+
+
+def test_without_mnist_the_digits_take_its_place_and_every_output_says_so(
+    short, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("MNIST_XAI_DATA", "/no/such/folder")
+    index = mx.reproduce(tmp_path)
+    printed = capsys.readouterr().out
+    assert "MNIST CANNOT BE REACHED: MNIST_XAI_DATA: no such file or folder" in printed
+    assert "1,797 HANDWRITTEN DIGITS OF SCIKIT-LEARN" in printed
+    assert "scikit-learn digits" in Page(index.read_text()).text
+    assert json.loads((tmp_path / "cnn.json").read_text())["data"]["name"] == "scikit-learn digits"
+
+
+def test_other_data_sets_are_not_replaced(short, tmp_path):
+    with pytest.raises(ValueError, match="data: expected one of"):
+        mx.reproduce(tmp_path / "run", data="mnits")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,272 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+import mnist_xai as mx
+from mnist_xai.files import OutputExistsError
+from mnist_xai.train import RECIPES, train
+
+# Everything that the default recipe does, on digits and in seconds.
+SHORT = replace(
+    RECIPES["default"], epochs=3, steps_per_epoch=12, batch_size=64, averaging=0.9, held_out=0.1
+)
+
+
+@pytest.fixture(scope="module")
+def result(digits, tmp_path_factory):
+    path = tmp_path_factory.mktemp("trained") / "model.keras"
+    return train(data=digits, recipe=SHORT, seed=3, save_to=path, progress=False)
+
+
+def test_it_learns(digits):
+    recipe = replace(SHORT, steps_per_epoch=80)
+    assert train(data=digits, recipe=recipe, progress=False).evaluation.accuracy > 0.9
+
+
+def test_the_result_is_whole(result, digits):
+    assert result.model.name == "cnn"
+    assert all(variable.dtype == "float32" for variable in result.model.variables)
+    assert not result.model.compiled
+    assert {name: len(values) for name, values in result.history.items()} == {
+        "accuracy": 3, "loss": 3, "val_accuracy": 3, "val_loss": 3,
+    }  # fmt: skip
+    assert len(result.evaluation.labels) == len(digits.test_labels)
+    loaded = mx.load_model(result.path)
+    images = mx.normalise(digits.test_images[:10])
+    np.testing.assert_array_equal(loaded(images), result.model(images))
+
+
+def test_the_card_says_what_the_model_is(result, digits):
+    card = json.loads(result.path.with_suffix(".json").read_text())
+    assert card == json.loads(json.dumps(result.card))
+    assert card["model"] == "cnn"
+    assert card["parameters"] == 184_586
+    assert card["seed"] == 3
+    assert card["data"]["name"] == "scikit-learn digits"
+    assert card["data"]["sha256"] == digits.sha256
+    assert card["recipe"]["epochs"] == 3
+    assert card["recipe"]["augmentation"]["rotation"] == RECIPES["default"].augmentation.rotation
+    assert card["test"]["accuracy"] == result.evaluation.accuracy
+    assert card["validation"]["images"] == 144
+    assert len(card["test"]["per_class"]) == 10
+    assert set(card["versions"]) == {"python", "mnist_xai", "tensorflow", "keras", "numpy"}
+    assert card["file_sha256"] == mx.saving.file_sha256(result.path)
+
+
+def test_two_trainings_give_the_same_bytes(result, digits, tmp_path):
+    again = train(data=digits, recipe=SHORT, seed=3, save_to=tmp_path / "a.keras", progress=False)
+    assert again.path.read_bytes() == result.path.read_bytes()
+    assert again.history == result.history
+    other = train(data=digits, recipe=SHORT, seed=4, save_to=tmp_path / "b.keras", progress=False)
+    assert other.path.read_bytes() != result.path.read_bytes()
+
+
+SCRIPT = """
+import sys
+from dataclasses import replace
+import mnist_xai as mx
+from tests.test_train import SHORT
+recipe = replace(SHORT, epochs=4, steps_per_epoch=60)
+mx.train(data="digits", recipe=recipe, save_to=sys.argv[1], csv=sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_training_killed_in_mid_epoch_ends_with_the_same_bytes(digits, tmp_path, how, capfd):
+    recipe = replace(SHORT, epochs=4, steps_per_epoch=60)
+    whole = train(data=digits, recipe=recipe, save_to=tmp_path / "whole.keras", progress=False)
+
+    target, table = tmp_path / "killed.keras", tmp_path / "killed.csv"
+    unfinished = tmp_path / ".killed.keras.unfinished"
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(target), str(table)])
+    deadline = time.monotonic() + 120
+    while not unfinished.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    time.sleep(0.1)  # Into the next epoch, which takes some 0.6 s.
+    process.send_signal(how)
+    assert process.wait(60) != 0
+    assert not target.exists()
+    with np.load(unfinished) as state:
+        done = json.loads(str(state["header"]))["epochs"]
+    assert 1 <= done < 4
+
+    capfd.readouterr()
+    resumed = train(data=digits, recipe=recipe, save_to=target, csv=table)
+    assert f"Going on after epoch {done} of 4" in capfd.readouterr().out
+    assert target.read_bytes() == whole.path.read_bytes()
+    assert target.with_suffix(".json").read_text() == whole.path.with_suffix(".json").read_text()
+    assert resumed.history == whole.history
+    assert not unfinished.exists()
+    assert [line.split(",")[0] for line in table.read_text().splitlines()] == [
+        "epoch", "1", "2", "3", "4",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [{"seed": 4}, {"recipe": replace(SHORT, learning_rate=1e-4)}])
+def test_a_state_of_another_training_is_not_gone_on_with(result, digits, tmp_path, change):
+    path = tmp_path / "model.keras"
+    unfinished = tmp_path / ".model.keras.unfinished"
+    call = {"data": digits, "recipe": SHORT, "seed": 3, "save_to": path, "progress": False}
+    with pytest.raises(_StoppedError):
+        train(**(call | change), csv=_Stops(tmp_path / "history.csv"))
+    assert unfinished.exists()
+    assert train(**call).path.read_bytes() == result.path.read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04"])
+def test_a_damaged_state_is_replaced(result, digits, tmp_path, content):
+    (tmp_path / ".model.keras.unfinished").write_bytes(content)
+    again = train(
+        data=digits, recipe=SHORT, seed=3, save_to=tmp_path / "model.keras", progress=False
+    )
+    assert again.path.read_bytes() == result.path.read_bytes()
+
+
+class _StoppedError(Exception):
+    pass
+
+
+class _Stops(os.PathLike):
+    """A path that cannot be used: it stops the training after its first epoch."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __fspath__(self):
+        raise _StoppedError
+
+
+def test_the_article_s_recipe_is_the_article_s():
+    recipe = RECIPES["article"]
+    assert (recipe.epochs, recipe.batch_size, recipe.steps_per_epoch) == (10, 32, 187)
+    assert recipe.validation_steps == 31
+    assert recipe.augmentation is None
+    assert recipe.weight_decay == 0
+    assert not recipe.cosine
+    assert recipe.learning_rate == 1e-3  # Keras's Adam, which 'adam' means.
+
+
+def test_without_weight_decay_the_optimiser_is_adam(digits):
+    """One step of a recipe without any extra equals one of Keras's Adam."""
+    recipe = mx.Recipe(epochs=1, batch_size=32, steps_per_epoch=1, validation_steps=1)
+    ours = train(data=digits, recipe=recipe, progress=False).model
+    batch = mx.data.training_batches(
+        digits.train_images, digits.train_labels, batch_size=32, classes=10, seed=0
+    )
+    theirs = mx.build_model(seed=0)
+    theirs.compile("adam", "categorical_crossentropy", jit_compile=False)
+    theirs.fit(batch, steps_per_epoch=1, shuffle=False, verbose=0)
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-7)
+
+
+def test_the_result_is_the_average_of_the_weights(digits):
+    """Averaging with momentum m: a_t = m a_(t-1) + (1 - m) w_t, from a_1 = w_1."""
+
+    def weights(steps, averaging):
+        recipe = mx.Recipe(
+            epochs=1, batch_size=32, steps_per_epoch=steps, averaging=averaging, validation_steps=1
+        )
+        return train(data=digits, recipe=recipe, progress=False).model.get_weights()
+
+    plain = [weights(steps, 0.0) for steps in (1, 2, 3)]
+    for found, w1, w2, w3 in zip(weights(3, 0.8), *plain, strict=True):
+        expected = 0.8 * (0.8 * w1 + 0.2 * w2) + 0.2 * w3
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_calibration_changes_no_prediction_and_lowers_the_loss(digits):
+    plain, calibrated = (
+        train(data=digits, recipe=replace(SHORT, calibrate=flag), progress=False)
+        for flag in (False, True)
+    )
+    np.testing.assert_array_equal(plain.evaluation.predictions, calibrated.evaluation.predictions)
+    assert calibrated.card["validation"]["loss"] < plain.card["validation"]["loss"]
+
+
+def test_held_out_images_are_never_trained_on(digits):
+    from mnist_xai.train import _split
+
+    split = _split(digits, SHORT)
+    assert len(split.images) + len(split.validation_images) == len(digits.train_images)
+    seen = {image.tobytes() for image in split.images}
+    doubles = len(digits.train_images) - len({i.tobytes() for i in digits.train_images})
+    assert sum(i.tobytes() in seen for i in split.validation_images) <= doubles
+    article = _split(digits, replace(RECIPES["article"], validation_steps=5))
+    np.testing.assert_array_equal(article.validation_images, digits.test_images[:160])
+
+
+def test_logs_are_written(digits, tmp_path):
+    recipe = replace(SHORT, epochs=2, steps_per_epoch=2)
+    table, board = tmp_path / "history.csv", tmp_path / "board"
+    result = train(data=digits, recipe=recipe, csv=table, tensorboard=board, progress=False)
+    lines = table.read_text().splitlines()
+    assert lines[0] == "epoch,accuracy,loss,val_accuracy,val_loss"
+    assert float(lines[2].split(",")[2]) == result.history["loss"][1]
+    assert list(board.rglob("events.out.tfevents.*"))
+
+
+def test_progress_is_shown_unless_it_is_not_wanted(digits, capfd):
+    recipe = replace(SHORT, epochs=1, steps_per_epoch=2)
+    train(data=digits, recipe=recipe, progress=False)
+    assert capfd.readouterr().out == ""
+    train(data=digits, recipe=recipe)
+    assert "accuracy" in capfd.readouterr().out
+
+
+def test_the_global_random_state_is_left_alone(digits):
+    keras.utils.set_random_seed(5)
+    before = np.random.get_state()[1].copy()
+    train(data=digits, recipe=replace(SHORT, epochs=1, steps_per_epoch=1), progress=False)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": "resnet"}, "name: expected one of cnn"),
+        ({"recipe": "best"}, "recipe: expected one of default, small, article; got 'best'"),
+        ({"seed": -1}, "seed: expected a number of at least 0; got -1"),
+        ({"data": "mnits"}, "data: expected one of mnist"),
+        ({"save_to": "model.h5"}, "expected a file name that ends in .keras"),
+        ({"recipe": replace(SHORT, batch_size=2000)}, "expected at least 2000 training images"),
+    ],
+)
+def test_bad_arguments_are_refused(digits, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        train(**({"data": digits, "recipe": SHORT} | arguments))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.json"])
+def test_an_earlier_model_is_never_damaged(digits, tmp_path, name):
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(OutputExistsError, match=f"{name} exists; pass overwrite=True"):
+        train(data=digits, recipe=SHORT, save_to=tmp_path / "model.keras")
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "precious"
+
+
+def test_a_full_disk_leaves_the_earlier_model(digits, tmp_path, monkeypatch):
+    path = tmp_path / "model.keras"
+    path.write_text("precious")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(mx.files.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        train(data=digits, recipe=SHORT, save_to=path, overwrite=True, progress=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.keras"]
+    assert path.read_text() == "precious"
