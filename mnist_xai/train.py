@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -137,6 +137,7 @@ def train(
     overwrite: bool = False,
     tensorboard: str | os.PathLike[str] | None = None,
     csv: str | os.PathLike[str] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: bool = True,
 ) -> TrainResult:
     """Build, fit, evaluate and save a network of the articles.
@@ -155,6 +156,7 @@ def train(
         overwrite: Whether files at `save_to` may be replaced.
         tensorboard: A folder for TensorBoard's logs.
         csv: A file for the history, a line for each epoch.
+        callbacks: Keras callbacks of your own, called after ours.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -198,7 +200,9 @@ def train(
         "versions": _versions(),
     }
     checkpoint = Checkpoint(target and target.with_name(f".{target.name}.unfinished"), identity)
-    _fit(learner, split, recipe, seed, checkpoint, _loggers(tensorboard, csv, checkpoint), progress)
+    commit = _commit()  # Of the code that trains, whatever is edited meanwhile.
+    loggers = [*_loggers(tensorboard, csv, checkpoint), *callbacks]
+    _fit(learner, split, recipe, seed, checkpoint, loggers, progress)
 
     trained = build()
     trained.set_weights(learner.get_weights())
@@ -207,7 +211,7 @@ def train(
         _divide_logits(trained, evaluate(trained, *validated).best_temperature())
     validation = evaluate(trained, *validated)
     evaluation = evaluate(trained, normalise(dataset.test_images), dataset.test_labels)
-    card = _card(identity, dataset, trained, validation, evaluation)
+    card = _card(identity, dataset, trained, validation, evaluation) | {"commit": commit}
     if target:
         save_model(trained, target)
         card["file_sha256"] = file_sha256(target)
@@ -407,5 +411,4 @@ def _card(
             **test.summary(),
             "per_class": test.per_class(dataset.class_names),
         },
-        "commit": _commit(),
     }
