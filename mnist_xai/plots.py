@@ -58,7 +58,8 @@ def confusion_matrix(
     figure = _figure(7.0, 6.4, stamp)
     axes = figure.subplots()
     mistakes = confusion - np.diag(np.diag(confusion))
-    shown = axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(1, mistakes.max()))
+    # Half as far again as needed, so that black figures stay readable in the darkest cell.
+    shown = axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=1.5 * max(1, mistakes.max()))
     for (row, column), count in np.ndenumerate(confusion):
         weight = "bold" if row == column else "normal"
         axes.text(column, row, str(count), ha="center", va="center", fontsize=9, weight=weight)
@@ -153,6 +154,9 @@ def signed_maps(
 ) -> Figure:
     """Show images above signed maps, all on one symmetric scale with white at zero.
 
+    The scale ends where 99.5 % of the pixels of all maps lie; the few beyond have the colour of
+    its end, as the pointed ends of the colour bar say.
+
     Args:
         images: `(N, H, W, C)` in [0, 1].
         maps: `(N, H, W, C)`; channels are summed for the picture.
@@ -168,12 +172,12 @@ def signed_maps(
     figure.suptitle(name)
     grid = figure.subplots(2, len(images), squeeze=False)
     flat = np.sum(maps, axis=-1)
-    limit = float(np.abs(flat).max()) or 1.0
+    limit = float(np.quantile(np.abs(flat), 0.995)) or float(np.abs(flat).max()) or 1.0
     for column, (image, title) in enumerate(zip(images, titles, strict=True)):
         _show_image(grid[0, column], image, title)
         shown = grid[1, column].imshow(flat[column], cmap=_SIGNED, vmin=-limit, vmax=limit)
         grid[1, column].axis("off")
-    figure.colorbar(shown, ax=grid[1, :], label=unit, shrink=0.9)
+    figure.colorbar(shown, ax=grid[1, :], label=unit, shrink=0.9, extend="both")
     return figure
 
 

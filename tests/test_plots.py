@@ -34,7 +34,7 @@ def test_signed_maps_share_one_symmetric_scale():
     figure = plots.signed_maps(IMAGES, maps, TITLES, "maps", unit="logit")
     below = [image for image in shown(figure) if image.get_cmap().name == "RdBu_r"]
     assert len(below) == 3
-    limit = np.abs(maps).max()
+    limit = np.quantile(np.abs(maps), 0.995)
     assert {image.get_clim() for image in below} == {(-limit, limit)}
     for image, expected in zip(below, maps, strict=True):
         np.testing.assert_allclose(image.get_array(), expected[..., 0])
@@ -50,6 +50,10 @@ def test_channels_of_colour_maps_are_summed_not_rectified():
 def test_a_map_of_zeros_can_be_shown():
     figure = plots.signed_maps(IMAGES, np.zeros((3, 8, 8, 1)), TITLES, "maps")
     assert shown(figure)[-1].get_clim() == (-1, 1)
+    one = np.zeros((3, 20, 20, 1))
+    one[0, 0, 0] = -3  # A single pixel, beyond every quantile.
+    figure = plots.signed_maps(IMAGES, one, TITLES, "maps")
+    assert shown(figure)[-1].get_clim() == (-3, 3)
     assert png(figure)
 
 
