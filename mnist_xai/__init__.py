@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     )
     from mnist_xai.model_builder import MODELS, build_model
     from mnist_xai.readers import DataError
+    from mnist_xai.recipes import RECIPES, Recipe
     from mnist_xai.reproduce import reproduce
     from mnist_xai.saving import ModelFileError, load_model, save_model
     from mnist_xai.sources import DataUnavailableError
-    from mnist_xai.train import RECIPES, Recipe, TrainResult, train
+    from mnist_xai.train import TrainResult, train
 
 # Where each name lives. Modules are imported when a name is first asked for, so that
 # `mnist-xai --help` does not wait for TensorFlow.
@@ -45,10 +46,11 @@ _HOMES = {
     ),
     "model_builder": ("MODELS", "build_model"),
     "readers": ("DataError",),
+    "recipes": ("RECIPES", "Recipe"),
     "reproduce": ("reproduce",),
     "saving": ("ModelFileError", "load_model", "save_model"),
     "sources": ("DataUnavailableError",),
-    "train": ("RECIPES", "Recipe", "TrainResult", "train"),
+    "train": ("TrainResult", "train"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -1,14 +1,14 @@
 """A Keras classifier made explainable: its logits, its activations and its gradients."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
+
+from mnist_xai.interpret.graph import Call, before_softmax, functional_graph, run_graph
 
 Score = Literal["logit", "probability"]
 Array = NDArray[np.float32]
@@ -49,7 +49,7 @@ class Network:
             raise TypeError(f"model: expected a Keras 3 model; got {type(model).__name__}")
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1; got {batch_size}")
-        inputs = model.inputs if model.built and _graph(model) else None
+        inputs = model.inputs if model.built and functional_graph(model) else None
         if not inputs or len(inputs) != 1 or len(inputs[0].shape) != 4:
             raise ValueError(
                 "model: expected a built Sequential or Functional model with one input "
@@ -194,15 +194,15 @@ class Network:
 
     # --- How the model is run ----------------------------------------------------------------
 
-    def _run(self, images: tf.Tensor) -> tuple[dict[str, "_Call"], tf.Tensor]:
+    def _run(self, images: tf.Tensor) -> tuple[dict[str, Call], tf.Tensor]:
         """Call every layer as the model does; return the calls by name, and the output."""
-        calls: dict[str, _Call] = {}
-        outputs = _run_graph(self.model, images, "", calls)
+        calls: dict[str, Call] = {}
+        outputs = run_graph(self.model, images, "", calls)
         return calls, keras.tree.flatten(outputs)[self._output]
 
     def _logits(self, images: tf.Tensor) -> tf.Tensor:
         calls, output = self._run(images)
-        return tf.cast(_before_softmax(list(calls.values()), output), tf.float32)
+        return tf.cast(before_softmax(list(calls.values()), output), tf.float32)
 
     def _in_chunks(self, key: Any, function: Callable[..., Any], *arrays: NDArray[Any]) -> Any:
         """Run a pass over chunks of `batch_size` rows; compile it when its key is new."""
@@ -236,7 +236,7 @@ class Network:
             )
         noise = np.random.default_rng(0).random((4, *(side or 32 for side in self.image_shape)))
         calls, output = self._run(tf.constant(noise, tf.float32))
-        p, z = tf.cast(output, tf.float32), _before_softmax(list(calls.values()), output)
+        p, z = tf.cast(output, tf.float32), before_softmax(list(calls.values()), output)
         sums_to_one = np.allclose(tf.reduce_sum(p, axis=1), 1, atol=1e-3) and np.min(p) >= 0
         if z is output and sums_to_one:
             last = list(calls)[-1]
@@ -245,87 +245,6 @@ class Network:
                 "softmax layer, or a layer with softmax as its activation, come last"
             )
         return {name: tuple(call.output.shape[1:]) for name, call in calls.items()}
-
-
-@dataclass(frozen=True, eq=False)
-class _Call:
-    """One call of a layer: what went in, and what came out."""
-
-    layer: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    output: Any
-
-
-def _graph(model: keras.Model) -> Any:
-    """The functional graph behind a Sequential or Functional model; None for others."""
-    if isinstance(model, keras.Sequential):
-        return model._functional  # Keras has no public way to it.
-    return model if isinstance(model, keras.src.models.functional.Functional) else None
-
-
-def _run_graph(model: keras.Model, inputs: Any, prefix: str, calls: dict[str, _Call]) -> Any:
-    """Call a model's layers in its own order, and write each call down under its name.
-
-    Not `model(inputs)`, which shows nothing of the inside, nor a second model on the same
-    layers, which would leave its nodes in the user's.
-    """
-    return _graph(model)._run_through_graph(
-        inputs, operation_fn=lambda layer: partial(_call_layer, layer, prefix, calls)
-    )
-
-
-def _call_layer(layer: Any, prefix: str, calls: dict[str, _Call], *args: Any, **kwargs: Any) -> Any:
-    name = prefix + layer.name
-    if isinstance(layer, keras.Model) and _graph(layer):
-        return _run_graph(layer, args[0], f"{name}/", calls)
-    if getattr(layer, "_call_has_training_arg", False):
-        kwargs["training"] = False
-    output = layer(*args, **kwargs)
-    again = 2
-    while name in calls:
-        name, again = f"{prefix}{layer.name}:{again}", again + 1
-    calls[name] = _Call(layer, args, kwargs, output)
-    return output
-
-
-def _before_softmax(calls: list[_Call], output: Any) -> Any:
-    """Follow the output back to the logits that the softmax was taken of."""
-    for i, call in reversed(list(enumerate(calls))):
-        if all(output is not tensor for tensor in keras.tree.flatten(call.output)):
-            continue
-        activation = getattr(call.layer, "activation", None)
-        if _is_softmax(call.layer) or (
-            isinstance(call.layer, keras.layers.Activation)
-            and activation is keras.activations.softmax
-        ):
-            return call.args[0]
-        if activation is keras.activations.softmax:
-            return _without_activation(call.layer)(*call.args, **call.kwargs)
-        if isinstance(call.layer, _PASSES_THROUGH) or (
-            isinstance(call.layer, keras.layers.Activation)
-            and activation is keras.activations.linear
-        ):
-            before = _before_softmax(calls[:i], call.args[0])
-            return output if before is call.args[0] else before
-        break
-    return output
-
-
-_PASSES_THROUGH = (keras.layers.Identity, keras.layers.Dropout)
-
-
-def _is_softmax(layer: Any) -> bool:
-    """Whether a layer, or an operation of `keras.ops`, is a softmax over the last axis."""
-    return type(layer).__name__ == "Softmax" and getattr(layer, "axis", -1) in (-1, 1)
-
-
-def _without_activation(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """The same layer, on the same weights, with the identity as its activation."""
-    # Neither copy.copy nor from_config: both would make weights of their own.
-    twin = object.__new__(type(layer))
-    twin.__dict__.update(layer.__dict__, activation=keras.activations.linear)
-    return twin
 
 
 def _output_index(model: keras.Model, name: str | None) -> int:

@@ -1,0 +1,93 @@
+"""Running a Keras model layer by layer, with every call written down.
+
+The one place that knows how Keras keeps a model's graph.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import keras
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of a layer: what went in, and what came out."""
+
+    layer: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Any
+
+
+def functional_graph(model: keras.Model) -> Any:
+    """The functional graph behind a Sequential or Functional model; None for others."""
+    if isinstance(model, keras.Sequential):
+        return model._functional  # Keras has no public way to it.
+    return model if isinstance(model, keras.src.models.functional.Functional) else None
+
+
+def run_graph(model: keras.Model, inputs: Any, prefix: str, calls: dict[str, Call]) -> Any:
+    """Call a model's layers in its own order, and write each call down under its name.
+
+    Not `model(inputs)`, which shows nothing of the inside, nor a second model on the same
+    layers, which would leave its nodes in the user's.
+    """
+    return functional_graph(model)._run_through_graph(
+        inputs, operation_fn=lambda layer: partial(_call_layer, layer, prefix, calls)
+    )
+
+
+def _call_layer(layer: Any, prefix: str, calls: dict[str, Call], *args: Any, **kwargs: Any) -> Any:
+    name = prefix + layer.name
+    if isinstance(layer, keras.Model) and functional_graph(layer):
+        return run_graph(layer, args[0], f"{name}/", calls)
+    if getattr(layer, "_call_has_training_arg", False):
+        kwargs["training"] = False
+    output = layer(*args, **kwargs)
+    again = 2
+    while name in calls:
+        name, again = f"{prefix}{layer.name}:{again}", again + 1
+    calls[name] = Call(layer, args, kwargs, output)
+    return output
+
+
+def before_softmax(calls: list[Call], output: Any) -> Any:
+    """Follow the output back to the logits of which the softmax was taken.
+
+    Returns the output itself when it is no softmax's.
+    """
+    for i, call in reversed(list(enumerate(calls))):
+        if all(output is not tensor for tensor in keras.tree.flatten(call.output)):
+            continue
+        if _is_softmax(call.layer):
+            return call.args[0]
+        if getattr(call.layer, "activation", None) is keras.activations.softmax:
+            return _without_activation(call.layer)(*call.args, **call.kwargs)
+        if _passes_through(call.layer):
+            before = before_softmax(calls[:i], call.args[0])
+            return output if before is call.args[0] else before
+        break
+    return output
+
+
+def _is_softmax(layer: Any) -> bool:
+    """Whether a layer, or an operation of `keras.ops`, is nothing but softmax over classes."""
+    if isinstance(layer, keras.layers.Activation):
+        return layer.activation is keras.activations.softmax
+    return type(layer).__name__ == "Softmax" and layer.axis in (-1, 1)
+
+
+def _passes_through(layer: Any) -> bool:
+    """Whether a layer gives, in inference mode, what it is given."""
+    if isinstance(layer, keras.layers.Activation):
+        return layer.activation is keras.activations.linear
+    return isinstance(layer, keras.layers.Identity | keras.layers.Dropout)
+
+
+def _without_activation(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """The same layer, on the same weights, with the identity as its activation."""
+    # Neither copy.copy nor from_config: both would make weights of their own.
+    twin = object.__new__(type(layer))
+    twin.__dict__.update(layer.__dict__, activation=keras.activations.linear)
+    return twin
