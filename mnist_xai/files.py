@@ -12,6 +12,8 @@ class OutputExistsError(FileExistsError):
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Refuse an output that could not be written at the end, before any work is lost.
 
+    Nothing is made: the folder of the output may still be missing.
+
     Args:
         path: The file to be written.
         overwrite: Whether an existing file may be replaced.
@@ -19,15 +21,15 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     Raises:
         OutputExistsError: When the file exists and may not be replaced.
         IsADirectoryError: When the path is a folder.
-        PermissionError: When its folder cannot be written to.
+        OSError: When its folder can neither be written to nor made.
     """
     if path.is_dir():
         raise IsADirectoryError(f"{path}: expected a file to write; this is a folder")
     if path.exists() and not overwrite:
         raise OutputExistsError(f"{path} exists; pass overwrite=True (--overwrite) to replace it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The only honest test of write access: it also sees a full disk and a read-only mount.
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    # The only honest test of write access: it also sees a read-only mount.
+    with tempfile.NamedTemporaryFile(dir=there, prefix=f".{path.name}."):
         pass
 
 

@@ -58,5 +58,10 @@ def test_a_folder_without_write_access_is_refused(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(NotADirectoryError, match="file"):
         check_output(tmp_path / "file" / "model.keras", overwrite=False)
+
+
+def test_checking_makes_nothing(tmp_path):
+    check_output(tmp_path / "new" / "folder" / "model.keras", overwrite=False)
+    assert not list(tmp_path.iterdir())
