@@ -98,39 +98,25 @@ def train(
         check_model_path(target)
         for path in (target, card_path(target)):
             check_output(path, overwrite=overwrite)
-    if tensorboard and not _has_tensorboard():
+    if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ModuleNotFoundError("tensorboard: the logs need the package tensorboard installed")
     dataset = data if isinstance(data, Dataset) else load_data(data)
 
-    split = _split(dataset, recipe)
-    precision = "mixed_bfloat16" if recipe.bfloat16 and _multiplies_bfloat16() else "float32"
-    build = partial(
-        build_model,
-        model,
-        input_shape=dataset.image_shape,
-        classes=len(dataset.class_names),
-        seed=seed,
-    )
-    learner = build(dtype=precision)
-    identity = {
-        "model": model,
-        "data": dataset.sha256,
-        "recipe": asdict(recipe),
-        "seed": seed,
-        "precision": precision,
-        "versions": _versions(),
-    }
-    checkpoint = Checkpoint(target and target.with_name(f".{target.name}.unfinished"), identity)
     commit = _commit()  # Of the code that trains, whatever is edited meanwhile.
+    identity = _identity(model, dataset, recipe, seed)
+    shape, classes = dataset.image_shape, len(dataset.class_names)
+    build = partial(build_model, model, input_shape=shape, classes=classes, seed=seed)
+    split, learner = _split(dataset, recipe), build(dtype=identity["precision"])
+    checkpoint = Checkpoint(target and target.with_name(f".{target.name}.unfinished"), identity)
     loggers = [*_loggers(tensorboard, csv, checkpoint), *callbacks]
     _fit(learner, split, recipe, seed, checkpoint, loggers, progress)
 
     trained = build()
     trained.set_weights(learner.get_weights())
-    validated = normalise(split.validation_images), split.validation_labels
+    held_out = normalise(split.validation_images), split.validation_labels
     if recipe.calibrate:
-        _divide_logits(trained, evaluate(trained, *validated).best_temperature())
-    validation = evaluate(trained, *validated)
+        _divide_logits(trained, evaluate(trained, *held_out).best_temperature())
+    validation = evaluate(trained, *held_out)
     evaluation = evaluate(trained, normalise(dataset.test_images), dataset.test_labels)
     card = _card(identity, dataset, trained, validation, evaluation) | {"commit": commit}
     if target:
@@ -147,6 +133,19 @@ def _recipe(recipe: str | Recipe) -> Recipe:
     if recipe not in RECIPES:
         raise ValueError(f"recipe: expected one of {', '.join(RECIPES)}; got {recipe!r}")
     return RECIPES[recipe]
+
+
+def _identity(model: str, dataset: Dataset, recipe: Recipe, seed: int) -> dict[str, Any]:
+    """Everything that the trained weights are a function of, on one machine."""
+    packages = ("mnist_xai", "tensorflow", "keras", "numpy")
+    return {
+        "model": model,
+        "data": dataset.sha256,
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "precision": "mixed_bfloat16" if recipe.bfloat16 and _multiplies_bfloat16() else "float32",
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,10 +276,6 @@ def _table(history: dict[str, list[float]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _has_tensorboard() -> bool:
-    return importlib.util.find_spec("tensorboard") is not None
-
-
 def _multiplies_bfloat16() -> bool:
     """Whether the processor has bfloat16 instructions; without, bfloat16 is emulated slowly."""
     if tf.config.list_physical_devices("GPU"):
@@ -290,11 +285,6 @@ def _multiplies_bfloat16() -> bool:
     except OSError:
         return False
     return "amx_bf16" in flags or "avx512_bf16" in flags
-
-
-def _versions() -> dict[str, str]:
-    packages = ("mnist_xai", "tensorflow", "keras", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
 def _commit() -> str | None:
