@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from mnist_xai.data import Augmentation, Dataset, load_data, normalise
     from mnist_xai.evaluation import Evaluation, evaluate
     from mnist_xai.interpret import (
+        METHODS,
+        Explanation,
         Network,
         UnsupportedLayerError,
         attention_map,
+        explain,
         gradient_map,
         layer_outputs,
         learned_attention,
@@ -37,9 +40,12 @@ _HOMES = {
     "data": ("Augmentation", "Dataset", "load_data", "normalise"),
     "evaluation": ("Evaluation", "evaluate"),
     "interpret": (
+        "METHODS",
+        "Explanation",
         "Network",
         "UnsupportedLayerError",
         "attention_map",
+        "explain",
         "gradient_map",
         "layer_outputs",
         "learned_attention",
@@ -55,6 +61,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "METHODS",
     "MODELS",
     "RECIPES",
     "Augmentation",
@@ -62,6 +69,7 @@ __all__ = [
     "DataUnavailableError",
     "Dataset",
     "Evaluation",
+    "Explanation",
     "ModelFileError",
     "Network",
     "Recipe",
@@ -70,6 +78,7 @@ __all__ = [
     "attention_map",
     "build_model",
     "evaluate",
+    "explain",
     "gradient_map",
     "layer_outputs",
     "learned_attention",

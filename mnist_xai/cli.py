@@ -227,7 +227,12 @@ def layers(
 @main.command()
 @_model
 @_image_options
-@click.option("--method", default="gradient", show_default=True, help="gradient.")
+@click.option(
+    "--method",
+    default="integrated_gradients",
+    show_default=True,
+    help="One of those that `mnist-xai methods` lists.",
+)
 @click.option("--target", type=int, help="The class to explain; by default the predicted one.")
 @click.option(
     "--score",
@@ -262,8 +267,6 @@ def explain(
     Example:
       mnist-xai explain saved_models/cnn.keras --index 0 --save-to why.png
     """
-    if method != "gradient":
-        raise click.UsageError(f"--method: expected gradient; got {method!r}")
     if save_to.suffix not in {".png", ".npy"}:
         raise click.UsageError(f"--save-to: expected a name ending in .png or .npy; got {save_to}")
     overwrite = _may_replace([save_to], overwrite)
@@ -272,23 +275,36 @@ def explain(
 
     network = mx.Network(mx.load_model(model_path))
     x, stamp = _one_image(network, data, index, image)
-    probabilities = network.probabilities(x)[0]
-    chosen = int(probabilities.argmax()) if target is None else target
-    maps = mx.gradient_map(network, x, [chosen], score=score)
+    explanation = mx.explain(network, x, method, None if target is None else [target], score=score)
     if save_to.suffix == ".npy":
-        _save_array(maps[0], save_to)
+        _save_array(explanation.maps[0], save_to)
     else:
-        from mnist_xai.plots import signed_maps
-
-        title = f"class {chosen}, p = {probabilities[chosen]:.3f}"
-        name = f"Gradient of the {score}"
-        unit = f"{score} per unit of ink"
-        figure = signed_maps(x, maps, [title], name, unit=unit, stamp=stamp)
-        _save_figure(figure, save_to, overwrite=True)
+        _save_figure(explanation.plot(stamp=stamp), save_to, overwrite=True)
+    probabilities = network.probabilities(x)[0]
     click.echo(
         f"Predicted class {probabilities.argmax()} (p = {probabilities.max():.3f}); explained: "
-        f"the {score} of class {chosen}\nSaved {save_to}"
+        f"class {explanation.targets[0]}\n{explanation}\nSaved {save_to}"
     )
+
+
+@main.command()
+@_debug
+def methods() -> None:
+    """List the methods: what each shows, when it misleads, what it costs.
+
+    \b
+    Example:
+      mnist-xai methods
+    """
+    _start_tensorflow()
+    import mnist_xai as mx
+
+    for name, method in mx.METHODS.items():
+        about = method.about
+        click.echo(
+            f"{name} ({about.family}, {method.passes} passes; {about.reference})\n"
+            f"    shows {about.shows}\n    misleads: {about.misleads}"
+        )
 
 
 @main.command()

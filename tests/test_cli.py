@@ -15,7 +15,7 @@ from PIL import Image
 import mnist_xai as mx
 from mnist_xai.cli import main
 
-COMMANDS = ["train", "evaluate", "layers", "explain", "data", "reproduce"]
+COMMANDS = ["train", "evaluate", "layers", "explain", "methods", "data", "reproduce"]
 
 
 def run(*arguments, code=0, env=None):
@@ -64,8 +64,8 @@ def test_layers_lists_and_pictures_them_without_noise(model, tmp_path):
 
 def test_explain_saves_the_map_that_the_library_gives(model, tmp_path, digits):
     out, _ = run("explain", model, "--data", "digits", "--index", 3, "--target", 7,
-                 "--save-to", tmp_path / "map.npy")  # fmt: skip
-    assert "explained: the logit of class 7" in out
+                 "--method", "gradient", "--save-to", tmp_path / "map.npy")  # fmt: skip
+    assert "explained: class 7" in out
     image = mx.normalise(digits.test_images[3:4])
     expected = mx.gradient_map(mx.load_model(model), image, [7])[0]
     np.testing.assert_allclose(np.load(tmp_path / "map.npy"), expected, atol=1e-6)
@@ -76,6 +76,12 @@ def test_explain_takes_a_picture(model, tmp_path, digits):
     run("explain", model, "--image", tmp_path / "digit.png", "--save-to", tmp_path / "why.png")
     with Image.open(tmp_path / "why.png") as picture:
         assert min(picture.size) > 100
+
+
+def test_methods_lists_every_method():
+    out, err = run("methods")
+    assert err == ""
+    assert all(f"{name} (" in out for name in mx.METHODS)
 
 
 def test_evaluate_prints_figures(model, digits):
@@ -104,8 +110,8 @@ def test_data_describes_a_data_set(tmp_path, digits):
         (["evaluate", "no.keras"], "no.keras: no such model file"),
         (["explain", "MODEL"], "expected either --index N or --image FILE"),
         (
-            ["explain", "MODEL", "--index", "1", "--method", "magic"],
-            "expected gradient; got 'magic'",
+            ["explain", "MODEL", "--index", "1", "--data", "digits", "--method", "magic"],
+            "method: expected one of gradient",
         ),
         (
             ["explain", "MODEL", "--index", "1", "--data", "digits", "--target", "10"],

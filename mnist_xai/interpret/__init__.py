@@ -1,13 +1,36 @@
 """Why a trained model decides as it does."""
 
-from mnist_xai.interpret.gradients import gradient_map
+from mnist_xai.interpret.explanation import Explanation
+from mnist_xai.interpret.gradients import (
+    Gradient,
+    InputXGradient,
+    IntegratedGradients,
+    SmoothGrad,
+    SmoothGradSquared,
+    VarGrad,
+    gradient_map,
+)
 from mnist_xai.interpret.layers import attention_map, layer_outputs, learned_attention
+from mnist_xai.interpret.method import About, Complete, Method
 from mnist_xai.interpret.network import Network, UnsupportedLayerError
+from mnist_xai.interpret.registry import METHODS, explain
 
 __all__ = [
+    "METHODS",
+    "About",
+    "Complete",
+    "Explanation",
+    "Gradient",
+    "InputXGradient",
+    "IntegratedGradients",
+    "Method",
     "Network",
+    "SmoothGrad",
+    "SmoothGradSquared",
     "UnsupportedLayerError",
+    "VarGrad",
     "attention_map",
+    "explain",
     "gradient_map",
     "layer_outputs",
     "learned_attention",

@@ -1,9 +1,17 @@
-"""Gradient maps: how the score of a class changes with each pixel."""
+"""Gradients of a class score with respect to the image, and what is averaged from them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import keras
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from mnist_xai.interpret.method import About, Method
 from mnist_xai.interpret.network import Array, Network, Score
+
+Targets = NDArray[np.int32]
 
 
 def gradient_map(
@@ -33,7 +41,237 @@ def gradient_map(
     Source: Simonyan, Vedaldi, Zisserman 2013, section 3.
     """
     network = model if isinstance(model, Network) else Network(model)
+    images = network.check_images(images)
     if targets is None:
         targets = network.logits(images).argmax(axis=1)
     maps, _ = network.gradient(images, targets, score=score)
     return maps
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The gradient: `∂S_c/∂x`."""
+
+    about: ClassVar[About] = About(
+        family="gradient",
+        shows="how the score changes when a pixel changes a little",
+        misleads="where the score is flat, although the pixel made it what it is (saturation)",
+        reference="Simonyan, Vedaldi, Zisserman 2013, section 3",
+    )
+    passes: ClassVar[int] = 1
+
+    def __call__(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> Array:
+        """Return `(N, H, W, C)`, in units of the score for a pixel from black to white."""
+        return network.gradient(images, targets, score=score)[0]
+
+
+@dataclass(frozen=True)
+class InputXGradient:
+    """Input times gradient: `x ⊙ ∂S_c/∂x`, the linear term of the Taylor expansion at `x`."""
+
+    about: ClassVar[About] = About(
+        family="gradient",
+        shows="what each pixel contributes if the network were linear",
+        misleads="black pixels get nothing, whatever their blackness says",
+        reference="Shrikumar, Greenside, Shcherbina, Kundaje 2016, section 2",
+    )
+    passes: ClassVar[int] = 1
+
+    def __call__(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> Array:
+        """Return `(N, H, W, C)`, in units of the score."""
+        return images * network.gradient(images, targets, score=score)[0]
+
+
+Quadrature = Literal["gauss_legendre", "trapezoid", "riemann_left", "riemann_middle"]
+
+
+def _gauss_legendre(steps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    return (nodes + 1) / 2, weights / 2
+
+
+def _trapezoid(steps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    weights = np.full(steps, 1 / (steps - 1))
+    weights[[0, -1]] /= 2  # Half the weight at either end: not, as elsewhere, all of it.
+    return np.linspace(0, 1, steps), weights
+
+
+QUADRATURES: dict[str, Callable[[int], tuple[NDArray[np.float64], NDArray[np.float64]]]] = {
+    "gauss_legendre": _gauss_legendre,
+    "trapezoid": _trapezoid,
+    "riemann_left": lambda steps: (np.arange(steps) / steps, np.full(steps, 1 / steps)),
+    "riemann_middle": lambda steps: ((np.arange(steps) + 0.5) / steps, np.full(steps, 1 / steps)),
+}
+"""Nodes in [0, 1] and weights that sum to one, by name."""
+
+
+@dataclass(frozen=True)
+class IntegratedGradients:
+    """Integrated gradients: `(x - x') ⊙ ∫₀¹ ∂S_c(x' + α (x - x'))/∂x dα`.
+
+    Attributes:
+        steps: Points of the quadrature.
+        quadrature: One of `QUADRATURES`.
+        baseline: The value of every pixel of `x'`, in [0, 1].
+    """
+
+    steps: int = 64
+    quadrature: Quadrature = "gauss_legendre"
+    baseline: float = 0.0
+
+    about: ClassVar[About] = About(
+        family="gradient",
+        shows="what each pixel adds to the score on the way from the baseline to the image",
+        misleads="pixels that look like the baseline get nothing; another baseline, another map",
+        reference="Sundararajan, Taly, Yan 2017, section 3",
+    )
+
+    def __post_init__(self) -> None:
+        least = 2 if self.quadrature == "trapezoid" else 1
+        if self.steps < least:
+            raise ValueError(f"steps: expected at least {least}; got {self.steps}")
+        if self.quadrature not in QUADRATURES:
+            known = ", ".join(QUADRATURES)
+            raise ValueError(f"quadrature: expected one of {known}; got {self.quadrature!r}")
+        if not 0 <= self.baseline <= 1:
+            raise ValueError(f"baseline: expected a pixel in [0, 1]; got {self.baseline}")
+
+    @property
+    def passes(self) -> int:
+        """Gradient passes for each image."""
+        return self.steps
+
+    def baselines(self, images: Array) -> Array:
+        """The images `x'`, `(N, H, W, C)`."""
+        return np.full_like(images, self.baseline)
+
+    def __call__(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> Array:
+        """Return `(N, H, W, C)`, in units of the score, summing to `S_c(x) - S_c(x')`."""
+        scales, weights = QUADRATURES[self.quadrature](self.steps)
+        baselines = self.baselines(images)
+        mean = network.average_gradient(
+            images,
+            targets,
+            weights=weights.tolist(),
+            scales=scales.tolist(),
+            others=baselines,
+            score=score,
+        )
+        return (images - baselines) * mean
+
+
+@dataclass(frozen=True)
+class _Noisy:
+    """What is averaged over noisy copies `x + ε_k`, `ε_k ~ N(0, σ²)`.
+
+    Attributes:
+        method: The method `M` that explains each copy.
+        samples: Number of copies `n`.
+        sigma: Standard deviation `σ` of the noise, in units of a pixel from black to white.
+        seed: Seed of the noise, which is the same for every image.
+    """
+
+    method: Method = field(default_factory=Gradient)
+    samples: int = 50
+    sigma: float = 0.15
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise ValueError(f"samples: expected at least 1; got {self.samples}")
+        if self.sigma < 0:
+            raise ValueError(f"sigma: expected at least 0; got {self.sigma}")
+
+    @property
+    def passes(self) -> int:
+        """Passes for each image."""
+        return self.samples * self.method.passes
+
+    def _noise(self, shape: tuple[int, ...]) -> Array:
+        draws = np.random.default_rng(self.seed).standard_normal((self.samples, *shape), np.float32)
+        return draws * np.float32(self.sigma)
+
+    def _moments(
+        self, network: Network, images: Array, targets: Targets, score: Score
+    ) -> tuple[Array, Array]:
+        """Mean and mean square of the maps of the noisy copies."""
+        mean: Array = np.zeros((), np.float32)
+        square: Array = np.zeros((), np.float32)
+        weight = np.float32(1 / self.samples)
+        for noise in self._noise(images.shape[1:]):
+            maps = self.method(network, images + noise, targets, score=score)
+            mean, square = mean + weight * maps, square + weight * maps**2
+        return mean, square
+
+
+@dataclass(frozen=True)
+class SmoothGrad(_Noisy):
+    """The mean over noisy copies of another method: `1/n Σ_k M(x + ε_k)`."""
+
+    about: ClassVar[About] = About(
+        family="gradient",
+        shows="how the score changes with a pixel, on average around the image",
+        misleads="the noisy copies are images that the network never saw",
+        reference="Smilkov, Thorat, Kim, Viégas, Wattenberg 2017, section 3",
+    )
+
+    def __call__(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> Array:
+        """Return maps of the wrapped method's shape and units."""
+        if not isinstance(self.method, Gradient):
+            return self._moments(network, images, targets, score)[0]
+        # The mean of gradients can be taken behind a linear first layer.
+        return network.average_gradient(
+            images,
+            targets,
+            weights=[1 / self.samples] * self.samples,
+            scales=[1.0] * self.samples,
+            offsets=self._noise(images.shape[1:]),
+            score=score,
+        )
+
+
+@dataclass(frozen=True)
+class SmoothGradSquared(_Noisy):
+    """The mean square over noisy copies of another method: `1/n Σ_k M(x + ε_k)²`."""
+
+    about: ClassVar[About] = About(
+        family="gradient",
+        shows="where the score changes strongly around the image, in either direction",
+        misleads="it has no sign: evidence for and against look alike",
+        reference="Hooker, Erhan, Kindermans, Kim 2019, section 4.1",
+        signed=False,
+    )
+
+    def __call__(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> Array:
+        """Return maps of the wrapped method's shape, at least 0, in its units squared."""
+        return self._moments(network, images, targets, score)[1]
+
+
+@dataclass(frozen=True)
+class VarGrad(_Noisy):
+    """The variance over noisy copies of another method: `Var_k M(x + ε_k)`."""
+
+    about: ClassVar[About] = About(
+        family="gradient",
+        shows="where the gradient is unsteady around the image",
+        misleads="it has no sign, and a pixel of steady strong influence gets nothing",
+        reference="Adebayo, Gilmer, Goodfellow, Kim 2018, section 2",
+        signed=False,
+    )
+
+    def __call__(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> Array:
+        """Return maps of the wrapped method's shape, at least 0, in its units squared."""
+        mean, square = self._moments(network, images, targets, score)
+        return np.maximum(square - mean**2, 0)

@@ -3,6 +3,7 @@
 The one place that knows how Keras keeps a model's graph.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,27 +28,43 @@ def functional_graph(model: keras.Model) -> Any:
     return model if isinstance(model, keras.src.models.functional.Functional) else None
 
 
-def run_graph(model: keras.Model, inputs: Any, prefix: str, calls: dict[str, Call]) -> Any:
+def run_graph(
+    model: keras.Model,
+    inputs: Any,
+    calls: dict[str, Call],
+    *,
+    prefix: str = "",
+    replaced: Mapping[str, Any] | None = None,
+) -> Any:
     """Call a model's layers in its own order, and write each call down under its name.
+
+    A layer whose output is among the replaced is not called; its output is the given one.
 
     Not `model(inputs)`, which shows nothing of the inside, nor a second model on the same
     layers, which would leave its nodes in the user's.
     """
     return functional_graph(model)._run_through_graph(
-        inputs, operation_fn=lambda layer: partial(_call_layer, layer, prefix, calls)
+        inputs,
+        operation_fn=lambda layer: partial(_call_layer, layer, calls, prefix, replaced or {}),
     )
 
 
-def _call_layer(layer: Any, prefix: str, calls: dict[str, Call], *args: Any, **kwargs: Any) -> Any:
-    name = prefix + layer.name
+def _call_layer(
+    layer: Any,
+    calls: dict[str, Call],
+    prefix: str,
+    replaced: Mapping[str, Any],
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    name, again = prefix + layer.name, 2
     if isinstance(layer, keras.Model) and functional_graph(layer):
-        return run_graph(layer, args[0], f"{name}/", calls)
-    if getattr(layer, "_call_has_training_arg", False):
-        kwargs["training"] = False
-    output = layer(*args, **kwargs)
-    again = 2
+        return run_graph(layer, args[0], calls, prefix=f"{name}/", replaced=replaced)
     while name in calls:
         name, again = f"{prefix}{layer.name}:{again}", again + 1
+    if getattr(layer, "_call_has_training_arg", False):
+        kwargs["training"] = False
+    output = replaced[name] if name in replaced else layer(*args, **kwargs)
     calls[name] = Call(layer, args, kwargs, output)
     return output
 
@@ -63,7 +80,7 @@ def before_softmax(calls: list[Call], output: Any) -> Any:
         if _is_softmax(call.layer):
             return call.args[0]
         if getattr(call.layer, "activation", None) is keras.activations.softmax:
-            return _without_activation(call.layer)(*call.args, **call.kwargs)
+            return without_activation(call.layer)(*call.args, **call.kwargs)
         if _passes_through(call.layer):
             before = before_softmax(calls[:i], call.args[0])
             return output if before is call.args[0] else before
@@ -85,7 +102,7 @@ def _passes_through(layer: Any) -> bool:
     return isinstance(layer, keras.layers.Identity | keras.layers.Dropout)
 
 
-def _without_activation(layer: keras.layers.Layer) -> keras.layers.Layer:
+def without_activation(layer: keras.layers.Layer) -> keras.layers.Layer:
     """The same layer, on the same weights, with the identity as its activation."""
     # Neither copy.copy nor from_config: both would make weights of their own.
     twin = object.__new__(type(layer))

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
+from mnist_xai.interpret.front import NO_FRONT, split_off
 from mnist_xai.interpret.graph import Call, before_softmax, functional_graph, run_graph
 
 Score = Literal["logit", "probability"]
@@ -60,6 +61,7 @@ class Network:
         self.batch_size = batch_size
         self._output = _output_index(model, output)
         self._passes: dict[Any, Callable[..., Any]] = {}
+        self._front, self._h_spec = NO_FRONT, self._image_spec
         self.layer_shapes = self._probe()
 
     @property
@@ -91,6 +93,11 @@ class Network:
         """`softmax(z)`, `(N, classes)`."""
         return np.asarray(tf.nn.softmax(self.logits(images)))
 
+    def scores(self, images: ArrayLike, targets: ArrayLike, *, score: Score = "logit") -> Array:
+        """The targets' scores `S_c(x)`, logits or probabilities, `(N,)`."""
+        values = self.logits(images) if score == "logit" else self.probabilities(images)
+        return values[np.arange(len(values)), self.check_targets(targets, len(values))]
+
     def activations(self, images: ArrayLike, layers: Sequence[str]) -> dict[str, Array]:
         """Outputs of the named layers for each image, `(N, …)`.
 
@@ -114,7 +121,7 @@ class Network:
         """Gradient of each image's target score with respect to the image: `∂S_c/∂x`.
 
         Args:
-            images: float `(N, H, W, C)` in [0, 1].
+            images: float `(N, H, W, C)`; noise may have brought them outside [0, 1].
             targets: Integers `(N,)`, the classes `c`.
             score: Whether `S_c` is the logit `z_c` or the probability `softmax(z)_c`.
 
@@ -124,29 +131,83 @@ class Network:
         Raises:
             UnsupportedLayerError: When no gradient reaches the image.
         """
-        images = self.check_images(images)
+        images = self.check_points(images)
+        targets = self.check_targets(targets, len(images))
 
         def gradient(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                z = self._logits(x)
-                s = tf.gather(z if score == "logit" else tf.nn.softmax(z), target, batch_dims=1)
-            slope = tape.gradient(s, x)
-            if slope is None:
-                raise UnsupportedLayerError(
-                    f"{self.model.name}: no gradient reaches the image; a layer between the "
-                    "image and the output is not differentiable"
-                )
-            return slope, s
+            slope, s = self._slope(self._front.forward(x), target, score)
+            return self._front.pull_back(slope), s
 
-        targets = self.check_targets(targets, len(images))
         slopes, scores = self._in_chunks(("gradient", score), gradient, images, targets)
         return slopes, scores
+
+    def average_gradient(
+        self,
+        images: ArrayLike,
+        targets: ArrayLike,
+        *,
+        weights: Sequence[float],
+        scales: Sequence[float],
+        others: ArrayLike | None = None,
+        offsets: Array | None = None,
+        score: Score = "logit",
+    ) -> Array:
+        """Weighted sum of gradients at points `x_k = s_k x + (1 - s_k) x' + o_k`.
+
+        `Σ_k w_k ∂S_c/∂x (x_k)`: the integral along a straight line from `x'`, or the mean over
+        noisy copies. A linear first layer is run once for `x`, `x'` and each `o_k`, and its
+        transpose once for the sum.
+
+        Args:
+            images: float `(N, H, W, C)`, `x`; noise may have brought them outside [0, 1].
+            targets: Integers `(N,)`.
+            weights: `w_k`, `(K,)`.
+            scales: `s_k`, `(K,)`.
+            others: `x'`, `(H, W, C)` for all images or `(N, H, W, C)`; black by default.
+            offsets: `o_k`, `(K, H, W, C)`; none by default.
+            score: Whether `S_c` is the logit or the probability.
+
+        Returns:
+            `(N, H, W, C)`.
+        """
+        images = self.check_points(images)
+        targets = self.check_targets(targets, len(images))
+        if others is None:
+            others = np.zeros(images.shape[1:], np.float32)
+        others = np.broadcast_to(self.check_points(_batched(others)), images.shape)
+        image, h_spec, number = self._image_spec, self._h_spec, tf.TensorSpec([], tf.float32)
+        forward = self._compiled("front", self._front.forward, image)
+        pull_back = self._compiled("pull back", self._front.pull_back, h_spec)
+        step = self._compiled(
+            ("average", score),
+            self._average_step(score),
+            *(h_spec, h_spec, h_spec, h_spec, number, number, _TARGETS),
+        )
+        zero = forward(np.zeros_like(images[:1]))
+        sums = []
+        for start in range(0, len(images), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            h, base = forward(images[rows]), forward(others[rows])
+            total, target = tf.zeros_like(h), targets[rows]
+            for k, (weight, scale) in enumerate(zip(weights, scales, strict=True)):
+                offset = zero if offsets is None else forward(offsets[k : k + 1])
+                total = step(total, h, base, offset - zero, scale, weight, target)
+            sums.append(pull_back(total).numpy())
+        return np.concatenate(sums)
 
     # --- What the user hands in --------------------------------------------------------------
 
     def check_images(self, images: ArrayLike) -> Array:
-        """Return the images as float32 `(N, H, W, C)`, or say what is wrong with them."""
+        """Return the images as float32 `(N, H, W, C)` in [0, 1], or say what is wrong."""
+        array = self.check_points(images)
+        if array.min() < 0 or array.max() > 1:
+            raise ValueError(
+                f"images: expected values in [0, 1]; got {array.min():.4g} to {array.max():.4g}"
+            )
+        return array
+
+    def check_points(self, images: ArrayLike) -> Array:
+        """The same for points around images, whose values may lie outside [0, 1]."""
         array = np.asarray(images)
         if array.dtype == np.uint8:
             raise TypeError(
@@ -166,10 +227,6 @@ class Network:
             raise ValueError("images: expected at least one; got none")
         if not np.isfinite(array).all():
             raise ValueError("images: expected finite values; some are NaN or infinite")
-        if array.min() < 0 or array.max() > 1:
-            raise ValueError(
-                f"images: expected values in [0, 1]; got {array.min():.4g} to {array.max():.4g}"
-            )
         return array.astype(np.float32, copy=False)
 
     def check_targets(self, targets: ArrayLike, count: int) -> NDArray[np.int32]:
@@ -194,33 +251,73 @@ class Network:
 
     # --- How the model is run ----------------------------------------------------------------
 
+    def _slope(self, h: tf.Tensor, target: tf.Tensor, score: Score) -> tuple[tf.Tensor, tf.Tensor]:
+        """The target's score behind the front, and its gradient with respect to `h`."""
+        with tf.GradientTape() as tape:
+            tape.watch(h)
+            z = self._logits_behind_front(h)
+            s = tf.gather(z if score == "logit" else tf.nn.softmax(z), target, batch_dims=1)
+        slope = tape.gradient(s, h)
+        if slope is None:
+            raise UnsupportedLayerError(
+                f"{self.model.name}: no gradient reaches the image; a layer between the image "
+                "and the output is not differentiable"
+            )
+        return slope, s
+
+    def _average_step(self, score: Score) -> Callable[..., tf.Tensor]:
+        def step(
+            total: tf.Tensor,
+            h: tf.Tensor,
+            base: tf.Tensor,
+            offset: tf.Tensor,
+            scale: tf.Tensor,
+            weight: tf.Tensor,
+            target: tf.Tensor,
+        ) -> tf.Tensor:
+            point = scale * h + (1 - scale) * base + offset
+            return total + weight * self._slope(point, target, score)[0]
+
+        return step
+
     def _run(self, images: tf.Tensor) -> tuple[dict[str, Call], tf.Tensor]:
         """Call every layer as the model does; return the calls by name, and the output."""
         calls: dict[str, Call] = {}
-        outputs = run_graph(self.model, images, "", calls)
+        outputs = run_graph(self.model, images, calls)
         return calls, keras.tree.flatten(outputs)[self._output]
 
     def _logits(self, images: tf.Tensor) -> tf.Tensor:
         calls, output = self._run(images)
         return tf.cast(before_softmax(list(calls.values()), output), tf.float32)
 
-    def _in_chunks(self, key: Any, function: Callable[..., Any], *arrays: NDArray[Any]) -> Any:
-        """Run a pass over chunks of `batch_size` rows; compile it when its key is new."""
+    def _logits_behind_front(self, h: tf.Tensor) -> tf.Tensor:
+        if self._front.replaced is None:
+            return self._logits(h)
+        calls: dict[str, Call] = {}
+        # Nothing but the front reads the images, so anything may stand in for them.
+        outputs = run_graph(self.model, h, calls, replaced=self._front.replaced(h))
+        output = keras.tree.flatten(outputs)[self._output]
+        return tf.cast(before_softmax(list(calls.values()), output), tf.float32)
+
+    def _compiled(self, key: Any, function: Callable[..., Any], *signature: Any) -> Any:
+        """The pass of this key, compiled when it is new, for any number of rows."""
         if key not in self._passes:
-            image = tf.TensorSpec([None, *self.image_shape], tf.float32)
-            targets = tf.TensorSpec([None], tf.int32)
-            # A free batch axis: ragged last chunks share the trace. jit_compile: XLA slows
-            # small convolutions down on a CPU.
+            # jit_compile: XLA slows small convolutions down on a CPU.
             self._passes[key] = tf.function(
-                function,
-                input_signature=[image, targets][: len(arrays)],
-                jit_compile=False,
-                autograph=False,
+                function, input_signature=signature, jit_compile=False, autograph=False
             )
-        compiled = self._passes[key]
+        return self._passes[key]
+
+    def _in_chunks(self, key: Any, function: Callable[..., Any], *arrays: NDArray[Any]) -> Any:
+        """Run a pass over chunks of `batch_size` rows of images, and targets if it takes them."""
+        compiled = self._compiled(key, function, *(self._image_spec, _TARGETS)[: len(arrays)])
         starts = range(0, len(arrays[0]), self.batch_size)
         chunks = [compiled(*(a[i : i + self.batch_size] for a in arrays)) for i in starts]
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *chunks)
+
+    @property
+    def _image_spec(self) -> tf.TensorSpec:
+        return tf.TensorSpec([None, *self.image_shape], tf.float32)
 
     def _probe(self) -> dict[str, tuple[int, ...]]:
         """Run noise through the model; return each layer's output shape, or refuse the model.
@@ -235,7 +332,12 @@ class Network:
                 f"{self.model.name!r} gives {shape}"
             )
         noise = np.random.default_rng(0).random((4, *(side or 32 for side in self.image_shape)))
-        calls, output = self._run(tf.constant(noise, tf.float32))
+        images = tf.constant(noise, tf.float32)
+        calls, output = self._run(images)
+        if None not in self.image_shape:  # Folding needs to know the size.
+            self._front = split_off(calls, images)
+            h = self._front.forward(images)
+            self._h_spec = tf.TensorSpec([None, *h.shape[1:]], tf.float32)
         p, z = tf.cast(output, tf.float32), before_softmax(list(calls.values()), output)
         sums_to_one = np.allclose(tf.reduce_sum(p, axis=1), 1, atol=1e-3) and np.min(p) >= 0
         if z is output and sums_to_one:
@@ -245,6 +347,15 @@ class Network:
                 "softmax layer, or a layer with softmax as its activation, come last"
             )
         return {name: tuple(call.output.shape[1:]) for name, call in calls.items()}
+
+
+_TARGETS = tf.TensorSpec([None], tf.int32)
+
+
+def _batched(images: ArrayLike) -> NDArray[Any]:
+    """One image as a batch of one; batches as they are."""
+    array = np.asarray(images)
+    return array[np.newaxis] if array.ndim == 3 else array
 
 
 def _output_index(model: keras.Model, name: str | None) -> int:

@@ -1,0 +1,131 @@
+"""The one-call door to every method, and what it returns: maps with the means to doubt them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mnist_xai.interpret.method import Complete, Method
+from mnist_xai.interpret.network import Array, Network, Score
+
+_WELL_SUMMED = 0.01  # Share of the score difference that may be missing unremarked.
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Maps, and what is needed to believe them or not.
+
+    Attributes:
+        maps: Signed float32, `(N, H, W, C)`.
+        images: The images explained, `(N, H, W, C)`.
+        targets: The classes explained, `(N,)`.
+        scores: `S_c(x)`, `(N,)`.
+        score: Whether `S_c` is the class's logit or its probability.
+        method: The method with its hyper-parameters.
+        differences: `S_c(x) - S_c(x')`, `(N,)`, where the method promises that its maps sum to
+            it; else None.
+    """
+
+    maps: Array
+    images: Array
+    targets: NDArray[np.int32]
+    scores: Array
+    score: Score
+    method: Method
+    differences: Array | None
+
+    @property
+    def residuals(self) -> Array | None:
+        """What the maps' sums miss of the promised differences, `(N,)`; None without a promise."""
+        if self.differences is None:
+            return None
+        sums: Array = self.maps.sum(axis=(1, 2, 3), dtype=np.float64).astype(np.float32)
+        return sums - self.differences
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the maps has to know, a sentence each."""
+        found = []
+        dead = np.flatnonzero(~self.maps.any(axis=(1, 2, 3)))
+        if len(dead):
+            found.append(f"The maps of images {_listed(dead)} are zero everywhere.")
+        broken = np.flatnonzero(~np.isfinite(self.maps).all(axis=(1, 2, 3)))
+        if len(broken):
+            found.append(f"The maps of images {_listed(broken)} hold NaN or infinite values.")
+        if self.residuals is not None and self.differences is not None:
+            missing = np.abs(self.residuals) > _WELL_SUMMED * np.abs(self.differences)
+            if missing.any():
+                found.append(
+                    f"The maps of images {_listed(np.flatnonzero(missing))} miss more than "
+                    f"{_WELL_SUMMED:.0%} of the difference that they should sum to."
+                )
+        return found
+
+    def __str__(self) -> str:
+        about = self.method.about
+        lines = [
+            f"{self.method}: {len(self.maps)} maps of the {self.score} of the target classes.",
+            f"A map shows {about.shows}. It misleads: {about.misleads}.",
+        ]
+        if self.residuals is not None and self.differences is not None:
+            share = np.abs(self.residuals) / np.maximum(np.abs(self.differences), 1e-12)
+            lines.append(
+                f"Each should sum to the {self.score}'s difference from the baseline; they miss "
+                f"{np.median(share):.2%} of it (median), {share.max():.2%} at most."
+            )
+        return "\n".join([*lines, *self.warnings])
+
+    def plot(self, *, stamp: str = "") -> Any:
+        """Show the images above their maps on one signed scale; returns a matplotlib figure."""
+        # Here, so that explaining needs no plotting.
+        from mnist_xai.plots import signed_maps
+
+        titles = [f"class {c}, S = {s:.2f}" for c, s in zip(self.targets, self.scores, strict=True)]
+        name = type(self.method).__name__
+        return signed_maps(self.images, self.maps, titles, name, unit=self.score, stamp=stamp)
+
+
+def explain_with(
+    method: Method,
+    model: keras.Model | Network,
+    images: ArrayLike,
+    targets: ArrayLike | None = None,
+    *,
+    score: Score = "logit",
+) -> Explanation:
+    """Explain why a classifier scores these images as it does, with a method of your own making.
+
+    Args:
+        method: A method with its hyper-parameters.
+        model: A Keras classifier, or a `Network` made of it.
+        images: float `(N, H, W, C)` in [0, 1].
+        targets: Integers `(N,)`, the classes to explain; by default the predicted ones.
+        score: What is explained of them, `"logit"` or `"probability"`.
+
+    Returns:
+        The maps with scores, completeness residuals and warnings.
+
+    Raises:
+        TypeError, ValueError: For images, targets or a score out of shape, type or range.
+        UnsupportedLayerError: For a layer that the method cannot treat.
+    """
+    if score not in ("logit", "probability"):
+        raise ValueError(f"score: expected logit or probability; got {score!r}")
+    network = model if isinstance(model, Network) else Network(model)
+    checked = network.check_images(images)
+    if targets is None:
+        targets = network.logits(checked).argmax(axis=1)
+    classes = network.check_targets(targets, len(checked))
+    maps = method(network, checked, classes, score=score)
+    scores = network.scores(checked, classes, score=score)
+    differences = None
+    if isinstance(method, Complete):
+        differences = scores - network.scores(method.baselines(checked), classes, score=score)
+    return Explanation(maps, checked, classes, scores, score, method, differences)
+
+
+def _listed(indices: NDArray[np.integer]) -> str:
+    shown = ", ".join(map(str, indices[:5]))
+    return f"{shown} and {len(indices) - 5} more" if len(indices) > 5 else shown

@@ -1,0 +1,62 @@
+"""What every attribution method is: a value of hyper-parameters with a pure call."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_xai.interpret.network import Array, Network, Score
+
+
+@dataclass(frozen=True)
+class About:
+    """What a method promises, for whoever chooses one.
+
+    Attributes:
+        family: Which methods it is kin to.
+        shows: What a map says.
+        misleads: When it says something else.
+        reference: Paper and section.
+        signed: Whether negative values mean evidence against the class.
+        class_sensitive: Whether another class gives another map.
+    """
+
+    family: str
+    shows: str
+    misleads: str
+    reference: str
+    signed: bool = True
+    class_sensitive: bool = True
+
+
+@runtime_checkable
+class Method(Protocol):
+    """Makes signed float32 maps, `(N, H, W, C)` for pixels or `(N, H, W, 1)` for places.
+
+    A random method carries its seed; no map depends on the batch or on the other images.
+    """
+
+    about: ClassVar[About]
+
+    @property
+    def passes(self) -> int:
+        """Runs through the network for each image: the cost."""
+
+    def __call__(
+        self,
+        network: Network,
+        images: Array,
+        targets: NDArray[np.int32],
+        *,
+        score: Score = "logit",
+    ) -> Array:
+        """Explain the targets' scores."""
+
+
+@runtime_checkable
+class Complete(Protocol):
+    """A method whose maps sum to `S_c(x) - S_c(x')`."""
+
+    def baselines(self, images: Array) -> Array:
+        """The images `x'` against which these are explained, `(N, H, W, C)`."""

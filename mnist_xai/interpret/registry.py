@@ -1,0 +1,60 @@
+"""Every method by name, and the door that takes a name."""
+
+from collections.abc import Mapping
+
+import keras
+from numpy.typing import ArrayLike
+
+from mnist_xai.interpret.explanation import Explanation, explain_with
+from mnist_xai.interpret.gradients import (
+    Gradient,
+    InputXGradient,
+    IntegratedGradients,
+    SmoothGrad,
+    SmoothGradSquared,
+    VarGrad,
+)
+from mnist_xai.interpret.method import Method
+from mnist_xai.interpret.network import Network, Score
+
+METHODS: Mapping[str, Method] = {
+    "gradient": Gradient(),
+    "input_x_gradient": InputXGradient(),
+    "integrated_gradients": IntegratedGradients(),
+    "smoothgrad": SmoothGrad(),
+    "smoothgrad_squared": SmoothGradSquared(),
+    "vargrad": VarGrad(),
+}
+"""Ready methods by name, in the order in which they are best learnt."""
+
+
+def explain(
+    model: keras.Model | Network,
+    images: ArrayLike,
+    method: str | Method = "integrated_gradients",
+    targets: ArrayLike | None = None,
+    *,
+    score: Score = "logit",
+) -> Explanation:
+    """Explain why a classifier scores these images as it does.
+
+    Args:
+        model: A Keras classifier, or a `Network` made of it.
+        images: float `(N, H, W, C)` in [0, 1].
+        method: One of `METHODS`, or a method with hyper-parameters of your own.
+        targets: Integers `(N,)`, the classes to explain; by default the predicted ones.
+        score: What is explained of them, `"logit"` or `"probability"`.
+
+    Returns:
+        The maps with scores, completeness residuals and warnings.
+
+    Raises:
+        TypeError, ValueError: For an unknown method, or images, targets or a score out of
+            shape, type or range.
+        UnsupportedLayerError: For a layer that the method cannot treat.
+    """
+    if isinstance(method, str):
+        if method not in METHODS:
+            raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {method!r}")
+        method = METHODS[method]
+    return explain_with(method, model, images, targets, score=score)
