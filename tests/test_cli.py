@@ -96,6 +96,18 @@ def test_evaluate_prints_figures(model, digits):
     assert f"accuracy           {expected.accuracy:.4f}" in out
 
 
+def test_a_reader_who_has_seen_enough_is_no_error(model):
+    program = Path(sys.executable).with_name("mnist-xai")
+    process = subprocess.Popen(
+        [program, "evaluate", model, "--data", "digits"], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) == 0
+
+
 def test_data_describes_a_data_set(tmp_path, digits):
     out, _ = run("data", "digits", "--save-to", tmp_path / "some.png")
     assert "1,437 training and 360 test images of 28 x 28 x 1" in out
