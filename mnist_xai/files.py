@@ -53,8 +53,10 @@ def write_whole(path: Path, content: bytes | str) -> None:
             os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp leaves the file to its owner alone.
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # A full disk does not say which file it was.
         raise
 
 

@@ -31,8 +31,10 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
         raise failure
 
     monkeypatch.setattr(files.os, "fsync", fail)
-    with pytest.raises(type(failure)):
+    with pytest.raises(type(failure)) as caught:
         write_whole(path, "new")
+    if isinstance(failure, OSError):
+        assert str(caught.value) == f"[Errno 28] No space left on device: '{path}'"
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
