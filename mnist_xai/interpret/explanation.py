@@ -1,14 +1,13 @@
-"""The one-call door to every method, and what it returns: maps with the means to doubt them."""
+"""What an explanation is: maps with the means to doubt them."""
 
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from mnist_xai.interpret.method import Complete, Method
-from mnist_xai.interpret.network import Array, Network, Score
+from mnist_xai.interpret.method import Method
+from mnist_xai.interpret.network import Array, Score
 
 _WELL_SUMMED = 0.01  # Share of the score difference that may be missing unremarked.
 
@@ -85,45 +84,6 @@ class Explanation:
         titles = [f"class {c}, S = {s:.2f}" for c, s in zip(self.targets, self.scores, strict=True)]
         name = type(self.method).__name__
         return signed_maps(self.images, self.maps, titles, name, unit=self.score, stamp=stamp)
-
-
-def explain_with(
-    method: Method,
-    model: keras.Model | Network,
-    images: ArrayLike,
-    targets: ArrayLike | None = None,
-    *,
-    score: Score = "logit",
-) -> Explanation:
-    """Explain why a classifier scores these images as it does, with a method of your own making.
-
-    Args:
-        method: A method with its hyper-parameters.
-        model: A Keras classifier, or a `Network` made of it.
-        images: float `(N, H, W, C)` in [0, 1].
-        targets: Integers `(N,)`, the classes to explain; by default the predicted ones.
-        score: What is explained of them, `"logit"` or `"probability"`.
-
-    Returns:
-        The maps with scores, completeness residuals and warnings.
-
-    Raises:
-        TypeError, ValueError: For images, targets or a score out of shape, type or range.
-        UnsupportedLayerError: For a layer that the method cannot treat.
-    """
-    if score not in ("logit", "probability"):
-        raise ValueError(f"score: expected logit or probability; got {score!r}")
-    network = model if isinstance(model, Network) else Network(model)
-    checked = network.check_images(images)
-    if targets is None:
-        targets = network.logits(checked).argmax(axis=1)
-    classes = network.check_targets(targets, len(checked))
-    maps = method(network, checked, classes, score=score)
-    scores = network.scores(checked, classes, score=score)
-    differences = None
-    if isinstance(method, Complete):
-        differences = scores - network.scores(method.baselines(checked), classes, score=score)
-    return Explanation(maps, checked, classes, scores, score, method, differences)
 
 
 def _listed(indices: NDArray[np.integer]) -> str:

@@ -40,7 +40,7 @@ def gradient_map(
 
     Source: Simonyan, Vedaldi, Zisserman 2013, section 3.
     """
-    network = model if isinstance(model, Network) else Network(model)
+    network = Network.of(model)
     images = network.check_images(images)
     if targets is None:
         targets = network.logits(images).argmax(axis=1)

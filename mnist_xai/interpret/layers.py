@@ -27,7 +27,7 @@ def layer_outputs(
 
     Source: document 000, sections 6.2 and 7.3.
     """
-    network = model if isinstance(model, Network) else Network(model)
+    network = Network.of(model)
     return network.activations(images, network.layer_names if layers is None else layers)
 
 
@@ -55,7 +55,7 @@ def attention_map(
     """
     if p < 1:
         raise ValueError(f"p: expected at least 1; got {p}")
-    network = model if isinstance(model, Network) else Network(model)
+    network = Network.of(model)
     name = layer or last_spatial_layer(network)
     activation = layer_outputs(network, images, [name])[name]
     if activation.ndim != 4:
@@ -84,8 +84,9 @@ def learned_attention(
 
     Source: document 000, section 7.2.
     """
-    network = model if isinstance(model, Network) else Network(model)
-    alpha = layer_outputs(network, images, [layer])[layer].reshape(len(np.asarray(images)), -1)
+    network = Network.of(model)
+    alpha = layer_outputs(network, images, [layer])[layer]
+    alpha = alpha.reshape(len(alpha), -1)
     if not np.allclose(alpha.sum(axis=1), 1, atol=1e-3):
         raise ValueError(f"layer: expected weights that sum to one; those of {layer!r} do not")
     return alpha.reshape(len(alpha), *_grid(network, alpha.shape[1], layer), 1)

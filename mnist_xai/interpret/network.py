@@ -1,6 +1,6 @@
 """A Keras classifier made explainable: its logits, its activations and its gradients."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import keras
@@ -63,6 +63,11 @@ class Network:
         self._passes: dict[Any, Callable[..., Any]] = {}
         self._front, self._h_spec = NO_FRONT, self._image_spec
         self.layer_shapes = self._probe()
+
+    @classmethod
+    def of(cls, model: "keras.Model | Network") -> "Network":
+        """The network of a model; a network as it is, with what it has compiled."""
+        return model if isinstance(model, cls) else cls(model)
 
     @property
     def image_shape(self) -> tuple[int | None, ...]:
@@ -184,14 +189,16 @@ class Network:
             *(h_spec, h_spec, h_spec, h_spec, number, number, _TARGETS),
         )
         zero = forward(np.zeros_like(images[:1]))
+        offset = tf.zeros_like(zero)
         sums = []
         for start in range(0, len(images), self.batch_size):
             rows = slice(start, start + self.batch_size)
             h, base = forward(images[rows]), forward(others[rows])
             total, target = tf.zeros_like(h), targets[rows]
             for k, (weight, scale) in enumerate(zip(weights, scales, strict=True)):
-                offset = zero if offsets is None else forward(offsets[k : k + 1])
-                total = step(total, h, base, offset - zero, scale, weight, target)
+                if offsets is not None:
+                    offset = forward(offsets[k : k + 1]) - zero
+                total = step(total, h, base, offset, scale, weight, target)
             sums.append(pull_back(total).numpy())
         return np.concatenate(sums)
 
@@ -255,7 +262,8 @@ class Network:
         """The target's score behind the front, and its gradient with respect to `h`."""
         with tf.GradientTape() as tape:
             tape.watch(h)
-            z = self._logits_behind_front(h)
+            # Nothing but the front reads the images, so `h` may stand in for them.
+            z = self._logits(h, self._front.replaced and self._front.replaced(h))
             s = tf.gather(z if score == "logit" else tf.nn.softmax(z), target, batch_dims=1)
         slope = tape.gradient(s, h)
         if slope is None:
@@ -280,23 +288,16 @@ class Network:
 
         return step
 
-    def _run(self, images: tf.Tensor) -> tuple[dict[str, Call], tf.Tensor]:
+    def _run(
+        self, images: tf.Tensor, replaced: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, Call], tf.Tensor]:
         """Call every layer as the model does; return the calls by name, and the output."""
         calls: dict[str, Call] = {}
-        outputs = run_graph(self.model, images, calls)
+        outputs = run_graph(self.model, images, calls, replaced=replaced)
         return calls, keras.tree.flatten(outputs)[self._output]
 
-    def _logits(self, images: tf.Tensor) -> tf.Tensor:
-        calls, output = self._run(images)
-        return tf.cast(before_softmax(list(calls.values()), output), tf.float32)
-
-    def _logits_behind_front(self, h: tf.Tensor) -> tf.Tensor:
-        if self._front.replaced is None:
-            return self._logits(h)
-        calls: dict[str, Call] = {}
-        # Nothing but the front reads the images, so anything may stand in for them.
-        outputs = run_graph(self.model, h, calls, replaced=self._front.replaced(h))
-        output = keras.tree.flatten(outputs)[self._output]
+    def _logits(self, images: tf.Tensor, replaced: Mapping[str, Any] | None = None) -> tf.Tensor:
+        calls, output = self._run(images, replaced)
         return tf.cast(before_softmax(list(calls.values()), output), tf.float32)
 
     def _compiled(self, key: Any, function: Callable[..., Any], *signature: Any) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import keras
 from numpy.typing import ArrayLike
 
-from mnist_xai.interpret.explanation import Explanation, explain_with
+from mnist_xai.interpret.explanation import Explanation
 from mnist_xai.interpret.gradients import (
     Gradient,
     InputXGradient,
@@ -14,7 +14,7 @@ from mnist_xai.interpret.gradients import (
     SmoothGradSquared,
     VarGrad,
 )
-from mnist_xai.interpret.method import Method
+from mnist_xai.interpret.method import Complete, Method
 from mnist_xai.interpret.network import Network, Score
 
 METHODS: Mapping[str, Method] = {
@@ -57,4 +57,16 @@ def explain(
         if method not in METHODS:
             raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {method!r}")
         method = METHODS[method]
-    return explain_with(method, model, images, targets, score=score)
+    if score not in ("logit", "probability"):
+        raise ValueError(f"score: expected logit or probability; got {score!r}")
+    network = Network.of(model)
+    checked = network.check_images(images)
+    if targets is None:
+        targets = network.logits(checked).argmax(axis=1)
+    classes = network.check_targets(targets, len(checked))
+    maps = method(network, checked, classes, score=score)
+    scores = network.scores(checked, classes, score=score)
+    differences = None
+    if isinstance(method, Complete):
+        differences = scores - network.scores(method.baselines(checked), classes, score=score)
+    return Explanation(maps, checked, classes, scores, score, method, differences)
