@@ -303,10 +303,12 @@ def methods() -> None:
     _start_tensorflow()
     import mnist_xai as mx
 
+    network = mx.Network(mx.build_model("cnn"))
     for name, method in mx.METHODS.items():
         about = method.about
         click.echo(
-            f"{name} ({about.family}, {method.passes} passes; {about.reference})\n"
+            f"{name} ({about.family}, {method.passes(network):g} {about.unit} passes; "
+            f"{about.reference})\n"
             f"    shows {about.shows}\n    misleads: {about.misleads}"
         )
 

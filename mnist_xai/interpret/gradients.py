@@ -58,7 +58,10 @@ class Gradient:
         misleads="where the score is flat, although the pixel made it what it is (saturation)",
         reference="Simonyan, Vedaldi, Zisserman 2013, section 3",
     )
-    passes: ClassVar[int] = 1
+
+    def passes(self, network: Network) -> float:
+        """One gradient pass."""
+        return 1
 
     def __call__(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
@@ -77,7 +80,10 @@ class InputXGradient:
         misleads="black pixels get nothing, whatever their blackness says",
         reference="Shrikumar, Greenside, Shcherbina, Kundaje 2016, section 2",
     )
-    passes: ClassVar[int] = 1
+
+    def passes(self, network: Network) -> float:
+        """One gradient pass."""
+        return 1
 
     def __call__(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
@@ -140,9 +146,8 @@ class IntegratedGradients:
         if not 0 <= self.baseline <= 1:
             raise ValueError(f"baseline: expected a pixel in [0, 1]; got {self.baseline}")
 
-    @property
-    def passes(self) -> int:
-        """Gradient passes for each image."""
+    def passes(self, network: Network) -> float:
+        """One gradient pass for each step."""
         return self.steps
 
     def baselines(self, images: Array) -> Array:
@@ -188,10 +193,9 @@ class _Noisy:
         if self.sigma < 0:
             raise ValueError(f"sigma: expected at least 0; got {self.sigma}")
 
-    @property
-    def passes(self) -> int:
-        """Passes for each image."""
-        return self.samples * self.method.passes
+    def passes(self, network: Network) -> float:
+        """The wrapped method's for each copy."""
+        return self.samples * self.method.passes(network)
 
     def _noise(self, shape: tuple[int, ...]) -> Array:
         draws = np.random.default_rng(self.seed).standard_normal((self.samples, *shape), np.float32)

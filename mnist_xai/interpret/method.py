@@ -1,7 +1,7 @@
 """What every attribution method is: a value of hyper-parameters with a pure call."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ class About:
         reference: Paper and section.
         signed: Whether negative values mean evidence against the class.
         class_sensitive: Whether another class gives another map.
+        unit: What a pass is: the network run forward, or forward and back.
     """
 
     family: str
@@ -28,6 +29,7 @@ class About:
     reference: str
     signed: bool = True
     class_sensitive: bool = True
+    unit: Literal["forward", "gradient"] = "gradient"
 
 
 @runtime_checkable
@@ -39,9 +41,8 @@ class Method(Protocol):
 
     about: ClassVar[About]
 
-    @property
-    def passes(self) -> int:
-        """Runs through the network for each image: the cost."""
+    def passes(self, network: Network) -> float:
+        """Runs through the network for each image, of the kind that `about` names: the cost."""
 
     def __call__(
         self,

@@ -34,6 +34,8 @@ class Network:
 
     Attributes:
         layer_shapes: The shape of every layer's output for one image, by name.
+        layer_dtypes: The dtype of every layer's output, by name.
+        front: The linear first layer, split off.
 
     Raises:
         TypeError: When `model` is no Keras model.
@@ -61,7 +63,7 @@ class Network:
         self.batch_size = batch_size
         self._output = _output_index(model, output)
         self._passes: dict[Any, Callable[..., Any]] = {}
-        self._front, self._h_spec = NO_FRONT, self._image_spec
+        self.front, self.h_spec = NO_FRONT, self.image_spec
         self.layer_shapes = self._probe()
 
     @classmethod
@@ -92,7 +94,7 @@ class Network:
 
         For a model without softmax they are its outputs.
         """
-        return self._in_chunks("logits", self._logits, self.check_images(images))
+        return self.in_chunks("logits", self.logits_of, self.check_images(images))
 
     def probabilities(self, images: ArrayLike) -> Array:
         """`softmax(z)`, `(N, classes)`."""
@@ -114,10 +116,10 @@ class Network:
             self.check_layer(name)
 
         def outputs(x: tf.Tensor) -> list[tf.Tensor]:
-            calls, _ = self._run(x)
+            calls, _ = self.run(x)
             return [tf.cast(calls[name].output, tf.float32) for name in layers]
 
-        found = self._in_chunks(("activations", layers), outputs, self.check_images(images))
+        found = self.in_chunks(("activations", layers), outputs, self.check_images(images))
         return dict(zip(layers, found, strict=True))
 
     def gradient(
@@ -140,10 +142,10 @@ class Network:
         targets = self.check_targets(targets, len(images))
 
         def gradient(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            slope, s = self._slope(self._front.forward(x), target, score)
-            return self._front.pull_back(slope), s
+            slope, s = self._slope(self.front.forward(x), target, score)
+            return self.front.pull_back(slope), s
 
-        slopes, scores = self._in_chunks(("gradient", score), gradient, images, targets)
+        slopes, scores = self.in_chunks(("gradient", score), gradient, images, targets)
         return slopes, scores
 
     def average_gradient(
@@ -180,13 +182,13 @@ class Network:
         if others is None:
             others = np.zeros(images.shape[1:], np.float32)
         others = np.broadcast_to(self.check_points(_batched(others)), images.shape)
-        image, h_spec, number = self._image_spec, self._h_spec, tf.TensorSpec([], tf.float32)
-        forward = self._compiled("front", self._front.forward, image)
-        pull_back = self._compiled("pull back", self._front.pull_back, h_spec)
-        step = self._compiled(
+        image, h_spec, number = self.image_spec, self.h_spec, tf.TensorSpec([], tf.float32)
+        forward = self.compiled("front", self.front.forward, image)
+        pull_back = self.compiled("pull back", self.front.pull_back, h_spec)
+        step = self.compiled(
             ("average", score),
             self._average_step(score),
-            *(h_spec, h_spec, h_spec, h_spec, number, number, _TARGETS),
+            *(h_spec, h_spec, h_spec, h_spec, number, number, TARGETS),
         )
         zero = forward(np.zeros_like(images[:1]))
         offset = tf.zeros_like(zero)
@@ -201,6 +203,70 @@ class Network:
                 total = step(total, h, base, offset, scale, weight, target)
             sums.append(pull_back(total).numpy())
         return np.concatenate(sums)
+
+    def layer_gradient(
+        self, images: ArrayLike, targets: ArrayLike, layer: str, *, score: Score = "logit"
+    ) -> tuple[Array, Array, Array]:
+        """Gradient of the target's score with respect to the output of a layer: `∂S_c/∂A`.
+
+        Args:
+            images: float `(N, H, W, C)`.
+            targets: Integers `(N,)`, the classes `c`.
+            layer: Name of the layer.
+            score: Whether `S_c` is the logit or the probability.
+
+        Returns:
+            The layer's outputs `A` and the gradients, both `(N, …)`, and the scores `(N,)`.
+
+        Raises:
+            ValueError: For a layer that the model does not have.
+            UnsupportedLayerError: When the score does not depend on the layer's output.
+        """
+        self.check_layer(layer)
+        images = self.check_points(images)
+        targets = self.check_targets(targets, len(images))
+
+        def gradient(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            calls, _ = self.run(x)
+            activation = calls[layer].output
+            with tf.GradientTape() as tape:
+                tape.watch(activation)
+                s = self.score_of(self.logits_of(x, {layer: activation}), target, score)
+            slope = tape.gradient(s, activation)
+            if slope is None:
+                raise UnsupportedLayerError(f"{layer}: the score does not depend on its output")
+            return tf.cast(activation, tf.float32), tf.cast(slope, tf.float32), s
+
+        activations, slopes, scores = self.in_chunks(
+            ("layer gradient", layer, score), gradient, images, targets
+        )
+        return activations, slopes, scores
+
+    def scores_with_layer(
+        self,
+        images: ArrayLike,
+        targets: ArrayLike,
+        layer: str,
+        outputs: ArrayLike,
+        *,
+        score: Score = "logit",
+    ) -> Array:
+        """The targets' scores `(N,)` if a layer had put out these activations, `(N, …)`."""
+        self.check_layer(layer)
+        images = self.check_points(images)
+        targets = self.check_targets(targets, len(images))
+        spec = tf.TensorSpec([None, *self.layer_shapes[layer]], tf.float32)
+
+        def scores(x: tf.Tensor, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
+            output = tf.cast(output, self.layer_dtypes[layer])
+            return self.score_of(self.logits_of(x, {layer: output}), target, score)
+
+        compiled = self.compiled(
+            ("scores with layer", layer, score), scores, self.image_spec, TARGETS, spec
+        )
+        replaced = np.asarray(outputs, np.float32)
+        rows = [slice(i, i + self.batch_size) for i in range(0, len(images), self.batch_size)]
+        return np.concatenate([compiled(images[r], targets[r], replaced[r]) for r in rows])
 
     # --- What the user hands in --------------------------------------------------------------
 
@@ -262,9 +328,7 @@ class Network:
         """The target's score behind the front, and its gradient with respect to `h`."""
         with tf.GradientTape() as tape:
             tape.watch(h)
-            # Nothing but the front reads the images, so `h` may stand in for them.
-            z = self._logits(h, self._front.replaced and self._front.replaced(h))
-            s = tf.gather(z if score == "logit" else tf.nn.softmax(z), target, batch_dims=1)
+            s = self.score_of(self.logits_behind(h), target, score)
         slope = tape.gradient(s, h)
         if slope is None:
             raise UnsupportedLayerError(
@@ -288,7 +352,7 @@ class Network:
 
         return step
 
-    def _run(
+    def run(
         self, images: tf.Tensor, replaced: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, Call], tf.Tensor]:
         """Call every layer as the model does; return the calls by name, and the output."""
@@ -296,11 +360,22 @@ class Network:
         outputs = run_graph(self.model, images, calls, replaced=replaced)
         return calls, keras.tree.flatten(outputs)[self._output]
 
-    def _logits(self, images: tf.Tensor, replaced: Mapping[str, Any] | None = None) -> tf.Tensor:
-        calls, output = self._run(images, replaced)
+    def logits_of(self, images: tf.Tensor, replaced: Mapping[str, Any] | None = None) -> tf.Tensor:
+        """The logits as a tensor, `(N, classes)`; replaced are the outputs of layers by name."""
+        calls, output = self.run(images, replaced)
         return tf.cast(before_softmax(list(calls.values()), output), tf.float32)
 
-    def _compiled(self, key: Any, function: Callable[..., Any], *signature: Any) -> Any:
+    def logits_behind(self, h: tf.Tensor) -> tf.Tensor:
+        """The logits of images whose `front.forward` is `h`."""
+        # Nothing but the front reads the images, so `h` may stand in for them.
+        return self.logits_of(h, self.front.replaced and self.front.replaced(h))
+
+    @staticmethod
+    def score_of(z: tf.Tensor, target: tf.Tensor, score: Score) -> tf.Tensor:
+        """The targets' scores of logits `(N, classes)`: `(N,)`."""
+        return tf.gather(z if score == "logit" else tf.nn.softmax(z), target, batch_dims=1)
+
+    def compiled(self, key: Any, function: Callable[..., Any], *signature: Any) -> Any:
         """The pass of this key, compiled when it is new, for any number of rows."""
         if key not in self._passes:
             # jit_compile: XLA slows small convolutions down on a CPU.
@@ -309,15 +384,16 @@ class Network:
             )
         return self._passes[key]
 
-    def _in_chunks(self, key: Any, function: Callable[..., Any], *arrays: NDArray[Any]) -> Any:
+    def in_chunks(self, key: Any, function: Callable[..., Any], *arrays: NDArray[Any]) -> Any:
         """Run a pass over chunks of `batch_size` rows of images, and targets if it takes them."""
-        compiled = self._compiled(key, function, *(self._image_spec, _TARGETS)[: len(arrays)])
+        compiled = self.compiled(key, function, *(self.image_spec, TARGETS)[: len(arrays)])
         starts = range(0, len(arrays[0]), self.batch_size)
         chunks = [compiled(*(a[i : i + self.batch_size] for a in arrays)) for i in starts]
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *chunks)
 
     @property
-    def _image_spec(self) -> tf.TensorSpec:
+    def image_spec(self) -> tf.TensorSpec:
+        """What a compiled pass takes: any number of images."""
         return tf.TensorSpec([None, *self.image_shape], tf.float32)
 
     def _probe(self) -> dict[str, tuple[int, ...]]:
@@ -334,11 +410,11 @@ class Network:
             )
         noise = np.random.default_rng(0).random((4, *(side or 32 for side in self.image_shape)))
         images = tf.constant(noise, tf.float32)
-        calls, output = self._run(images)
+        calls, output = self.run(images)
         if None not in self.image_shape:  # Folding needs to know the size.
-            self._front = split_off(calls, images)
-            h = self._front.forward(images)
-            self._h_spec = tf.TensorSpec([None, *h.shape[1:]], tf.float32)
+            self.front = split_off(calls, images)
+            h = self.front.forward(images)
+            self.h_spec = tf.TensorSpec([None, *h.shape[1:]], tf.float32)
         p, z = tf.cast(output, tf.float32), before_softmax(list(calls.values()), output)
         sums_to_one = np.allclose(tf.reduce_sum(p, axis=1), 1, atol=1e-3) and np.min(p) >= 0
         if z is output and sums_to_one:
@@ -347,10 +423,11 @@ class Network:
                 f"{last}: its outputs are probabilities whose softmax cannot be undone; let a "
                 "softmax layer, or a layer with softmax as its activation, come last"
             )
+        self.layer_dtypes = {name: call.output.dtype for name, call in calls.items()}
         return {name: tuple(call.output.shape[1:]) for name, call in calls.items()}
 
 
-_TARGETS = tf.TensorSpec([None], tf.int32)
+TARGETS = tf.TensorSpec([None], tf.int32)
 
 
 def _batched(images: ArrayLike) -> NDArray[Any]:
