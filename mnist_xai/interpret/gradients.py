@@ -125,7 +125,7 @@ class IntegratedGradients:
         baseline: The value of every pixel of `x'`, in [0, 1].
     """
 
-    steps: int = 64
+    steps: int = 256
     quadrature: Quadrature = "gauss_legendre"
     baseline: float = 0.0
 
@@ -159,16 +159,16 @@ class IntegratedGradients:
     ) -> Array:
         """Return `(N, H, W, C)`, in units of the score, summing to `S_c(x) - S_c(x')`."""
         scales, weights = QUADRATURES[self.quadrature](self.steps)
-        baselines = self.baselines(images)
-        mean = network.average_gradient(
+        baseline = np.full_like(images[0], self.baseline)
+        mean = network.path_gradient(
             images,
             targets,
+            baseline,
             weights=weights.tolist(),
             scales=scales.tolist(),
-            others=baselines,
             score=score,
         )
-        return (images - baselines) * mean
+        return (images - baseline) * mean
 
 
 @dataclass(frozen=True)
@@ -232,14 +232,8 @@ class SmoothGrad(_Noisy):
         if not isinstance(self.method, Gradient):
             return self._moments(network, images, targets, score)[0]
         # The mean of gradients can be taken behind a linear first layer.
-        return network.average_gradient(
-            images,
-            targets,
-            weights=[1 / self.samples] * self.samples,
-            scales=[1.0] * self.samples,
-            offsets=self._noise(images.shape[1:]),
-            score=score,
-        )
+        noise = self._noise(images.shape[1:])
+        return network.noisy_gradient(images, targets, noise, score=score)
 
 
 @dataclass(frozen=True)

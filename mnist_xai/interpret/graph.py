@@ -3,7 +3,7 @@
 The one place that knows how Keras keeps a model's graph.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -28,43 +28,44 @@ def functional_graph(model: keras.Model) -> Any:
     return model if isinstance(model, keras.src.models.functional.Functional) else None
 
 
+Caller = Callable[[str, Any, tuple[Any, ...], dict[str, Any]], Any]
+"""Calls a layer, given its name, itself and what goes in; returns what comes out."""
+
+
+def call_plainly(name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a layer as its model would."""
+    return layer(*args, **kwargs)
+
+
 def run_graph(
     model: keras.Model,
     inputs: Any,
     calls: dict[str, Call],
     *,
     prefix: str = "",
-    replaced: Mapping[str, Any] | None = None,
+    caller: Caller = call_plainly,
 ) -> Any:
     """Call a model's layers in its own order, and write each call down under its name.
-
-    A layer whose output is among the replaced is not called; its output is the given one.
 
     Not `model(inputs)`, which shows nothing of the inside, nor a second model on the same
     layers, which would leave its nodes in the user's.
     """
     return functional_graph(model)._run_through_graph(
-        inputs,
-        operation_fn=lambda layer: partial(_call_layer, layer, calls, prefix, replaced or {}),
+        inputs, operation_fn=lambda layer: partial(_call_layer, layer, calls, prefix, caller)
     )
 
 
 def _call_layer(
-    layer: Any,
-    calls: dict[str, Call],
-    prefix: str,
-    replaced: Mapping[str, Any],
-    *args: Any,
-    **kwargs: Any,
+    layer: Any, calls: dict[str, Call], prefix: str, caller: Caller, *args: Any, **kwargs: Any
 ) -> Any:
     name, again = prefix + layer.name, 2
     if isinstance(layer, keras.Model) and functional_graph(layer):
-        return run_graph(layer, args[0], calls, prefix=f"{name}/", replaced=replaced)
+        return run_graph(layer, args[0], calls, prefix=f"{name}/", caller=caller)
     while name in calls:
         name, again = f"{prefix}{layer.name}:{again}", again + 1
     if getattr(layer, "_call_has_training_arg", False):
         kwargs["training"] = False
-    output = replaced[name] if name in replaced else layer(*args, **kwargs)
+    output = caller(name, layer, args, kwargs)
     calls[name] = Call(layer, args, kwargs, output)
     return output
 

@@ -1,6 +1,6 @@
 """A Keras classifier made explainable: its logits, its activations and its gradients."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import keras
@@ -9,7 +9,15 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from mnist_xai.interpret.front import NO_FRONT, split_off
-from mnist_xai.interpret.graph import Call, before_softmax, functional_graph, run_graph
+from mnist_xai.interpret.graph import (
+    Call,
+    Caller,
+    before_softmax,
+    call_plainly,
+    functional_graph,
+    run_graph,
+)
+from mnist_xai.interpret.shortcuts import find_shortcuts
 
 Score = Literal["logit", "probability"]
 Array = NDArray[np.float32]
@@ -148,59 +156,105 @@ class Network:
         slopes, scores = self.in_chunks(("gradient", score), gradient, images, targets)
         return slopes, scores
 
-    def average_gradient(
+    def path_gradient(
         self,
         images: ArrayLike,
         targets: ArrayLike,
+        baseline: ArrayLike,
         *,
         weights: Sequence[float],
         scales: Sequence[float],
-        others: ArrayLike | None = None,
-        offsets: Array | None = None,
         score: Score = "logit",
     ) -> Array:
-        """Weighted sum of gradients at points `x_k = s_k x + (1 - s_k) x' + o_k`.
+        """Weighted sum of gradients along a straight line: `Σ_k w_k ∂S_c/∂x (x' + s_k (x - x'))`.
 
-        `Σ_k w_k ∂S_c/∂x (x_k)`: the integral along a straight line from `x'`, or the mean over
-        noisy copies. A linear first layer is run once for `x`, `x'` and each `o_k`, and its
-        transpose once for the sum.
+        A linear first layer is run once for `x` and for `x'`, its transpose once for the sum.
 
         Args:
-            images: float `(N, H, W, C)`, `x`; noise may have brought them outside [0, 1].
+            images: float `(N, H, W, C)`, `x`.
             targets: Integers `(N,)`.
+            baseline: `x'`, `(H, W, C)` for all images or `(N, H, W, C)`.
             weights: `w_k`, `(K,)`.
             scales: `s_k`, `(K,)`.
-            others: `x'`, `(H, W, C)` for all images or `(N, H, W, C)`; black by default.
-            offsets: `o_k`, `(K, H, W, C)`; none by default.
             score: Whether `S_c` is the logit or the probability.
 
         Returns:
             `(N, H, W, C)`.
         """
+        others = self.check_points(_batched(baseline))
+        forward = self.compiled("front", self.front.forward, self.image_spec)
+        points = list(zip(scales, weights, strict=True))
+        shared = forward(others) if len(others) == 1 else None
+
+        def steps(rows: slice, h: tf.Tensor) -> Iterator[tuple[Any, ...]]:
+            base = forward(others[rows]) if shared is None else shared
+            return ((base, h - base, s, w) for s, w in points)
+
+        return self._average(images, targets, steps, score)
+
+    def noisy_gradient(
+        self,
+        images: ArrayLike,
+        targets: ArrayLike,
+        noise: Array,
+        *,
+        score: Score = "logit",
+    ) -> Array:
+        """Mean of the gradients at noisy copies: `1/K Σ_k ∂S_c/∂x (x + ε_k)`.
+
+        A linear first layer is run once for `x` and for `ε_k`, its transpose once for the sum.
+
+        Args:
+            images: float `(N, H, W, C)`, `x`.
+            targets: Integers `(N,)`.
+            noise: `ε_k`, the same for every image, `(K, H, W, C)`.
+            score: Whether `S_c` is the logit or the probability.
+
+        Returns:
+            `(N, H, W, C)`.
+        """
+        forward = self.compiled("front", self.front.forward, self.image_spec)
+        zero = forward(np.zeros_like(noise[:1]))
+
+        def steps(_: slice, h: tf.Tensor) -> Iterator[tuple[Any, ...]]:
+            return ((h, forward(e[np.newaxis]) - zero, 1.0, 1 / len(noise)) for e in noise)
+
+        return self._average(images, targets, steps, score)
+
+    def _average(
+        self,
+        images: ArrayLike,
+        targets: ArrayLike,
+        steps: Callable[[slice, tf.Tensor], Iterator[tuple[Any, ...]]],
+        score: Score,
+    ) -> Array:
+        """`Lᵀ Σ_k w_k ∂T/∂h (b_k + s_k d_k)`, the steps `(b, d, s, w)` made for each chunk."""
         images = self.check_points(images)
         targets = self.check_targets(targets, len(images))
-        if others is None:
-            others = np.zeros(images.shape[1:], np.float32)
-        others = np.broadcast_to(self.check_points(_batched(others)), images.shape)
-        image, h_spec, number = self.image_spec, self.h_spec, tf.TensorSpec([], tf.float32)
-        forward = self.compiled("front", self.front.forward, image)
+        h_spec, number = self.h_spec, tf.TensorSpec([], tf.float32)
+        forward = self.compiled("front", self.front.forward, self.image_spec)
         pull_back = self.compiled("pull back", self.front.pull_back, h_spec)
+
+        def add(
+            total: tf.Tensor,
+            base: tf.Tensor,
+            direction: tf.Tensor,
+            scale: tf.Tensor,
+            weight: tf.Tensor,
+            target: tf.Tensor,
+        ) -> tf.Tensor:
+            return total + self._slope(base + scale * direction, target, score, weight)[0]
+
         step = self.compiled(
-            ("average", score),
-            self._average_step(score),
-            *(h_spec, h_spec, h_spec, h_spec, number, number, TARGETS),
+            ("average", score), add, h_spec, h_spec, h_spec, number, number, TARGETS
         )
-        zero = forward(np.zeros_like(images[:1]))
-        offset = tf.zeros_like(zero)
         sums = []
         for start in range(0, len(images), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            h, base = forward(images[rows]), forward(others[rows])
-            total, target = tf.zeros_like(h), targets[rows]
-            for k, (weight, scale) in enumerate(zip(weights, scales, strict=True)):
-                if offsets is not None:
-                    offset = forward(offsets[k : k + 1]) - zero
-                total = step(total, h, base, offset, scale, weight, target)
+            h = forward(images[rows])
+            total = tf.zeros_like(h)
+            for base, direction, scale, weight in steps(rows, h):
+                total = step(total, base, direction, scale, weight, targets[rows])
             sums.append(pull_back(total).numpy())
         return np.concatenate(sums)
 
@@ -231,7 +285,7 @@ class Network:
             activation = calls[layer].output
             with tf.GradientTape() as tape:
                 tape.watch(activation)
-                s = self.score_of(self.logits_of(x, {layer: activation}), target, score)
+                s = self.score_of(self.logits_replaced(x, {layer: activation}), target, score)
             slope = tape.gradient(s, activation)
             if slope is None:
                 raise UnsupportedLayerError(f"{layer}: the score does not depend on its output")
@@ -259,7 +313,7 @@ class Network:
 
         def scores(x: tf.Tensor, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
             output = tf.cast(output, self.layer_dtypes[layer])
-            return self.score_of(self.logits_of(x, {layer: output}), target, score)
+            return self.score_of(self.logits_replaced(x, {layer: output}), target, score)
 
         compiled = self.compiled(
             ("scores with layer", layer, score), scores, self.image_spec, TARGETS, spec
@@ -324,12 +378,15 @@ class Network:
 
     # --- How the model is run ----------------------------------------------------------------
 
-    def _slope(self, h: tf.Tensor, target: tf.Tensor, score: Score) -> tuple[tf.Tensor, tf.Tensor]:
-        """The target's score behind the front, and its gradient with respect to `h`."""
+    def _slope(
+        self, h: tf.Tensor, target: tf.Tensor, score: Score, weight: tf.Tensor | float = 1.0
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The target's score behind the front, and `weight` times its gradient to `h`."""
         with tf.GradientTape() as tape:
             tape.watch(h)
             s = self.score_of(self.logits_behind(h), target, score)
-        slope = tape.gradient(s, h)
+        # The weight here, on one number for each image, and not on as many as `h` has.
+        slope = tape.gradient(s, h, weight * tf.ones_like(s))
         if slope is None:
             raise UnsupportedLayerError(
                 f"{self.model.name}: no gradient reaches the image; a layer between the image "
@@ -337,38 +394,31 @@ class Network:
             )
         return slope, s
 
-    def _average_step(self, score: Score) -> Callable[..., tf.Tensor]:
-        def step(
-            total: tf.Tensor,
-            h: tf.Tensor,
-            base: tf.Tensor,
-            offset: tf.Tensor,
-            scale: tf.Tensor,
-            weight: tf.Tensor,
-            target: tf.Tensor,
-        ) -> tf.Tensor:
-            point = scale * h + (1 - scale) * base + offset
-            return total + weight * self._slope(point, target, score)[0]
-
-        return step
-
     def run(
-        self, images: tf.Tensor, replaced: Mapping[str, Any] | None = None
+        self, images: tf.Tensor, caller: Caller = call_plainly
     ) -> tuple[dict[str, Call], tf.Tensor]:
         """Call every layer as the model does; return the calls by name, and the output."""
         calls: dict[str, Call] = {}
-        outputs = run_graph(self.model, images, calls, replaced=replaced)
+        outputs = run_graph(self.model, images, calls, caller=caller)
         return calls, keras.tree.flatten(outputs)[self._output]
 
-    def logits_of(self, images: tf.Tensor, replaced: Mapping[str, Any] | None = None) -> tf.Tensor:
-        """The logits as a tensor, `(N, classes)`; replaced are the outputs of layers by name."""
-        calls, output = self.run(images, replaced)
+    def logits_of(self, images: tf.Tensor, caller: Caller = call_plainly) -> tf.Tensor:
+        """The logits as a tensor, `(N, classes)`."""
+        calls, output = self.run(images, caller)
         return tf.cast(before_softmax(list(calls.values()), output), tf.float32)
+
+    def logits_replaced(self, images: tf.Tensor, replaced: Mapping[str, Any]) -> tf.Tensor:
+        """The logits if layers had put out other tensors, given by name."""
+
+        def call(name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return replaced[name] if name in replaced else layer(*args, **kwargs)
+
+        return self.logits_of(images, call)
 
     def logits_behind(self, h: tf.Tensor) -> tf.Tensor:
         """The logits of images whose `front.forward` is `h`."""
         # Nothing but the front reads the images, so `h` may stand in for them.
-        return self.logits_of(h, self.front.replaced and self.front.replaced(h))
+        return self.logits_of(h, self._shortcuts.caller(self.front.name, h))
 
     @staticmethod
     def score_of(z: tf.Tensor, target: tf.Tensor, score: Score) -> tf.Tensor:
@@ -423,6 +473,7 @@ class Network:
                 f"{last}: its outputs are probabilities whose softmax cannot be undone; let a "
                 "softmax layer, or a layer with softmax as its activation, come last"
             )
+        self._shortcuts = find_shortcuts(calls)
         self.layer_dtypes = {name: call.output.dtype for name, call in calls.items()}
         return {name: tuple(call.output.shape[1:]) for name, call in calls.items()}
 

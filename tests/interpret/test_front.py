@@ -61,7 +61,7 @@ def forked():
 def test_gradients_with_a_front_equal_those_of_the_whole_model(build, splits):
     model = build()
     network = Network(model)
-    assert (network.front.replaced is not None) == splits
+    assert (network.front.name is not None) == splits
     shape = model.input_shape[1:]
     rng = np.random.default_rng(1)
     x, noise = rng.random((4, *shape), np.float32), rng.normal(size=(3, *shape)).astype("f")
@@ -75,11 +75,10 @@ def test_gradients_with_a_front_equal_those_of_the_whole_model(build, splits):
 
     np.testing.assert_allclose(network.gradient(x, targets)[0], plain(tf.constant(x)), atol=1e-5)
     other = rng.random(shape, np.float32)
-    expected = sum(
-        w * plain(tf.constant(s * x + (1 - s) * other + e))
-        for w, s, e in zip(weights, scales, noise, strict=True)
-    )
-    found = network.average_gradient(
-        x, targets, weights=weights, scales=scales, others=other, offsets=noise
-    )
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    points = [tf.constant(s * x + (1 - s) * other) for s in scales]
+    line = [w * plain(p) for w, p in zip(weights, points, strict=True)]
+    found = network.path_gradient(x, targets, other, weights=weights, scales=scales)
+    np.testing.assert_allclose(found, np.sum(line, axis=0), atol=1e-5)
+    copies = [plain(tf.constant(x + e)) for e in noise]
+    found = network.noisy_gradient(x, targets, noise)
+    np.testing.assert_allclose(found, np.mean(copies, axis=0), atol=1e-5)

@@ -222,7 +222,7 @@ def test_smoothgrad_equals_tf_keras_vis_with_the_same_noise(cnn, images):
 
 def test_an_explanation_says_in_words_what_was_found(cnn, images):
     text = str(mx.explain(cnn, images, "integrated_gradients"))
-    assert text.startswith("IntegratedGradients(steps=64, quadrature='gauss_legendre'")
+    assert text.startswith("IntegratedGradients(steps=256, quadrature='gauss_legendre'")
     assert "5 maps of the logit" in text
     assert "they miss 0." in text
     assert mx.explain(cnn, images, "gradient").residuals is None
