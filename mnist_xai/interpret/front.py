@@ -16,7 +16,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mnist_xai.interpret.graph import Call, without_activation
+from mnist_xai.interpret.graph import Call, reads, without_activation
+from mnist_xai.interpret.shortcuts import Shortcuts, is_only_relu
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,31 +26,52 @@ class Front:
 
     Attributes:
         name: Name of the layer that is split off, its activation apart; None without one.
+        pool: Name of the max-pooling that reads its output and before which the ReLU can wait;
+            None without one.
+        pool_forward: `h` to the pooled `h`; the identity without a pooling.
         forward: Images `x` `(N, H, W, C)` to `h` `(N, …)`.
         pull_back: Gradients with respect to `h` to gradients with respect to `x`.
     """
 
     name: str | None
+    pool: str | None
     forward: Callable[[tf.Tensor], tf.Tensor]
     pull_back: Callable[[tf.Tensor], tf.Tensor]
+    pool_forward: Callable[[tf.Tensor], tf.Tensor]
 
 
-NO_FRONT = Front(name=None, forward=lambda x: x, pull_back=lambda g: g)
+NO_FRONT = Front(None, None, lambda x: x, lambda g: g, lambda h: h)
 """The front of a network that is run whole for every point."""
 
 
-def split_off(calls: dict[str, Call], images: Any) -> Front:
+def split_off(calls: dict[str, Call], images: Any, shortcuts: Shortcuts) -> Front:
     """The front of a network whose calls on these images were written down."""
     readers = [name for name, call in calls.items() if reads(call, images)]
     if len(readers) != 1 or not is_plain_convolution(calls[readers[0]].layer):
         return NO_FRONT
     (name,) = readers
     layer = calls[name].layer
+    pool = _pooling_of(calls, name, shortcuts)
     return Front(
-        name=name,
-        forward=without_activation(layer),
-        pull_back=lambda g: fold(g, layer.kernel, layer.padding),
+        name,
+        pool,
+        without_activation(layer),
+        lambda g: fold(g, layer.kernel, layer.padding),
+        calls[pool].layer if pool else NO_FRONT.pool_forward,
     )
+
+
+def _pooling_of(calls: dict[str, Call], name: str, shortcuts: Shortcuts) -> str | None:
+    """The pooling that reads a layer's output directly, or through a ReLU that can wait."""
+    for pool in shortcuts.pools:
+        before = calls[pool].args[0]
+        makers = [n for n, made in calls.items() if made.output is before]
+        if makers[-1] != name and is_only_relu(calls[makers[-1]].layer):
+            before = calls[makers[-1]].args[0]
+        readers = [other for other in calls.values() if reads(other, before)]
+        if before is calls[name].output and len(readers) == 1:
+            return pool
+    return None
 
 
 def fold(gradient: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
@@ -89,11 +111,6 @@ def _extent(outputs: int, taps: int, padding: str, s: int) -> tuple[int, int, in
     pixels = outputs if padding == "same" else outputs + taps - 1
     before = taps - 1 - cropped
     return pixels, before, -(-pixels // s) * s + taps - 1 - outputs - before
-
-
-def reads(call: Call, tensor: Any) -> bool:
-    """Whether a tensor is among what went into a call."""
-    return any(one is tensor for one in keras.tree.flatten((call.args, call.kwargs)))
 
 
 def is_plain_convolution(layer: Any) -> bool:

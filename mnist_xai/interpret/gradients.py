@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mnist_xai.interpret.averages import noisy_gradient, path_gradient
 from mnist_xai.interpret.method import About, Method
 from mnist_xai.interpret.network import Array, Network, Score
 
@@ -160,7 +161,8 @@ class IntegratedGradients:
         """Return `(N, H, W, C)`, in units of the score, summing to `S_c(x) - S_c(x')`."""
         scales, weights = QUADRATURES[self.quadrature](self.steps)
         baseline = np.full_like(images[0], self.baseline)
-        mean = network.path_gradient(
+        mean = path_gradient(
+            network,
             images,
             targets,
             baseline,
@@ -233,7 +235,7 @@ class SmoothGrad(_Noisy):
             return self._moments(network, images, targets, score)[0]
         # The mean of gradients can be taken behind a linear first layer.
         noise = self._noise(images.shape[1:])
-        return network.noisy_gradient(images, targets, noise, score=score)
+        return noisy_gradient(network, images, targets, noise, score=score)
 
 
 @dataclass(frozen=True)

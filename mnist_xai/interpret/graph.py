@@ -109,3 +109,8 @@ def without_activation(layer: keras.layers.Layer) -> keras.layers.Layer:
     twin = object.__new__(type(layer))
     twin.__dict__.update(layer.__dict__, activation=keras.activations.linear)
     return twin
+
+
+def reads(call: Call, tensor: Any) -> bool:
+    """Whether a tensor is among what went into a call."""
+    return any(one is tensor for one in keras.tree.flatten((call.args, call.kwargs)))

@@ -1,6 +1,6 @@
 """A Keras classifier made explainable: its logits, its activations and its gradients."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import keras
@@ -150,113 +150,11 @@ class Network:
         targets = self.check_targets(targets, len(images))
 
         def gradient(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            slope, s = self._slope(self.front.forward(x), target, score)
+            slope, s = self.slope_behind(self.front.forward(x), target, score)
             return self.front.pull_back(slope), s
 
         slopes, scores = self.in_chunks(("gradient", score), gradient, images, targets)
         return slopes, scores
-
-    def path_gradient(
-        self,
-        images: ArrayLike,
-        targets: ArrayLike,
-        baseline: ArrayLike,
-        *,
-        weights: Sequence[float],
-        scales: Sequence[float],
-        score: Score = "logit",
-    ) -> Array:
-        """Weighted sum of gradients along a straight line: `Σ_k w_k ∂S_c/∂x (x' + s_k (x - x'))`.
-
-        A linear first layer is run once for `x` and for `x'`, its transpose once for the sum.
-
-        Args:
-            images: float `(N, H, W, C)`, `x`.
-            targets: Integers `(N,)`.
-            baseline: `x'`, `(H, W, C)` for all images or `(N, H, W, C)`.
-            weights: `w_k`, `(K,)`.
-            scales: `s_k`, `(K,)`.
-            score: Whether `S_c` is the logit or the probability.
-
-        Returns:
-            `(N, H, W, C)`.
-        """
-        others = self.check_points(_batched(baseline))
-        forward = self.compiled("front", self.front.forward, self.image_spec)
-        points = list(zip(scales, weights, strict=True))
-        shared = forward(others) if len(others) == 1 else None
-
-        def steps(rows: slice, h: tf.Tensor) -> Iterator[tuple[Any, ...]]:
-            base = forward(others[rows]) if shared is None else shared
-            return ((base, h - base, s, w) for s, w in points)
-
-        return self._average(images, targets, steps, score)
-
-    def noisy_gradient(
-        self,
-        images: ArrayLike,
-        targets: ArrayLike,
-        noise: Array,
-        *,
-        score: Score = "logit",
-    ) -> Array:
-        """Mean of the gradients at noisy copies: `1/K Σ_k ∂S_c/∂x (x + ε_k)`.
-
-        A linear first layer is run once for `x` and for `ε_k`, its transpose once for the sum.
-
-        Args:
-            images: float `(N, H, W, C)`, `x`.
-            targets: Integers `(N,)`.
-            noise: `ε_k`, the same for every image, `(K, H, W, C)`.
-            score: Whether `S_c` is the logit or the probability.
-
-        Returns:
-            `(N, H, W, C)`.
-        """
-        forward = self.compiled("front", self.front.forward, self.image_spec)
-        zero = forward(np.zeros_like(noise[:1]))
-
-        def steps(_: slice, h: tf.Tensor) -> Iterator[tuple[Any, ...]]:
-            return ((h, forward(e[np.newaxis]) - zero, 1.0, 1 / len(noise)) for e in noise)
-
-        return self._average(images, targets, steps, score)
-
-    def _average(
-        self,
-        images: ArrayLike,
-        targets: ArrayLike,
-        steps: Callable[[slice, tf.Tensor], Iterator[tuple[Any, ...]]],
-        score: Score,
-    ) -> Array:
-        """`Lᵀ Σ_k w_k ∂T/∂h (b_k + s_k d_k)`, the steps `(b, d, s, w)` made for each chunk."""
-        images = self.check_points(images)
-        targets = self.check_targets(targets, len(images))
-        h_spec, number = self.h_spec, tf.TensorSpec([], tf.float32)
-        forward = self.compiled("front", self.front.forward, self.image_spec)
-        pull_back = self.compiled("pull back", self.front.pull_back, h_spec)
-
-        def add(
-            total: tf.Tensor,
-            base: tf.Tensor,
-            direction: tf.Tensor,
-            scale: tf.Tensor,
-            weight: tf.Tensor,
-            target: tf.Tensor,
-        ) -> tf.Tensor:
-            return total + self._slope(base + scale * direction, target, score, weight)[0]
-
-        step = self.compiled(
-            ("average", score), add, h_spec, h_spec, h_spec, number, number, TARGETS
-        )
-        sums = []
-        for start in range(0, len(images), self.batch_size):
-            rows = slice(start, start + self.batch_size)
-            h = forward(images[rows])
-            total = tf.zeros_like(h)
-            for base, direction, scale, weight in steps(rows, h):
-                total = step(total, base, direction, scale, weight, targets[rows])
-            sums.append(pull_back(total).numpy())
-        return np.concatenate(sums)
 
     def layer_gradient(
         self, images: ArrayLike, targets: ArrayLike, layer: str, *, score: Score = "logit"
@@ -378,13 +276,22 @@ class Network:
 
     # --- How the model is run ----------------------------------------------------------------
 
-    def _slope(
-        self, h: tf.Tensor, target: tf.Tensor, score: Score, weight: tf.Tensor | float = 1.0
+    def slope_behind(
+        self,
+        h: tf.Tensor,
+        target: tf.Tensor,
+        score: Score,
+        *,
+        weight: tf.Tensor | float = 1.0,
+        pooled: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The target's score behind the front, and `weight` times its gradient to `h`."""
+        """The target's score, and `weight` times its gradient with respect to `h`.
+
+        `h` is what comes out of the front, or of the pooling after it.
+        """
         with tf.GradientTape() as tape:
             tape.watch(h)
-            s = self.score_of(self.logits_behind(h), target, score)
+            s = self.score_of(self.logits_behind(h, pooled=pooled), target, score)
         # The weight here, on one number for each image, and not on as many as `h` has.
         slope = tape.gradient(s, h, weight * tf.ones_like(s))
         if slope is None:
@@ -415,10 +322,11 @@ class Network:
 
         return self.logits_of(images, call)
 
-    def logits_behind(self, h: tf.Tensor) -> tf.Tensor:
-        """The logits of images whose `front.forward` is `h`."""
+    def logits_behind(self, h: tf.Tensor, *, pooled: bool = False) -> tf.Tensor:
+        """The logits of images whose `front.forward` is `h`, or the pooling of it is."""
+        known = (self.front.name, self.front.pool) if pooled else (self.front.name,)
         # Nothing but the front reads the images, so `h` may stand in for them.
-        return self.logits_of(h, self._shortcuts.caller(self.front.name, h))
+        return self.logits_of(h, self._shortcuts.caller(h, known))
 
     @staticmethod
     def score_of(z: tf.Tensor, target: tf.Tensor, score: Score) -> tf.Tensor:
@@ -461,8 +369,9 @@ class Network:
         noise = np.random.default_rng(0).random((4, *(side or 32 for side in self.image_shape)))
         images = tf.constant(noise, tf.float32)
         calls, output = self.run(images)
+        self._shortcuts = find_shortcuts(calls)
         if None not in self.image_shape:  # Folding needs to know the size.
-            self.front = split_off(calls, images)
+            self.front = split_off(calls, images, self._shortcuts)
             h = self.front.forward(images)
             self.h_spec = tf.TensorSpec([None, *h.shape[1:]], tf.float32)
         p, z = tf.cast(output, tf.float32), before_softmax(list(calls.values()), output)
@@ -473,18 +382,11 @@ class Network:
                 f"{last}: its outputs are probabilities whose softmax cannot be undone; let a "
                 "softmax layer, or a layer with softmax as its activation, come last"
             )
-        self._shortcuts = find_shortcuts(calls)
         self.layer_dtypes = {name: call.output.dtype for name, call in calls.items()}
         return {name: tuple(call.output.shape[1:]) for name, call in calls.items()}
 
 
 TARGETS = tf.TensorSpec([None], tf.int32)
-
-
-def _batched(images: ArrayLike) -> NDArray[Any]:
-    """One image as a batch of one; batches as they are."""
-    array = np.asarray(images)
-    return array[np.newaxis] if array.ndim == 3 else array
 
 
 def _output_index(model: keras.Model, name: str | None) -> int:

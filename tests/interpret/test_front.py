@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras import layers
 
 from mnist_xai import Network
+from mnist_xai.interpret.averages import noisy_gradient, path_gradient
 from mnist_xai.interpret.front import fold
 
 
@@ -77,8 +78,8 @@ def test_gradients_with_a_front_equal_those_of_the_whole_model(build, splits):
     other = rng.random(shape, np.float32)
     points = [tf.constant(s * x + (1 - s) * other) for s in scales]
     line = [w * plain(p) for w, p in zip(weights, points, strict=True)]
-    found = network.path_gradient(x, targets, other, weights=weights, scales=scales)
+    found = path_gradient(network, x, targets, other, weights=weights, scales=scales)
     np.testing.assert_allclose(found, np.sum(line, axis=0), atol=1e-5)
     copies = [plain(tf.constant(x + e)) for e in noise]
-    found = network.noisy_gradient(x, targets, noise)
+    found = noisy_gradient(network, x, targets, noise)
     np.testing.assert_allclose(found, np.mean(copies, axis=0), atol=1e-5)

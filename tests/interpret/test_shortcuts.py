@@ -5,28 +5,7 @@ import tensorflow as tf
 from keras import layers
 
 from mnist_xai import Network
-from mnist_xai.interpret.shortcuts import max_pool
-
-
-@pytest.mark.parametrize(("rows", "columns"), [(2, 2), (3, 3), (1, 2), (4, 1)])
-@pytest.mark.parametrize("side", [12, 13])
-def test_max_pooling_has_the_librarys_values_and_gradient_also_where_numbers_tie(
-    rows, columns, side
-):
-    rng = np.random.default_rng(0)
-    x = tf.constant(rng.integers(0, 3, (2, side, side, 5)), tf.float32)  # Few values, many ties.
-    found, expected = [], []
-    for pool, results in (
-        (max_pool, found),
-        (lambda x, r, c: tf.nn.max_pool2d(x, (r, c), (r, c), "VALID"), expected),
-    ):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = pool(x, rows, columns)
-        weights = np.random.default_rng(1).normal(size=y.shape).astype("f")
-        results += [y, tape.gradient(y, x, weights)]
-    for ours, theirs in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+from mnist_xai.interpret.averages import path_gradient
 
 
 def chain(*inner):
@@ -58,11 +37,12 @@ def relu_operation():
         (lambda: chain(conv(), layers.Activation("relu"), layers.MaxPooling2D(2)), 1),
         (lambda: chain(layers.Dense(4, "relu"), layers.MaxPooling2D((1, 2)), conv("relu")), 1),
         (relu_operation, 1),
+        (lambda: chain(conv("relu"), layers.GlobalMaxPooling2D()), 1),
         (relu_read_twice, 0),
         (lambda: chain(conv("tanh"), layers.MaxPooling2D(2)), 0),
         (lambda: chain(conv(), layers.ReLU(negative_slope=0.1), layers.MaxPooling2D(2)), 0),
-        (lambda: chain(conv("relu"), layers.MaxPooling2D(3, strides=2)), 0),
-        (lambda: chain(conv("relu"), layers.MaxPooling2D(2, padding="same")), 0),
+        (lambda: chain(conv("relu"), layers.MaxPooling2D(3, strides=2)), 1),
+        (lambda: chain(conv("relu"), layers.MaxPooling2D(2, padding="same")), 1),
         (lambda: chain(layers.MaxPooling2D(2), conv("relu")), 0),
     ],
 )  # fmt: skip
@@ -84,3 +64,30 @@ def test_gradients_by_shortcuts_equal_those_of_the_model(build, deferred):
     found, found_scores = network.gradient(x, targets)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(found_scores, scores, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("build", "pooled"),
+    [
+        (lambda: chain(conv("relu"), layers.MaxPooling2D(2)), True),
+        (lambda: chain(conv("relu", padding="same"), layers.MaxPooling2D(3, 2, "same")), True),
+        (lambda: chain(conv(), layers.ReLU(), layers.MaxPooling2D(2)), True),
+        (lambda: chain(conv(), layers.Rescaling(2), layers.ReLU(), layers.MaxPooling2D(2)), False),
+        (lambda: chain(conv("tanh"), layers.MaxPooling2D(2)), False),
+        (relu_read_twice, False),
+        (relu_operation, True),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("even", [True, False])
+def test_a_path_behind_the_pooling_equals_the_sum_over_its_points(build, pooled, even):
+    keras.utils.set_random_seed(0)
+    network = Network(build())
+    assert (network.front.pool is not None) == pooled
+    rng = np.random.default_rng(1)
+    x, targets = rng.random((4, 13, 13, 1), np.float32), np.array([0, 1, 2, 0])
+    baseline = np.full((13, 13, 1), 0.25, np.float32) if even else x[0]
+    scales, weights = [0.1, 0.6, 1.0], [0.2, 0.3, 0.5]
+    points = [baseline + np.float32(s) * (x - baseline) for s in scales]
+    each = [w * network.gradient(p, targets)[0] for p, w in zip(points, weights, strict=True)]
+    found = path_gradient(network, x, targets, baseline, weights=weights, scales=scales)
+    np.testing.assert_allclose(found, np.sum(each, axis=0), atol=1e-5)
