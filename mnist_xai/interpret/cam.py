@@ -89,11 +89,7 @@ class _ActivationMap(ABC):
 
 @dataclass(frozen=True)
 class GradCAM(_ActivationMap):
-    """Grad-CAM: `ReLU(Σ_k w_k A_k)`, `w_k = 1/hw Σ_ij ∂S_c/∂A_ijk`.
-
-    Attributes:
-        layer: Name of a layer with outputs `(N, h, w, K)`; by default the last one that has.
-    """
+    """Grad-CAM: `ReLU(Σ_k w_k A_k)`, `w_k = 1/hw Σ_ij ∂S_c/∂A_ijk`."""
 
     about: ClassVar[About] = About(
         family="class activation map",
@@ -121,11 +117,8 @@ class GradCAMPlusPlus(_ActivationMap):
 
     The paper's `∂Y/∂A = Y g` brings a factor `exp(S_c)` into each map. It is left out: it is one
     positive number for an image, depends on a constant that can be added to all logits
-    without changing the network, and is infinite in float32 from a logit of 89.
-
-    Attributes:
-        layer: Name of a layer with outputs `(N, h, w, K)`, at least 0 (behind a ReLU); by
-            default the last one that has positions.
+    without changing the network, and is infinite in float32 from a logit of 89. The layer's
+    outputs should be at least 0, as behind a ReLU.
     """
 
     about: ClassVar[About] = About(
@@ -154,9 +147,6 @@ class HiResCAM(_ActivationMap):
 
     There is no ReLU in its definition. Where only a linear layer follows, with or without
     average pooling before it, a map (before it is stretched) sums to the logit less its bias.
-
-    Attributes:
-        layer: Name of a layer with outputs `(N, h, w, K)`; by default the last one that has.
     """
 
     about: ClassVar[About] = About(
@@ -177,9 +167,7 @@ class HiResCAM(_ActivationMap):
 class LayerCAM(_ActivationMap):
     """LayerCAM: `ReLU(Σ_k ReLU(∂S_c/∂A_k) ⊙ A_k)`.
 
-    Attributes:
-        layer: Name of a layer with outputs `(N, h, w, K)`; by default the last one that has.
-            Made for early layers too, whose maps are finer.
+    Made for early layers too, whose maps are finer.
     """
 
     about: ClassVar[About] = About(
@@ -205,9 +193,6 @@ class ScoreCAM(_ActivationMap):
     own least and greatest value in this image. A constant channel makes no mask: `w_k = 0`. The
     score of the black image is the same for all channels, so the softmax over them cancels it,
     and it is not computed.
-
-    Attributes:
-        layer: Name of a layer with outputs `(N, h, w, K)`; by default the last one that has.
     """
 
     about: ClassVar[About] = About(
@@ -249,9 +234,6 @@ class AblationCAM(_ActivationMap):
     which a logit may well be, the channels that speak against the class would make the map;
     the magnitude lets a channel that is missed count for the class in any case. A score of
     exactly 0 gives no scale: the drops are left as they are.
-
-    Attributes:
-        layer: Name of a layer with outputs `(N, h, w, K)`; by default the last one that has.
     """
 
     about: ClassVar[About] = About(
@@ -294,9 +276,6 @@ class EigenCAM(_ActivationMap):
     As in the paper, the activations are not centred. A singular vector has no sign of its own:
     the one is taken whose map has a positive product with the total activation `Σ_k A_k`, which
     is the one with `Σ_k v_k > 0`. Behind a ReLU maps are then at least 0.
-
-    Attributes:
-        layer: Name of a layer with outputs `(N, h, w, K)`; by default the last one that has.
     """
 
     about: ClassVar[About] = About(

@@ -375,6 +375,15 @@ def test_scorecam_without_any_mask_is_zero_and_says_so(pooled):
     assert explanation.warnings == ["The maps of images 0 are zero everywhere."]
 
 
+def test_logits_that_overflow_exp_leave_scorecam_the_best_channel(pooled, small):
+    """A softmax of large logits is one at their greatest."""
+    scale_logits(pooled, 1e6)
+    a = mx.Network(pooled).activations(small, ["features"])["features"]
+    found = maps_of(ScoreCAM(), pooled, small)
+    distance = np.abs(a - found).max(axis=(1, 2))
+    np.testing.assert_array_equal(distance.min(axis=1), 0)
+
+
 def test_scorecam_normalises_each_image_by_itself(cnn, images):
     """A much brighter neighbour changes nothing."""
     network = mx.Network(cnn)
