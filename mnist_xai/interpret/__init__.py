@@ -1,5 +1,14 @@
 """Why a trained model decides as it does."""
 
+from mnist_xai.interpret.cam import (
+    AblationCAM,
+    EigenCAM,
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    ScoreCAM,
+)
 from mnist_xai.interpret.explanation import Explanation
 from mnist_xai.interpret.gradients import (
     Gradient,
@@ -17,14 +26,21 @@ from mnist_xai.interpret.registry import METHODS, explain
 
 __all__ = [
     "METHODS",
+    "AblationCAM",
     "About",
     "Complete",
+    "EigenCAM",
     "Explanation",
+    "GradCAM",
+    "GradCAMPlusPlus",
     "Gradient",
+    "HiResCAM",
     "InputXGradient",
     "IntegratedGradients",
+    "LayerCAM",
     "Method",
     "Network",
+    "ScoreCAM",
     "SmoothGrad",
     "SmoothGradSquared",
     "UnsupportedLayerError",

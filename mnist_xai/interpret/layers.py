@@ -93,12 +93,14 @@ def learned_attention(
 
 
 def last_spatial_layer(network: Network) -> str:
-    """Name of the last layer whose output has positions, `(h, w, channels)`.
+    """Name of the last layer whose output has positions, `(h, w, channels)`, more than one.
 
     Raises:
         UnsupportedLayerError: When no layer has.
     """
-    spatial = [name for name, shape in network.layer_shapes.items() if len(shape) == 3]
+    shapes = network.layer_shapes.items()
+    # Not 1 x 1, as a global pooling that keeps its axes gives: its maps would show no place.
+    spatial = [name for name, shape in shapes if len(shape) == 3 and shape[0] * shape[1] > 1]
     if not spatial:
         raise UnsupportedLayerError(
             f"{network.model.name}: none of its layers has outputs (N, h, w, channels)"

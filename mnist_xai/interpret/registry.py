@@ -5,6 +5,15 @@ from collections.abc import Mapping
 import keras
 from numpy.typing import ArrayLike
 
+from mnist_xai.interpret.cam import (
+    AblationCAM,
+    EigenCAM,
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    ScoreCAM,
+)
 from mnist_xai.interpret.explanation import Explanation
 from mnist_xai.interpret.gradients import (
     Gradient,
@@ -24,6 +33,13 @@ METHODS: Mapping[str, Method] = {
     "smoothgrad": SmoothGrad(),
     "smoothgrad_squared": SmoothGradSquared(),
     "vargrad": VarGrad(),
+    "gradcam": GradCAM(),
+    "gradcam_plus_plus": GradCAMPlusPlus(),
+    "hirescam": HiResCAM(),
+    "layercam": LayerCAM(),
+    "scorecam": ScoreCAM(),
+    "ablationcam": AblationCAM(),
+    "eigencam": EigenCAM(),
 }
 """Ready methods by name, in the order in which they are best learnt."""
 
