@@ -1,0 +1,241 @@
+"""Rules of layer-wise relevance propagation, as data over one engine.
+
+A rule hands the relevance `R` of a layer's outputs to its inputs in proportion to what each
+contributed to `z = W x + b`. All of them are sums of shares
+
+    R_in = Σ_s c_s Σ_p x_p ⊙ W_pᵀ (R / z_s),    z_s = Σ_p (W_p x_p + b_p),
+
+and differ in what they take for `x_p`, `W_p`, `b_p`: parts of the inputs and of the weights. What
+a bias or the stabiliser of the denominator contributed reaches no input: it is counted.
+
+Sources: Bach et al. 2015; Montavon et al. 2017 and 2019; Lapuschkin et al. 2019.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import tensorflow as tf
+
+from mnist_xai.interpret.linear import Affine
+from mnist_xai.interpret.steps import Step
+
+Change = Callable[[tf.Tensor], tf.Tensor]
+
+
+def _same(t: tf.Tensor) -> tf.Tensor:
+    return t
+
+
+def _positive(t: tf.Tensor) -> tf.Tensor:
+    return tf.maximum(t, 0.0)
+
+
+def _negative(t: tf.Tensor) -> tf.Tensor:
+    return tf.minimum(t, 0.0)
+
+
+def _ones(t: tf.Tensor) -> tf.Tensor:
+    return tf.ones_like(t[:1])  # The same for every image, so one row will do.
+
+
+@dataclass(frozen=True)
+class Part:
+    """What stands in for the inputs, the weights and the bias of a layer."""
+
+    x: Change = _same
+    w: Change = _same
+    b: Change = _same
+    sign: float = 1.0
+
+
+@dataclass(frozen=True)
+class Share:
+    """`c Σ_p x_p ⊙ W_pᵀ (R / Σ_p (W_p x_p + b_p))`, of the outputs where `sign(z)` is as given."""
+
+    parts: tuple[Part, ...]
+    weight: float = 1.0
+    only: int = 0
+
+
+class Rule(Protocol):
+    """A rule: the shares of which it is the sum, and its stabiliser."""
+
+    @property
+    def epsilon(self) -> float:
+        """Added to a denominator, away from zero."""
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """What the relevance of the inputs is the sum of."""
+
+
+@dataclass(frozen=True)
+class Epsilon:
+    """`R_i = Σ_j x_i w_ij R_j / (z_j + ε sign z_j)`; Bach et al. 2015, equation 58."""
+
+    epsilon: float = 1e-6
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """All contributions, as they are."""
+        return (Share((Part(),)),)
+
+
+@dataclass(frozen=True)
+class AlphaBeta:
+    """`R_i = Σ_j (α z_ij⁺ / z_j⁺ - β z_ij⁻ / z_j⁻) R_j`, `α - β = 1`; Bach et al. 2015, eq. 60."""
+
+    alpha: float = 2.0
+    beta: float = 1.0
+    epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.beta < 0 or abs(self.alpha - self.beta - 1) > 1e-6:
+            raise ValueError(
+                f"alpha, beta: expected alpha - beta = 1 and beta at least 0; got alpha = "
+                f"{self.alpha}, beta = {self.beta}"
+            )
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """The contributions that raise an output, and those that lower it."""
+        raising = (Part(_positive, _positive, _positive), Part(_negative, _negative, tf.zeros_like))
+        lowering = (Part(_positive, _negative, _negative), Part(_negative, _positive, tf.zeros_like))
+        both = (Share(raising, self.alpha), Share(lowering, -self.beta))
+        return both if self.beta else both[:1]
+
+
+@dataclass(frozen=True)
+class ZPlus:
+    """`R_i = Σ_j z_ij⁺ / z_j⁺ R_j`; Montavon et al. 2017, section 5.1, inputs of either sign."""
+
+    epsilon: float = 1e-6
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """The contributions that raise an output."""
+        return AlphaBeta(1.0, 0.0).shares
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """`R_i = Σ_j x_i (w_ij + γ w_ij⁺) R_j / Σ_i x_i (w_ij + γ w_ij⁺)`; Montavon et al. 2019.
+
+    For outputs below zero and inputs below zero, the parts of the other sign are raised, so that
+    what made the output what it is is favoured (Andéol et al. 2021).
+    """
+
+    gamma: float = 0.25
+    epsilon: float = 1e-6
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """Outputs above zero, and outputs below."""
+
+        def up(w: tf.Tensor) -> tf.Tensor:
+            return w + self.gamma * _positive(w)
+
+        def down(w: tf.Tensor) -> tf.Tensor:
+            return w + self.gamma * _negative(w)
+
+        return (
+            Share((Part(_positive, up, up), Part(_negative, down, tf.zeros_like)), only=1),
+            Share((Part(_positive, down, down), Part(_negative, up, tf.zeros_like)), only=-1),
+        )
+
+
+@dataclass(frozen=True)
+class WSquare:
+    """`R_i = Σ_j w_ij² / Σ_i w_ij² R_j`: whatever the inputs; Montavon et al. 2017, section 4.1."""
+
+    epsilon: float = 1e-6
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """The squares of the weights, and of the bias."""
+        return (Share((Part(_ones, tf.square, tf.square),)),)
+
+
+@dataclass(frozen=True)
+class Flat:
+    """`R_i = Σ_j R_j / Σ_i 1`: evenly; Lapuschkin et al. 2019, supplementary note 4."""
+
+    epsilon: float = 1e-6
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """The same for every input."""
+        return (Share((Part(_ones, tf.ones_like, tf.zeros_like),)),)
+
+
+@dataclass(frozen=True)
+class ZBox:
+    """`R_i = Σ_j (x_i w_ij - l w_ij⁺ - h w_ij⁻) / Σ_i (…) R_j`; Montavon et al. 2017, section 4.2.
+
+    For inputs that lie in `[low, high]`: the pixels.
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+    epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"low, high: expected low < high; got {self.low} and {self.high}")
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """The inputs, from the lowest and the highest that there could be."""
+
+        def constant(value: float) -> Change:
+            return lambda x: tf.fill(tf.shape(x[:1]), value)
+
+        lowest = Part(constant(self.low), _positive, _positive, -1.0)
+        highest = Part(constant(self.high), _negative, _negative, -1.0)
+        return (Share((Part(), lowest, highest)),)
+
+
+def stabilised(z: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """`z + ε sign z`, with `sign 0 = 1`."""
+    return z + tf.where(z < 0, -epsilon, epsilon)
+
+
+def propagate(
+    rule: Rule, step: Step, affine: Affine, relevance: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Hand the relevance of a layer's outputs to its inputs.
+
+    Returns:
+        The relevance of the inputs, and what the bias and the stabiliser kept of each image's,
+        `(N,)` each.
+    """
+    x = tf.cast(step.inputs[0], tf.float32)
+    z = tf.cast(step.output, tf.float32)
+    total = tf.zeros_like(x)
+    by_bias = by_stabiliser = tf.zeros(tf.shape(x)[:1])
+    for share in rule.shares:
+        changed = [(p, p.x(x), p.w(affine.kernel), p.b(affine.bias)) for p in share.parts]
+        if share == Share((Part(),)) and step.output.dtype == tf.float32:
+            denominator = z  # The output is known.
+        else:
+            denominator = tf.add_n(
+                [p.sign * (affine.product(x_p, w) + b) for p, x_p, w, b in changed]
+            )
+        part = share.weight * relevance
+        if share.only:
+            part = tf.where(z * share.only > 0, part, 0.0)
+        quotient = part / stabilised(denominator, rule.epsilon)
+        for p, x_p, w, _ in changed:
+            total += p.sign * x_p * affine.transpose(quotient, x, w)
+        bias = tf.add_n([p.sign * b for p, _, _, b in changed])
+        by_bias += _sum(quotient * bias)
+        by_stabiliser += _sum(part - quotient * denominator)
+    if any(share.only for share in rule.shares):
+        by_stabiliser += _sum(tf.where(z == 0, relevance, 0.0))  # Neither above nor below.
+    return total, by_bias, by_stabiliser
+
+
+def _sum(t: tf.Tensor) -> tf.Tensor:
+    """Sum over everything but the images."""
+    return tf.reduce_sum(t, axis=range(1, len(t.shape)))
