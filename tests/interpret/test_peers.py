@@ -1,0 +1,127 @@
+"""Our maps against those of Captum, Zennit and SHAP: see `tests/references/README.md`."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import mnist_xai as mx
+from mnist_xai.interpret.gradients import IntegratedGradients
+from tests.references import networks, reference, roundoff
+
+
+class Peers:
+    """One network with images and targets, and what the other libraries say of it."""
+
+    def __init__(self, name):
+        self.name = name
+        model, self.images, self.targets, self.baselines = networks.case(name)
+        self.network = mx.Network(model)
+
+    def maps(self, method):
+        return mx.explain(self.network, self.images, method, self.targets).maps
+
+    def reference(self, library, key):
+        return reference(library, self.name, key)
+
+    def agree(self, found, library, key, share=1e-5):
+        """`found` is the reference to within a share of its largest value."""
+        expected = self.reference(library, key)
+        assert found.shape == expected.shape
+        assert np.abs(expected).max() > 0
+        assert roundoff(library, self.name, key) < share  # Or the comparison would mean nothing.
+        np.testing.assert_allclose(found, expected, rtol=0, atol=share * np.abs(expected).max())
+
+
+@pytest.fixture(scope="module", params=networks.CASES)
+def peers(request):
+    return Peers(request.param)
+
+
+# --- The networks are the ones that the references were made for -------------------------
+
+
+@pytest.mark.parametrize("library", ["captum", "zennit", "shap"])
+def test_the_twins_have_the_networks_logits(peers, library):
+    peers.agree(peers.network.logits(peers.images), library, "logits")
+
+
+# --- Our methods -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "key"),
+    [
+        ("gradient", "saliency"),
+        ("input_x_gradient", "input_x_gradient"),
+        ("integrated_gradients", "integrated_gradients"),
+    ],
+)
+def test_maps_equal_captums(peers, method, key):
+    peers.agree(peers.maps(method), "captum", key)
+
+
+def test_the_trapezoid_is_captums_when_its_weights_sum_to_one(peers):
+    """Captum's 64 weights of 1/64, halved at the ends, sum to 63/64."""
+    maps = peers.maps(IntegratedGradients(steps=64, quadrature="trapezoid"))
+    peers.agree(maps * np.float32(63 / 64), "captum", "integrated_gradients_trapezoid")
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_the_gradient_at_a_layer_gives_captums_gradcam(peers, stage):
+    layer = {"cnn": ("conv2", "pool2"), "residual": ("relu3", "pool"), "colour": ("conv2", "pool")}
+    layer = layer[peers.name][stage]
+    a, slope, _ = peers.network.layer_gradient(peers.images, peers.targets, layer)
+    cam = (slope.mean(axis=(1, 2), keepdims=True) * a).sum(axis=-1, keepdims=True)
+    peers.agree(cam, "captum", f"grad_cam_signed_{layer}")
+    peers.agree(np.maximum(cam, 0), "captum", f"grad_cam_{layer}")
+
+
+# --- The references hold each other up ---------------------------------------------------
+
+
+def test_captum_and_zennit_agree_where_they_do_the_same(peers):
+    peers.agree(peers.reference("zennit", "guided_backprop"), "captum", "guided_backprop")
+    peers.agree(peers.reference("zennit", "deconvnet"), "captum", "deconvolution")
+    # With ReLU as the only non-linearity LRP-0 is input times gradient, biases or not; epsilon
+    # is 1e-6, and a few units are so small that it shows.
+    epsilon = peers.reference("zennit", "epsilon")
+    peers.agree(epsilon, "captum", "input_x_gradient", share=1e-2)
+
+
+def test_guided_gradcam_upsamples_as_tensorflow_does(peers):
+    for layer in {"cnn": ["conv2", "pool2"], "residual": ["pool"], "colour": ["pool"]}[peers.name]:
+        cam = peers.reference("captum", f"grad_cam_{layer}")
+        upsampled = tf.image.resize(cam, peers.images.shape[1:3]).numpy()
+        guided = peers.reference("captum", "guided_backprop")
+        peers.agree(guided * upsampled, "captum", f"guided_grad_cam_{layer}")
+
+
+def test_captums_deeplift_agrees_with_shap_when_its_pools_are_repaired(peers):
+    peers.agree(peers.reference("captum", "deeplift_shap"), "shap", "deep_explainer")
+    sums = peers.reference("shap", "deep_explainer").sum(axis=(1, 2, 3))
+    peers.agree(sums, "shap", "deep_explainer_difference")
+
+
+@pytest.mark.parametrize("name", ["cnn", "colour"])
+def test_captums_deeplift_is_wrong_where_a_pool_follows_a_relu(name):
+    difference = reference("shap", name, "deep_explainer_difference")
+    sums = reference("captum", name, "deeplift_shap_as_is").sum(axis=(1, 2, 3))
+    assert np.abs(sums - difference).max() > 0.2 * np.abs(difference).max()
+    right, wrong = (reference("captum", name, k) for k in ("deeplift", "deeplift_as_is"))
+    assert np.abs(right - wrong).max() > 0.1 * np.abs(right).max()
+
+
+def test_captums_deeplift_of_a_batch_is_wrong_but_for_its_first_image():
+    alone, batched = (reference("captum", "edges", k) for k in ("deeplift", "deeplift_batched"))
+    np.testing.assert_array_equal(batched[0], alone[0])
+    assert (np.abs(batched - alone)[1:].max(axis=(1, 2, 3)) > 0.01).all()
+    sums = [maps.sum(axis=(1, 2, 3)) for maps in (alone, batched)]
+    np.testing.assert_allclose(*sums, atol=1e-6)  # Completeness does not see it.
+
+
+def test_exact_shapley_values_sum_to_what_the_patches_do_together():
+    name, peers = "colour", Peers("colour")
+    black = peers.network.scores(0 * peers.images, peers.targets)
+    difference = peers.network.scores(peers.images, peers.targets) - black
+    sums = reference("shap", name, "exact_shapley").sum(axis=1)
+    np.testing.assert_allclose(sums, difference, atol=1e-6)
