@@ -20,34 +20,31 @@ from mnist_xai.interpret.gradients import (
     gradient_map,
 )
 from mnist_xai.interpret.layers import attention_map, layer_outputs, learned_attention
-from mnist_xai.interpret.method import About, Complete, Method
+from mnist_xai.interpret.lrp import LRP
+from mnist_xai.interpret.method import About, Accounted, Complete, Method
 from mnist_xai.interpret.network import Network, UnsupportedLayerError
 from mnist_xai.interpret.registry import METHODS, explain
+from mnist_xai.interpret.rules import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, ZPlus
 
 __all__ = [
+    "LRP",
     "METHODS",
-    "AblationCAM",
     "About",
+    "Accounted",
+    "AlphaBeta",
     "Complete",
-    "EigenCAM",
+    "Epsilon",
     "Explanation",
-    "GradCAM",
-    "GradCAMPlusPlus",
-    "Gradient",
-    "HiResCAM",
-    "InputXGradient",
-    "IntegratedGradients",
-    "LayerCAM",
+    "Flat",
+    "Gamma",
     "Method",
     "Network",
-    "ScoreCAM",
-    "SmoothGrad",
-    "SmoothGradSquared",
     "UnsupportedLayerError",
-    "VarGrad",
+    "WSquare",
+    "ZBox",
+    "ZPlus",
     "attention_map",
     "explain",
-    "gradient_map",
     "layer_outputs",
     "learned_attention",
 ]

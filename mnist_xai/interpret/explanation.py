@@ -1,6 +1,7 @@
 """What an explanation is: maps with the means to doubt them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,9 @@ class Explanation:
         scores: `S_c(x)`, `(N,)`.
         score: Whether `S_c` is the class's logit or its probability.
         method: The method with its hyper-parameters.
-        differences: `S_c(x) - S_c(x')`, `(N,)`, where the method promises that its maps sum to
-            it; else None.
+        differences: What the method promises that its maps sum to, `(N,)`: `S_c(x) - S_c(x')`
+            for a baseline `x'`, or `S_c(x)` itself; None without a promise.
+        lost: By name, what of that reached no pixel, `(N,)` each: kept by biases or stabilisers.
     """
 
     maps: Array
@@ -34,14 +36,16 @@ class Explanation:
     score: Score
     method: Method
     differences: Array | None
+    lost: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def residuals(self) -> Array | None:
-        """What the maps' sums miss of the promised differences, `(N,)`; None without a promise."""
+        """What maps and losses together miss of the promise, `(N,)`; None without a promise."""
         if self.differences is None:
             return None
-        sums: Array = self.maps.sum(axis=(1, 2, 3), dtype=np.float64).astype(np.float32)
-        return sums - self.differences
+        sums = self.maps.sum(axis=(1, 2, 3), dtype=np.float64)
+        total = np.sum([sums, *self.lost.values()], axis=0)
+        return (total - self.differences).astype(np.float32)
 
     @property
     def warnings(self) -> list[str]:
@@ -69,10 +73,14 @@ class Explanation:
             f"A map shows {about.shows}. It misleads: {about.misleads}.",
         ]
         if self.residuals is not None and self.differences is not None:
-            share = np.abs(self.residuals) / np.maximum(np.abs(self.differences), 1e-12)
+            whole = np.maximum(np.abs(self.differences), 1e-12)
+            share = np.abs(self.residuals) / whole
+            promise = "" if self.lost else "'s difference from the baseline"
+            kept = [f"the {n} kept {np.median(v / whole):.2%}" for n, v in self.lost.items()]
             lines.append(
-                f"Each should sum to the {self.score}'s difference from the baseline; they miss "
-                f"{np.median(share):.2%} of it (median), {share.max():.2%} at most."
+                f"Each should sum to the {self.score}{promise}; "
+                + "".join(f"{text} of it, " for text in kept)
+                + f"they miss {np.median(share):.2%} of it (median), {share.max():.2%} at most."
             )
         return "\n".join([*lines, *self.warnings])
 

@@ -47,7 +47,7 @@ _ELEMENTWISE = (
     "squareplus sparse_plus sparse_sigmoid exponential"
 )
 _ACTIVATIONS: dict[str, Kind] = {
-    **{name: "elementwise" for name in _ELEMENTWISE.split()},
+    **dict.fromkeys(_ELEMENTWISE.split(), "elementwise"),
     "linear": "rearrange",
     "softmax": "softmax",
 }

@@ -1,7 +1,7 @@
 """What every attribution method is: a value of hyper-parameters with a pure call."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,9 @@ class Method(Protocol):
     A random method carries its seed; no map depends on the batch or on the other images.
     """
 
-    about: ClassVar[About]
+    @property
+    def about(self) -> About:
+        """What the method promises."""
 
     def passes(self, network: Network) -> float:
         """Runs through the network for each image, of the kind that `about` names: the cost."""
@@ -61,3 +63,18 @@ class Complete(Protocol):
 
     def baselines(self, images: Array) -> Array:
         """The images `x'` against which these are explained, `(N, H, W, C)`."""
+
+
+@runtime_checkable
+class Accounted(Protocol):
+    """A method whose maps sum to `S_c(x)` with what it can name as lost on the way."""
+
+    def account(
+        self,
+        network: Network,
+        images: Array,
+        targets: NDArray[np.int32],
+        *,
+        score: Score = "logit",
+    ) -> tuple[Array, dict[str, Array]]:
+        """The maps, and by name what of each score reached no pixel, `(N,)`."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import keras
+import numpy as np
 from numpy.typing import ArrayLike
 
 from mnist_xai.interpret.cam import (
@@ -23,8 +24,10 @@ from mnist_xai.interpret.gradients import (
     SmoothGradSquared,
     VarGrad,
 )
-from mnist_xai.interpret.method import Complete, Method
+from mnist_xai.interpret.lrp import LRP
+from mnist_xai.interpret.method import Accounted, Complete, Method
 from mnist_xai.interpret.network import Network, Score
+from mnist_xai.interpret.rules import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, ZPlus
 
 METHODS: Mapping[str, Method] = {
     "gradient": Gradient(),
@@ -40,6 +43,17 @@ METHODS: Mapping[str, Method] = {
     "scorecam": ScoreCAM(),
     "ablationcam": AblationCAM(),
     "eigencam": EigenCAM(),
+    "lrp_epsilon": LRP(),
+    "lrp_gamma": LRP(Gamma(), Gamma()),
+    "lrp_z_plus": LRP(ZPlus(), ZPlus()),
+    "lrp_alpha_beta": LRP(AlphaBeta(), AlphaBeta()),
+    "lrp_flat": LRP(first=Flat()),
+    "lrp_w_square": LRP(first=WSquare()),
+    "lrp_z_box": LRP(first=ZBox()),
+    "epsilon_plus_flat": LRP(ZPlus(), Epsilon(), Flat()),
+    "epsilon_gamma_box": LRP(Gamma(), Epsilon(), ZBox()),
+    "epsilon_alpha2_beta1": LRP(AlphaBeta(2, 1), Epsilon()),
+    "deep_taylor": LRP(ZPlus(), ZPlus(), ZBox()),
 }
 """Ready methods by name, in the order in which they are best learnt."""
 
@@ -77,11 +91,13 @@ def explain(
         raise ValueError(f"score: expected logit or probability; got {score!r}")
     network = Network.of(model)
     checked = network.check_images(images)
-    if targets is None:
-        targets = network.logits(checked).argmax(axis=1)
-    classes = network.check_targets(targets, len(checked))
+    z = network.logits(checked)
+    classes = network.check_targets(z.argmax(axis=1) if targets is None else targets, len(z))
+    scores = np.asarray(network.score_of(z, classes, score))
+    if isinstance(method, Accounted):
+        maps, lost = method.account(network, checked, classes, score=score)
+        return Explanation(maps, checked, classes, scores, score, method, scores, lost)
     maps = method(network, checked, classes, score=score)
-    scores = network.scores(checked, classes, score=score)
     differences = None
     if isinstance(method, Complete):
         differences = scores - network.scores(method.baselines(checked), classes, score=score)

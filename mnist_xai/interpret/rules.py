@@ -11,9 +11,10 @@ a bias or the stabiliser of the denominator contributed reaches no input: it is 
 Sources: Bach et al. 2015; Montavon et al. 2017 and 2019; Lapuschkin et al. 2019.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import tensorflow as tf
 
@@ -61,6 +62,9 @@ class Share:
 class Rule(Protocol):
     """A rule: the shares of which it is the sum, and its stabiliser."""
 
+    misleads: ClassVar[str]
+    signed: ClassVar[bool]
+
     @property
     def epsilon(self) -> float:
         """Added to a denominator, away from zero."""
@@ -71,8 +75,22 @@ class Rule(Protocol):
 
 
 @dataclass(frozen=True)
-class Epsilon:
+class _Stabilised:
+    """A rule whose denominators are moved away from zero by `ε sign z`."""
+
+    def __post_init__(self) -> None:
+        for name in ("epsilon", "gamma"):
+            value = getattr(self, name, 0.0)
+            if value < 0:
+                raise ValueError(f"{name}: expected at least 0; got {value}")
+
+
+@dataclass(frozen=True)
+class Epsilon(_Stabilised):
     """`R_i = Σ_j x_i w_ij R_j / (z_j + ε sign z_j)`; Bach et al. 2015, equation 58."""
+
+    misleads: ClassVar[str] = "it is input times gradient but for the biases, and as noisy"
+    signed: ClassVar[bool] = True
 
     epsilon: float = 1e-6
 
@@ -83,14 +101,20 @@ class Epsilon:
 
 
 @dataclass(frozen=True)
-class AlphaBeta:
+class AlphaBeta(_Stabilised):
     """`R_i = Σ_j (α z_ij⁺ / z_j⁺ - β z_ij⁻ / z_j⁻) R_j`, `α - β = 1`; Bach et al. 2015, eq. 60."""
+
+    misleads: ClassVar[str] = (
+        "how much is for, how much against, is set by alpha and beta, not found"
+    )
+    signed: ClassVar[bool] = True
 
     alpha: float = 2.0
     beta: float = 1.0
     epsilon: float = 1e-6
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.beta < 0 or abs(self.alpha - self.beta - 1) > 1e-6:
             raise ValueError(
                 f"alpha, beta: expected alpha - beta = 1 and beta at least 0; got alpha = "
@@ -101,14 +125,20 @@ class AlphaBeta:
     def shares(self) -> tuple[Share, ...]:
         """The contributions that raise an output, and those that lower it."""
         raising = (Part(_positive, _positive, _positive), Part(_negative, _negative, tf.zeros_like))
-        lowering = (Part(_positive, _negative, _negative), Part(_negative, _positive, tf.zeros_like))
+        lowering = (
+            Part(_positive, _negative, _negative),
+            Part(_negative, _positive, tf.zeros_like),
+        )
         both = (Share(raising, self.alpha), Share(lowering, -self.beta))
         return both if self.beta else both[:1]
 
 
 @dataclass(frozen=True)
-class ZPlus:
+class ZPlus(_Stabilised):
     """`R_i = Σ_j z_ij⁺ / z_j⁺ R_j`; Montavon et al. 2017, section 5.1, inputs of either sign."""
+
+    misleads: ClassVar[str] = "evidence against the class is left out, and classes look alike"
+    signed: ClassVar[bool] = False
 
     epsilon: float = 1e-6
 
@@ -119,12 +149,15 @@ class ZPlus:
 
 
 @dataclass(frozen=True)
-class Gamma:
+class Gamma(_Stabilised):
     """`R_i = Σ_j x_i (w_ij + γ w_ij⁺) R_j / Σ_i x_i (w_ij + γ w_ij⁺)`; Montavon et al. 2019.
 
     For outputs below zero and inputs below zero, the parts of the other sign are raised, so that
     what made the output what it is is favoured (Andéol et al. 2021).
     """
+
+    misleads: ClassVar[str] = "gamma decides how far evidence against the class is left out"
+    signed: ClassVar[bool] = True
 
     gamma: float = 0.25
     epsilon: float = 1e-6
@@ -146,8 +179,11 @@ class Gamma:
 
 
 @dataclass(frozen=True)
-class WSquare:
+class WSquare(_Stabilised):
     """`R_i = Σ_j w_ij² / Σ_i w_ij² R_j`: whatever the inputs; Montavon et al. 2017, section 4.1."""
+
+    misleads: ClassVar[str] = "at the pixels it goes by the weights alone, whatever they show"
+    signed: ClassVar[bool] = False
 
     epsilon: float = 1e-6
 
@@ -158,8 +194,11 @@ class WSquare:
 
 
 @dataclass(frozen=True)
-class Flat:
+class Flat(_Stabilised):
     """`R_i = Σ_j R_j / Σ_i 1`: evenly; Lapuschkin et al. 2019, supplementary note 4."""
+
+    misleads: ClassVar[str] = "at the pixels it is blurred to the size of the first layer's window"
+    signed: ClassVar[bool] = False
 
     epsilon: float = 1e-6
 
@@ -170,17 +209,21 @@ class Flat:
 
 
 @dataclass(frozen=True)
-class ZBox:
+class ZBox(_Stabilised):
     """`R_i = Σ_j (x_i w_ij - l w_ij⁺ - h w_ij⁻) / Σ_i (…) R_j`; Montavon et al. 2017, section 4.2.
 
     For inputs that lie in `[low, high]`: the pixels.
     """
+
+    misleads: ClassVar[str] = "black pixels get relevance for not being white"
+    signed: ClassVar[bool] = False
 
     low: float = 0.0
     high: float = 1.0
     epsilon: float = 1e-6
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.low < self.high:
             raise ValueError(f"low, high: expected low < high; got {self.low} and {self.high}")
 
@@ -219,16 +262,15 @@ def propagate(
         if share == Share((Part(),)) and step.output.dtype == tf.float32:
             denominator = z  # The output is known.
         else:
-            denominator = tf.add_n(
-                [p.sign * (affine.product(x_p, w) + b) for p, x_p, w, b in changed]
-            )
+            parts = [p.sign * (affine.product(x_p, w) + b) for p, x_p, w, b in changed]
+            denominator = functools.reduce(tf.add, parts)
         part = share.weight * relevance
         if share.only:
             part = tf.where(z * share.only > 0, part, 0.0)
         quotient = part / stabilised(denominator, rule.epsilon)
         for p, x_p, w, _ in changed:
             total += p.sign * x_p * affine.transpose(quotient, x, w)
-        bias = tf.add_n([p.sign * b for p, _, _, b in changed])
+        bias = functools.reduce(tf.add, [p.sign * b for p, _, _, b in changed])
         by_bias += _sum(quotient * bias)
         by_stabiliser += _sum(part - quotient * denominator)
     if any(share.only for share in rule.shares):
@@ -239,3 +281,21 @@ def propagate(
 def _sum(t: tf.Tensor) -> tf.Tensor:
     """Sum over everything but the images."""
     return tf.reduce_sum(t, axis=range(1, len(t.shape)))
+
+
+def share_out(
+    step: Step, relevance: tf.Tensor
+) -> tuple[tuple[tf.Tensor, ...], tf.Tensor, tf.Tensor]:
+    """The epsilon rule of a step without weights: each input gets in proportion to its part.
+
+    Returns:
+        As `propagate`, with a relevance for each input.
+    """
+    z = tf.cast(step.output, tf.float32)
+    quotient = relevance / stabilised(z, Epsilon.epsilon)
+    inputs = [tf.cast(x, tf.float32) for x in step.inputs]
+    relevances = [x * r for x, r in zip(inputs, step.pull_back(quotient), strict=True)]
+    # What the step puts out for nothing: a constant that was added.
+    constant = tf.cast(step.run(*(tf.zeros_like(x[:1]) for x in step.inputs)), tf.float32)
+    by_bias = _sum(quotient * constant)
+    return tuple(relevances), by_bias, _sum(relevance - quotient * z)

@@ -12,10 +12,11 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from mnist_xai.interpret.graph import Call, Caller, without_activation
+from mnist_xai.interpret.graph import Call, Caller, before_softmax, without_activation
 from mnist_xai.interpret.kinds import Kind, kind_of
 from mnist_xai.interpret.linear import Affine, as_calls, normalised
-from mnist_xai.interpret.network import UnsupportedLayerError
+from mnist_xai.interpret.network import Network, UnsupportedLayerError
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -70,14 +71,14 @@ def splitting_caller(calls: dict[str, Call]) -> Caller:
 
     def call(name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         activation = getattr(layer, "activation", None)
-        fused = activation not in (None, keras.activations.linear)
-        if not fused or isinstance(layer, layers.Activation):
+        plain_already = activation is None or activation is keras.activations.linear
+        if plain_already or isinstance(layer, layers.Activation):
             calls[name] = Call(layer, args, kwargs, layer(*args, **kwargs))
             return calls[name].output
         plain = without_activation(layer)
         z = plain(*args, **kwargs)
         calls[name] = Call(plain, args, kwargs, z)
-        made = Call(layers.Activation(activation), (z,), {}, activation(z))
+        made = Call(layers.Activation(activation), (z,), {}, layer.activation(z))
         calls[f"{name} {ACTIVATION}"] = made
         return made.output
 
@@ -86,6 +87,13 @@ def splitting_caller(calls: dict[str, Call]) -> Caller:
 
 ACTIVATION = "(activation)"
 """What the name of a fused activation's step ends in."""
+
+
+def record(network: Network, images: tf.Tensor) -> tuple[list[Step], tf.Tensor]:
+    """Run a network on images; return its steps, and the logits among their outputs."""
+    calls: dict[str, Call] = {}
+    _, output = network.run(images, splitting_caller(calls))
+    return steps_of(calls, images), before_softmax(list(calls.values()), output)
 
 
 def steps_of(calls: dict[str, Call], images: tf.Tensor) -> list[Step]:

@@ -6,6 +6,8 @@ import tensorflow as tf
 
 import mnist_xai as mx
 from mnist_xai.interpret.gradients import IntegratedGradients
+from mnist_xai.interpret.lrp import LRP
+from mnist_xai.interpret.rules import AlphaBeta, Epsilon, Flat, ZPlus
 from tests.references import networks, reference, roundoff
 
 
@@ -53,7 +55,7 @@ def test_the_twins_have_the_networks_logits(peers, library):
     [
         ("gradient", "saliency"),
         ("input_x_gradient", "input_x_gradient"),
-        ("integrated_gradients", "integrated_gradients"),
+        (IntegratedGradients(steps=64), "integrated_gradients"),
     ],
 )
 def test_maps_equal_captums(peers, method, key):
@@ -64,6 +66,29 @@ def test_the_trapezoid_is_captums_when_its_weights_sum_to_one(peers):
     """Captum's 64 weights of 1/64, halved at the ends, sum to 63/64."""
     maps = peers.maps(IntegratedGradients(steps=64, quadrature="trapezoid"))
     peers.agree(maps * np.float32(63 / 64), "captum", "integrated_gradients_trapezoid")
+
+
+@pytest.mark.parametrize(
+    ("method", "key"),
+    [
+        ("lrp_epsilon", "epsilon"),
+        (LRP(Epsilon(0.25), Epsilon(0.25)), "epsilon_0.25"),
+        ("lrp_z_plus", "z_plus"),
+        ("lrp_alpha_beta", "alpha2_beta1"),
+        ("lrp_gamma", "gamma"),
+        ("lrp_flat", "first_flat"),
+        ("lrp_w_square", "first_w_square"),
+        ("lrp_z_box", "first_z_box"),
+        (LRP(ZPlus(), Epsilon()), "epsilon_plus"),
+        ("epsilon_plus_flat", "epsilon_plus_flat"),
+        ("epsilon_gamma_box", "epsilon_gamma_box"),
+        ("epsilon_alpha2_beta1", "epsilon_alpha2_beta1"),
+        (LRP(AlphaBeta(), Epsilon(), Flat()), "epsilon_alpha2_beta1_flat"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "composed",
+)
+def test_relevance_equals_zennits(peers, method, key):
+    peers.agree(peers.maps(method), "zennit", key, share=1.1e-5)
 
 
 @pytest.mark.parametrize("stage", [0, 1])

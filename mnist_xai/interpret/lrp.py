@@ -1,0 +1,117 @@
+"""Layer-wise relevance propagation: the score, handed down layer by layer to the pixels."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from mnist_xai.interpret.method import About
+from mnist_xai.interpret.network import Array, Network, Score
+from mnist_xai.interpret.rules import Epsilon, Rule, ZBox, propagate, share_out
+from mnist_xai.interpret.steps import Step, fold_backwards, record
+
+Targets = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class LRP:
+    """Layer-wise relevance propagation: `R_i = Σ_j R_ij`, from `R_c = S_c` down to the pixels.
+
+    Each layer with weights has a rule. Pooling by averages and sums of branches share out in
+    proportion to their inputs, maximum pooling hands all to the largest, activations pass on.
+
+    Attributes:
+        convolution: The rule of convolutions.
+        dense: The rule of dense layers.
+        first: The rule of the layer that reads the pixels; by default as for the others.
+    """
+
+    convolution: Rule = field(default_factory=Epsilon)
+    dense: Rule = field(default_factory=Epsilon)
+    first: Rule | None = None
+
+    @property
+    def about(self) -> About:
+        """What the rules promise together."""
+        rules = [rule for rule in (self.first, self.convolution, self.dense) if rule]
+        return About(
+            family="relevance",
+            shows="how much of the score came from each pixel, handed down layer by layer",
+            misleads="; ".join(dict.fromkeys(rule.misleads for rule in rules)),
+            reference="Bach, Binder, Montavon, Klauschen, Müller, Samek 2015, section 4",
+            signed=any(rule.signed for rule in rules),
+        )
+
+    def passes(self, network: Network) -> float:
+        """Products with the weights for each rule: one forward for `z`, two for each part."""
+        parts = sum(len(share.parts) for share in self.convolution.shares)
+        return 1 if isinstance(self.convolution, Epsilon) else (1 + 2 * parts) / 2
+
+    def account(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> tuple[Array, dict[str, Array]]:
+        """The maps `(N, H, W, C)`, and what biases and stabilisers kept of each score, `(N,)`."""
+
+        def relevance(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            steps, logits = record(network, x)
+            first = _first_steps(steps, x)
+            kept = [tf.zeros(tf.shape(x)[:1]), tf.zeros(tf.shape(x)[:1])]
+
+            def rule(step: Step, handed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+                inputs, *swallowed = self._hand_down(step, handed, first)
+                kept[:] = [a + b for a, b in zip(kept, swallowed, strict=True)]
+                return inputs
+
+            s = network.score_of(tf.cast(logits, tf.float32), target, score)
+            start = s[:, tf.newaxis] * tf.one_hot(target, network.classes)
+            return fold_backwards(steps, (logits, start), x, rule), *kept
+
+        key = ("relevance", self, score)
+        maps, biases, stabilisers = network.in_chunks(key, relevance, images, targets)
+        return maps, {"biases": biases, "stabilisers": stabilisers}
+
+    def __call__(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> Array:
+        """Return `(N, H, W, C)`, in units of the score.
+
+        Raises:
+            UnsupportedLayerError: For a layer that no rule is known for.
+        """
+        return self.account(network, images, targets, score=score)[0]
+
+    def _hand_down(self, step: Step, handed: tf.Tensor, first: list[Step]) -> Any:
+        """What the inputs of a step get, what its bias keeps, and what the stabiliser."""
+        nothing = tf.zeros(tf.shape(handed)[:1])
+        if step.kind in ("rearrange", "max"):
+            return step.pull_back(handed), nothing, nothing
+        if step.kind == "elementwise":
+            return (handed,), nothing, nothing
+        if step.kind == "sum":
+            return share_out(step, handed)
+        if step.affine is None:
+            step.refuse("relevance propagation", f"no rule is known for a {step.kind}")
+        rule = self.convolution if step.affine.convolution else self.dense
+        if self.first and step in first:
+            rule = self.first
+        elif step.affine.diagonal:
+            rule = Epsilon()  # Each output has one input: there is nothing to choose.
+        if isinstance(self.first, ZBox) and step.affine.diagonal:
+            step.refuse("the box rule", "it changes the range of the pixels")
+        inputs, by_bias, by_stabiliser = propagate(rule, step, step.affine, handed)
+        return (inputs,), by_bias, by_stabiliser
+
+
+def _first_steps(steps: list[Step], images: tf.Tensor) -> list[Step]:
+    """The steps with weights that read the pixels, which may have been moved or scaled before."""
+    pixels, first = {id(images)}, []
+    for step in steps:
+        if any(id(tensor) not in pixels for tensor in step.inputs):
+            continue
+        if step.kind == "rearrange" or (step.affine and step.affine.diagonal):
+            pixels.add(id(step.output))
+        elif step.affine:
+            first.append(step)
+    return first
