@@ -1,5 +1,11 @@
 """Why a trained model decides as it does."""
 
+from mnist_xai.interpret.backprop import (
+    DeconvNet,
+    GuidedBackprop,
+    GuidedGradCAM,
+    project_feature_map,
+)
 from mnist_xai.interpret.cam import (
     AblationCAM,
     EigenCAM,
@@ -9,6 +15,7 @@ from mnist_xai.interpret.cam import (
     LayerCAM,
     ScoreCAM,
 )
+from mnist_xai.interpret.deeplift import DeepLIFT
 from mnist_xai.interpret.explanation import Explanation
 from mnist_xai.interpret.gradients import (
     Gradient,
@@ -34,6 +41,8 @@ __all__ = [
     "Accounted",
     "AlphaBeta",
     "Complete",
+    "DeconvNet",
+    "DeepLIFT",
     "EigenCAM",
     "Epsilon",
     "Explanation",
@@ -42,6 +51,8 @@ __all__ = [
     "GradCAM",
     "GradCAMPlusPlus",
     "Gradient",
+    "GuidedBackprop",
+    "GuidedGradCAM",
     "HiResCAM",
     "InputXGradient",
     "IntegratedGradients",
@@ -61,4 +72,5 @@ __all__ = [
     "gradient_map",
     "layer_outputs",
     "learned_attention",
+    "project_feature_map",
 ]

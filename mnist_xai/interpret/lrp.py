@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mnist_xai.interpret.method import About
 from mnist_xai.interpret.network import Array, Network, Score
 from mnist_xai.interpret.rules import Epsilon, Rule, ZBox, propagate, share_out
-from mnist_xai.interpret.steps import Step, fold_backwards, record
+from mnist_xai.interpret.steps import Step, fold_backwards, fold_normalisation, record
 
 Targets = NDArray[np.int32]
 
@@ -55,7 +55,8 @@ class LRP:
         """The maps `(N, H, W, C)`, and what biases and stabilisers kept of each score, `(N,)`."""
 
         def relevance(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            steps, logits = record(network, x)
+            run = record(network, x)
+            steps = fold_normalisation(run.steps)
             first = _first_steps(steps, x)
             kept = [tf.zeros(tf.shape(x)[:1]), tf.zeros(tf.shape(x)[:1])]
 
@@ -64,9 +65,9 @@ class LRP:
                 kept[:] = [a + b for a, b in zip(kept, swallowed, strict=True)]
                 return inputs
 
-            s = network.score_of(tf.cast(logits, tf.float32), target, score)
+            s = network.score_of(tf.cast(run.logits, tf.float32), target, score)
             start = s[:, tf.newaxis] * tf.one_hot(target, network.classes)
-            return fold_backwards(steps, (logits, start), x, rule), *kept
+            return fold_backwards(steps, (run.logits, start), x, rule), *kept
 
         key = ("relevance", self, score)
         maps, biases, stabilisers = network.in_chunks(key, relevance, images, targets)

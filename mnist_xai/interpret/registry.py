@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mnist_xai.interpret.backprop import DeconvNet, GuidedBackprop, GuidedGradCAM
 from mnist_xai.interpret.cam import (
     AblationCAM,
     EigenCAM,
@@ -15,6 +16,7 @@ from mnist_xai.interpret.cam import (
     LayerCAM,
     ScoreCAM,
 )
+from mnist_xai.interpret.deeplift import DeepLIFT
 from mnist_xai.interpret.explanation import Explanation
 from mnist_xai.interpret.gradients import (
     Gradient,
@@ -43,6 +45,9 @@ METHODS: Mapping[str, Method] = {
     "scorecam": ScoreCAM(),
     "ablationcam": AblationCAM(),
     "eigencam": EigenCAM(),
+    "guided_gradcam": GuidedGradCAM(),
+    "guided_backprop": GuidedBackprop(),
+    "deconvnet": DeconvNet(),
     "lrp_epsilon": LRP(),
     "lrp_gamma": LRP(Gamma(), Gamma()),
     "lrp_z_plus": LRP(ZPlus(), ZPlus()),
@@ -54,6 +59,8 @@ METHODS: Mapping[str, Method] = {
     "epsilon_gamma_box": LRP(Gamma(), Epsilon(), ZBox()),
     "epsilon_alpha2_beta1": LRP(AlphaBeta(2, 1), Epsilon()),
     "deep_taylor": LRP(ZPlus(), ZPlus(), ZBox()),
+    "deeplift_rescale": DeepLIFT(),
+    "deeplift_reveal_cancel": DeepLIFT("reveal_cancel"),
 }
 """Ready methods by name, in the order in which they are best learnt."""
 

@@ -89,15 +89,33 @@ ACTIVATION = "(activation)"
 """What the name of a fused activation's step ends in."""
 
 
-def record(network: Network, images: tf.Tensor) -> tuple[list[Step], tf.Tensor]:
-    """Run a network on images; return its steps, and the logits among their outputs."""
+@dataclass(frozen=True, eq=False)
+class Record:
+    """A run of a network, as steps.
+
+    Attributes:
+        steps: The steps from the images, in their order.
+        logits: The logits, one of their outputs.
+        outputs: What each layer put out, by its name.
+    """
+
+    steps: list[Step]
+    logits: tf.Tensor
+    outputs: dict[str, tf.Tensor]
+
+
+def record(network: Network, images: tf.Tensor) -> Record:
+    """Run a network on images and write its steps down."""
     calls: dict[str, Call] = {}
-    _, output = network.run(images, splitting_caller(calls))
-    return steps_of(calls, images), before_softmax(list(calls.values()), output)
+    whole, output = network.run(images, splitting_caller(calls))
+    return Record(
+        _steps_of(calls, images),
+        before_softmax(list(calls.values()), output),
+        {name: call.output for name, call in whole.items()},
+    )
 
 
-def steps_of(calls: dict[str, Call], images: tf.Tensor) -> list[Step]:
-    """The steps from the images, in their order, with BatchNorm folded where it can be."""
+def _steps_of(calls: dict[str, Call], images: tf.Tensor) -> list[Step]:
     known, steps = {id(images)}, []
     for name, call in calls.items():
         tensors = keras.tree.flatten((call.args, call.kwargs))
@@ -106,7 +124,7 @@ def steps_of(calls: dict[str, Call], images: tf.Tensor) -> list[Step]:
             continue
         known.add(id(call.output))
         steps += _affine_steps(name, call) or [_plain_step(name, call, tuple(inputs.values()))]
-    return _fold_normalisation(steps)
+    return steps
 
 
 def fold_backwards(
@@ -161,7 +179,7 @@ def _plain_step(name: str, call: Call, inputs: tuple[tf.Tensor, ...]) -> Step:
     return Step(name, kind_of(call, len(inputs)), call.layer, inputs, call.output, run)
 
 
-def _fold_normalisation(steps: list[Step]) -> list[Step]:
+def fold_normalisation(steps: list[Step]) -> list[Step]:
     """Make one step of a linear layer and the BatchNorm that alone reads it."""
     folded: list[Step] = []
     for step in steps:

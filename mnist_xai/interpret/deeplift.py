@@ -1,0 +1,142 @@
+"""DeepLIFT: what the difference of the scores owes to each difference of the pixels.
+
+Image `x` and baseline `x'` go through the network side by side, and multipliers come back.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from mnist_xai.interpret.method import About
+from mnist_xai.interpret.multipliers import Rescale, RevealCancel, Rule, on_the_line, pairs
+from mnist_xai.interpret.network import TARGETS, Array, Network, Score
+from mnist_xai.interpret.steps import Record, fold_backwards, fold_normalisation, record
+
+Targets = NDArray[np.int32]
+
+
+def contributions(
+    network: Network,
+    images: Array,
+    baselines: Array,
+    targets: Targets,
+    score: Score,
+    rule: Rule,
+) -> Array:
+    """Mean over baselines of `m ⊙ (x - x')`, `(N, H, W, C)`.
+
+    Args:
+        network: The network.
+        images: float `(N, H, W, C)`.
+        baselines: float `(B, H, W, C)`, the same for all images.
+        targets: Integers `(N,)`.
+        score: Whether the logit or the probability is explained.
+        rule: How multipliers come back.
+    """
+    one = len(baselines) == 1
+    spec = tf.TensorSpec([1 if one else None, *network.image_shape], tf.float32)
+
+    def total(x: tf.Tensor, other: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        now, base = (_folded(record(network, points)) for points in (x, other))
+        known = pairs(now, base)
+        count = tf.shape(other)[0]
+        wanted = tf.repeat(tf.one_hot(target, network.classes), count, axis=0)
+        if score == "probability":
+            z = [tf.cast(t, tf.float32) for t in (now.logits, base.logits)]
+            ends = (tf.repeat(z[0], count, axis=0), tf.tile(z[1], [tf.shape(x)[0], 1]))
+            (wanted,) = on_the_line(tf.nn.softmax, ends, wanted)
+        handed = fold_backwards(
+            now.steps,
+            (now.logits, rule.start(wanted)),
+            x,
+            lambda step, m: rule.hand_down(known, step, m),
+        )
+        dx = x[:, tf.newaxis] - other[tf.newaxis]
+        rows = tf.reshape(dx, tf.concat([[-1], tf.shape(x)[1:]], 0))
+        return tf.reduce_sum(tf.reshape(rows * rule.end(handed, rows), tf.shape(dx)), axis=1)
+
+    key = ("deeplift", rule, score, one)
+    compiled = network.compiled(key, total, network.image_spec, spec, TARGETS)
+    size = network.batch_size
+    rows = max(1, size // len(baselines))
+    maps = []
+    for i in range(0, len(images), rows):
+        x, target = images[i : i + rows], targets[i : i + rows]
+        parts = [
+            compiled(x, baselines[j : j + size], target) for j in range(0, len(baselines), size)
+        ]
+        maps.append(np.sum(parts, axis=0) / np.float32(len(baselines)))
+    return np.concatenate(maps)
+
+
+def _folded(run: Record) -> Record:
+    return Record(fold_normalisation(run.steps), run.logits, run.outputs)
+
+
+_RULES: dict[str, tuple[Rule, str, str]] = {
+    "rescale": (
+        Rescale(),
+        "pixels like the baseline get nothing; what cancels inside a unit stays hidden",
+        "3.5.2",
+    ),
+    "reveal_cancel": (
+        RevealCancel(),
+        "pixels like the baseline get nothing; another baseline, another map",
+        "3.5.3",
+    ),
+}
+"""Rules by name, with when they mislead and their section."""
+
+
+@dataclass(frozen=True)
+class DeepLIFT:
+    """DeepLIFT: `m ⊙ (x - x')`, summing to `S_c(x) - S_c(x')`.
+
+    Attributes:
+        rule: `"rescale"`, `m Δa / Δz` at an activation; or `"reveal_cancel"`, which treats what
+            raised `z` and what lowered it apart.
+        baseline: The value of every pixel of `x'`, in [0, 1].
+    """
+
+    rule: Literal["rescale", "reveal_cancel"] = "rescale"
+    baseline: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.rule not in _RULES:
+            raise ValueError(f"rule: expected one of {', '.join(_RULES)}; got {self.rule!r}")
+        if not 0 <= self.baseline <= 1:
+            raise ValueError(f"baseline: expected a pixel in [0, 1]; got {self.baseline}")
+
+    @property
+    def about(self) -> About:
+        """What the rule promises."""
+        misleads, section = _RULES[self.rule][1:]
+        return About(
+            family="relevance",
+            shows="what each pixel's difference from the baseline adds to the score's difference",
+            misleads=misleads,
+            reference=f"Shrikumar, Greenside, Kundaje 2017, section {section}",
+        )
+
+    def passes(self, network: Network) -> float:
+        """One gradient pass; the baseline is run once for all images."""
+        return 1
+
+    def baselines(self, images: Array) -> Array:
+        """The images `x'`, `(N, H, W, C)`."""
+        return np.full_like(images, self.baseline)
+
+    def __call__(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> Array:
+        """Return `(N, H, W, C)`, in units of the score.
+
+        Raises:
+            UnsupportedLayerError: For a layer that no rule is known for.
+        """
+        baseline = np.full_like(images[:1], self.baseline)
+        rule = _RULES[self.rule][0]
+        return contributions(network, images, baseline, targets, score, rule)
