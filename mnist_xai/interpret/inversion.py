@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from mnist_xai.interpret.maximization import Progress, check_numbers, image_shape
+from mnist_xai.interpret.maximization import Progress, check_noise, check_numbers, image_shape
 from mnist_xai.interpret.network import Array, Network, UnsupportedLayerError
 
 
@@ -57,8 +57,9 @@ def feature_inversion(
     """
     check_numbers(
         steps=(steps, 1), learning_rate=(learning_rate, 0), norm=(norm, 0),
-        total_variation=(total_variation, 0), alpha=(alpha, 1), noise=(noise, 0),
+        total_variation=(total_variation, 0), alpha=(alpha, 1),
     )  # fmt: skip
+    check_noise(noise)
     network = Network.of(model)
     network.check_layer(layer)
     shape = image_shape(network)

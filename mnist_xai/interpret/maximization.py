@@ -1,5 +1,6 @@
 """Images made by the network: what excites a unit, and what a layer remembers of an image."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -73,8 +74,9 @@ def activation_maximization(
     """
     check_numbers(
         steps=(steps, 1), learning_rate=(learning_rate, 0), total_variation=(total_variation, 0),
-        brightness=(brightness, 0), jitter=(jitter, 0), noise=(noise, 0),
+        brightness=(brightness, 0), jitter=(jitter, 0),
     )  # fmt: skip
+    check_noise(noise)
     network = Network.of(model)
     shape = image_shape(network)
     kind, units = _objective(network, target, layer, channel, neuron)
@@ -114,15 +116,22 @@ def _climb(
     brightness: float,
     progress: Callable[[int], None] | None,
 ) -> Array:
-    # Here, because it brings imageio and takes a second.
-    from tf_keras_vis.activation_maximization import ActivationMaximization
-    from tf_keras_vis.activation_maximization.callbacks import Callback
-    from tf_keras_vis.activation_maximization.regularizers import Norm, TotalVariation2D
+    # Here, because it takes a second; and it warns of its own modules when first imported.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from tf_keras_vis.activation_maximization import ActivationMaximization
+        from tf_keras_vis.activation_maximization.callbacks import Callback
+        from tf_keras_vis.activation_maximization.regularizers import Regularizer, TotalVariation2D
 
     class Report(Callback):
         def __call__(self, i: int, *args: Any, **kwargs: Any) -> None:
             if progress:
                 progress(i + 1)
+
+    class Brightness(Regularizer):
+        # Not the L1 norm there: that costs nothing at black, and would let black pixels tremble.
+        def __call__(self, images: tf.Tensor) -> tf.Tensor:
+            return brightness * tf.reduce_sum(images, axis=[1, 2, 3])
 
     made = ActivationMaximization(score, clone=False)(
         lambda scores: scores,
@@ -130,10 +139,10 @@ def _climb(
         input_range=(0.0, 1.0),
         # It clips only what it returns: without this the images would climb outside of [0, 1].
         input_modifiers=[lambda images: tf.clip_by_value(images, 0.0, 1.0)],
-        # Both are divided by the number of pixels there; p=1 has a gradient at black.
         regularizers=[
+            # The number of pixels is what it divides by.
             TotalVariation2D(weight=total_variation * starts[0].size),
-            Norm(weight=brightness * starts[0].size, p=1),
+            Brightness(name="brightness"),
         ],
         steps=steps,
         optimizer=keras.optimizers.Adam(learning_rate, name="adam"),
@@ -267,6 +276,12 @@ def check_numbers(**limits: tuple[float, float]) -> None:
     for name, (value, least) in limits.items():
         if not (np.isfinite(value) and value >= least):
             raise ValueError(f"{name}: expected at least {least}; got {value}")
+
+
+def check_noise(noise: float) -> None:
+    """Raise ValueError unless this can be the brightest pixel of noise to begin with."""
+    if not 0 < noise <= 1:
+        raise ValueError(f"noise: expected in (0, 1]; got {noise}")
 
 
 def _counted(progress: Progress, before: int, total: int) -> Callable[[int], None]:
