@@ -187,7 +187,10 @@ def _seen_by_tf_keras_vis(
 
     # Every name is given: one that Keras counts up would rename the user's next layers.
     image = keras.Input(starts.shape[1:], name="image", dtype="float32")
-    return keras.Model([image], _Score(score)(image), name="score_of_images")
+    model = keras.Model([image], _Score(score)(image), name="score_of_images")
+    # Under a global policy of float16 the gradients would be divided by a scale that they lack.
+    model.layers[0].dtype_policy = "float32"
+    return model
 
 
 def _ascent(network: Network, layer: str | None, kind: str) -> Callable[..., Any]:

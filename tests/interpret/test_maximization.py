@@ -151,8 +151,22 @@ def test_an_image_does_not_depend_on_what_else_is_asked_for(trained):
 def test_the_names_of_the_users_next_layers_stay_as_they_would_be(trained):
     keras.backend.clear_session()
     activation_maximization(trained, target=1, steps=2)
-    model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
-    assert (model.name, model.layers[0].name) == ("sequential", "dense")
+    image = keras.Input((4,))
+    model = keras.Model(image, layers.Dense(2)(image))
+    assert [model.name, *(layer.name for layer in model.layers)] == [
+        "functional", "input_layer", "dense",
+    ]  # fmt: skip
+    assert keras.optimizers.Adam().name == "adam"
+
+
+def test_the_users_global_dtype_policy_makes_no_difference(cnn):
+    expected = activation_maximization(cnn, target=1, steps=5)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        found = activation_maximization(cnn, target=1, steps=5)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_progress_is_told_after_every_step(cnn):

@@ -286,6 +286,19 @@ def test_the_mask_is_no_larger_than_what_random_weights_let_through():
             np.testing.assert_array_equal(receptive_field(network, name, index).mask, felt)
 
 
+def test_a_fused_softmax_sees_what_its_neighbours_see():
+    """Columns as channels: each unit alone sees one pixel, with its softmax the whole row."""
+    image = keras.Input((4, 6, 1))
+    x = layers.Permute((1, 3, 2))(image)
+    alone = layers.DepthwiseConv2D(1, name="alone")(x)
+    mixed = layers.DepthwiseConv2D(1, activation="softmax", name="mixed")(x)
+    x = layers.Flatten()(layers.Add(name="sum")([alone, mixed]))
+    model = keras.Model(image, layers.Dense(3)(x))
+    assert receptive_field(model, "alone", (2, 0, 3)).box == (2, 3, 1, 1)
+    assert receptive_field(model, "mixed", (2, 0, 3)).box == (2, 0, 1, 6)
+    assert receptive_field(model, "sum", (2, 0, 3)).mask.sum() == 6
+
+
 def test_every_kind_of_model_has_receptive_fields(model):
     network = Network(model)
     nodes = [len(layer._inbound_nodes) for layer in model.layers]
@@ -304,6 +317,7 @@ class Mystery(layers.Layer):
     [
         (Mystery(name="mystery"), "mystery: what a Mystery lets a unit see is not known"),
         (layers.Activation(lambda x: x[:, ::-1], name="odd"), "odd: which units its activation"),
+        (layers.Conv2D(2, 1, activation=lambda x: x[:, ::-1], name="odd"), "odd: which units"),
     ],
 )
 def test_unknown_geometry_is_refused_by_name(layer, message):
