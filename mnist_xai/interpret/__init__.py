@@ -26,10 +26,14 @@ from mnist_xai.interpret.gradients import (
     VarGrad,
     gradient_map,
 )
+from mnist_xai.interpret.inversion import feature_inversion
 from mnist_xai.interpret.layers import attention_map, layer_outputs, learned_attention
 from mnist_xai.interpret.lrp import LRP
+from mnist_xai.interpret.maximization import activation_maximization
 from mnist_xai.interpret.method import About, Accounted, Complete, Method
 from mnist_xai.interpret.network import Network, UnsupportedLayerError
+from mnist_xai.interpret.neurons import internal_influence, layer_conductance, neuron_gradient
+from mnist_xai.interpret.receptive import ReceptiveField, receptive_field
 from mnist_xai.interpret.registry import METHODS, explain
 from mnist_xai.interpret.rules import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, ZPlus
 
@@ -59,6 +63,7 @@ __all__ = [
     "LayerCAM",
     "Method",
     "Network",
+    "ReceptiveField",
     "ScoreCAM",
     "SmoothGrad",
     "SmoothGradSquared",
@@ -67,10 +72,16 @@ __all__ = [
     "WSquare",
     "ZBox",
     "ZPlus",
+    "activation_maximization",
     "attention_map",
     "explain",
+    "feature_inversion",
     "gradient_map",
+    "internal_influence",
+    "layer_conductance",
     "layer_outputs",
     "learned_attention",
+    "neuron_gradient",
     "project_feature_map",
+    "receptive_field",
 ]
