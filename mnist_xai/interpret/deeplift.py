@@ -3,7 +3,7 @@
 Image `x` and baseline `x'` go through the network side by side, and multipliers come back.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mnist_xai.interpret.method import About
 from mnist_xai.interpret.multipliers import Rescale, RevealCancel, Rule, on_the_line, pairs
 from mnist_xai.interpret.network import TARGETS, Array, Network, Score
-from mnist_xai.interpret.steps import Record, fold_backwards, fold_normalisation, record
+from mnist_xai.interpret.steps import Record, fold_backwards, record
 
 Targets = NDArray[np.int32]
 
@@ -40,7 +40,7 @@ def contributions(
     spec = tf.TensorSpec([1 if one else None, *network.image_shape], tf.float32)
 
     def total(x: tf.Tensor, other: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-        now, base = (_folded(record(network, points)) for points in (x, other))
+        now, base = (_prepared(record(network, points), rule) for points in (x, other))
         known = pairs(now, base)
         count = tf.shape(other)[0]
         wanted = tf.repeat(tf.one_hot(target, network.classes), count, axis=0)
@@ -72,8 +72,8 @@ def contributions(
     return np.concatenate(maps)
 
 
-def _folded(run: Record) -> Record:
-    return Record(fold_normalisation(run.steps), run.logits, run.outputs)
+def _prepared(run: Record, rule: Rule) -> Record:
+    return replace(run, steps=rule.prepare(run.steps))
 
 
 _RULES: dict[str, tuple[Rule, str, str]] = {
