@@ -16,6 +16,9 @@ from mnist_xai.interpret.gradients import (
 )
 from mnist_xai.interpret.method import Complete, Method
 from mnist_xai.interpret.network import Network, Score
+from mnist_xai.interpret.perturbation import LIME, RISE, FeatureAblation, Occlusion
+from mnist_xai.interpret.sensitivity import HSIC, Sobol
+from mnist_xai.interpret.shapley import ExactShapley, KernelSHAP, ShapleySampling
 
 METHODS: Mapping[str, Method] = {
     "gradient": Gradient(),
@@ -24,6 +27,15 @@ METHODS: Mapping[str, Method] = {
     "smoothgrad": SmoothGrad(),
     "smoothgrad_squared": SmoothGradSquared(),
     "vargrad": VarGrad(),
+    "occlusion": Occlusion(),
+    "feature_ablation": FeatureAblation(),
+    "rise": RISE(),
+    "lime": LIME(),
+    "kernel_shap": KernelSHAP(),
+    "shapley_sampling": ShapleySampling(),
+    "exact_shapley": ExactShapley(),
+    "sobol": Sobol(),
+    "hsic": HSIC(),
 }
 """Ready methods by name, in the order in which they are best learnt."""
 
