@@ -101,8 +101,9 @@ def masked_scores(
         *(network.image_spec, TARGETS, numbers, tf.TensorSpec([None, None], tf.int32)),
         *(tf.TensorSpec([], tf.float32), TARGETS, TARGETS),
     )
-    table = masks.astype(np.float32, copy=False)
-    return compiled(images, targets, table, labels, baseline, rows, columns).numpy()
+    given = [tf.constant(a) for a in (images, targets, masks.astype(np.float32), labels)]
+    blocks = [slice(start, start + PAIRS) for start in range(0, len(rows), PAIRS)]
+    return np.concatenate([compiled(*given, baseline, rows[b], columns[b]) for b in blocks])
 
 
 def _masked_scores(network: Network, score: Score, chunk: int) -> Any:
