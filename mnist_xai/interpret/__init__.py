@@ -17,6 +17,7 @@ from mnist_xai.interpret.cam import (
 )
 from mnist_xai.interpret.deeplift import DeepLIFT
 from mnist_xai.interpret.explanation import Explanation
+from mnist_xai.interpret.features import Features, Grid, Patches, Pixels, Segmentation
 from mnist_xai.interpret.gradients import (
     Gradient,
     InputXGradient,
@@ -50,11 +51,13 @@ __all__ = [
     "EigenCAM",
     "Epsilon",
     "Explanation",
+    "Features",
     "Flat",
     "Gamma",
     "GradCAM",
     "GradCAMPlusPlus",
     "Gradient",
+    "Grid",
     "GuidedBackprop",
     "GuidedGradCAM",
     "HiResCAM",
@@ -63,8 +66,11 @@ __all__ = [
     "LayerCAM",
     "Method",
     "Network",
+    "Patches",
+    "Pixels",
     "ReceptiveField",
     "ScoreCAM",
+    "Segmentation",
     "SmoothGrad",
     "SmoothGradSquared",
     "UnsupportedLayerError",

@@ -29,7 +29,10 @@ from mnist_xai.interpret.gradients import (
 from mnist_xai.interpret.lrp import LRP
 from mnist_xai.interpret.method import Accounted, Complete, Method
 from mnist_xai.interpret.network import Network, Score
+from mnist_xai.interpret.perturbation import LIME, RISE, FeatureAblation, Occlusion
 from mnist_xai.interpret.rules import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, ZPlus
+from mnist_xai.interpret.sensitivity import HSIC, Sobol
+from mnist_xai.interpret.shapley import ExactShapley, KernelSHAP, ShapleySampling
 
 METHODS: Mapping[str, Method] = {
     "gradient": Gradient(),
@@ -61,6 +64,15 @@ METHODS: Mapping[str, Method] = {
     "deep_taylor": LRP(ZPlus(), ZPlus(), ZBox()),
     "deeplift_rescale": DeepLIFT(),
     "deeplift_reveal_cancel": DeepLIFT("reveal_cancel"),
+    "occlusion": Occlusion(),
+    "feature_ablation": FeatureAblation(),
+    "rise": RISE(),
+    "lime": LIME(),
+    "kernel_shap": KernelSHAP(),
+    "shapley_sampling": ShapleySampling(),
+    "exact_shapley": ExactShapley(),
+    "sobol": Sobol(),
+    "hsic": HSIC(),
 }
 """Ready methods by name, in the order in which they are best learnt."""
 
