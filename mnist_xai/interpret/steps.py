@@ -50,7 +50,7 @@ class Step:
     def refuse(self, method: str, why: str) -> NoReturn:
         """Raise UnsupportedLayerError by the layer's name."""
         raise UnsupportedLayerError(
-            f"{self.name}: {method} cannot treat a {type(self.layer).__name__} layer: {why}"
+            f"{self.name}: {method} cannot treat this {type(self.layer).__name__}: {why}"
         )
 
 
