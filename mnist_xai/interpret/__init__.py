@@ -22,18 +22,29 @@ from mnist_xai.interpret.gradients import (
 from mnist_xai.interpret.layers import attention_map, layer_outputs, learned_attention
 from mnist_xai.interpret.method import About, Complete, Method
 from mnist_xai.interpret.network import Network, UnsupportedLayerError
+from mnist_xai.interpret.paths import (
+    Background,
+    BlurIntegratedGradients,
+    ExpectedGradients,
+    GuidedIntegratedGradients,
+    expected_gradients_over,
+)
 from mnist_xai.interpret.registry import METHODS, explain
 
 __all__ = [
     "METHODS",
     "AblationCAM",
     "About",
+    "Background",
+    "BlurIntegratedGradients",
     "Complete",
     "EigenCAM",
+    "ExpectedGradients",
     "Explanation",
     "GradCAM",
     "GradCAMPlusPlus",
     "Gradient",
+    "GuidedIntegratedGradients",
     "HiResCAM",
     "InputXGradient",
     "IntegratedGradients",
@@ -46,6 +57,7 @@ __all__ = [
     "UnsupportedLayerError",
     "VarGrad",
     "attention_map",
+    "expected_gradients_over",
     "explain",
     "gradient_map",
     "layer_outputs",

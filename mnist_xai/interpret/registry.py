@@ -25,6 +25,11 @@ from mnist_xai.interpret.gradients import (
 )
 from mnist_xai.interpret.method import Complete, Method
 from mnist_xai.interpret.network import Network, Score
+from mnist_xai.interpret.paths import (
+    BlurIntegratedGradients,
+    ExpectedGradients,
+    GuidedIntegratedGradients,
+)
 
 METHODS: Mapping[str, Method] = {
     "gradient": Gradient(),
@@ -33,6 +38,9 @@ METHODS: Mapping[str, Method] = {
     "smoothgrad": SmoothGrad(),
     "smoothgrad_squared": SmoothGradSquared(),
     "vargrad": VarGrad(),
+    "expected_gradients": ExpectedGradients(),
+    "blur_integrated_gradients": BlurIntegratedGradients(),
+    "guided_integrated_gradients": GuidedIntegratedGradients(),
     "gradcam": GradCAM(),
     "gradcam_plus_plus": GradCAMPlusPlus(),
     "hirescam": HiResCAM(),
