@@ -9,6 +9,7 @@ from mnist_xai.interpret.cam import (
     LayerCAM,
     ScoreCAM,
 )
+from mnist_xai.interpret.expected import Background, ExpectedGradients, expected_gradients_over
 from mnist_xai.interpret.explanation import Explanation
 from mnist_xai.interpret.gradients import (
     Gradient,
@@ -23,11 +24,8 @@ from mnist_xai.interpret.layers import attention_map, layer_outputs, learned_att
 from mnist_xai.interpret.method import About, Complete, Method
 from mnist_xai.interpret.network import Network, UnsupportedLayerError
 from mnist_xai.interpret.paths import (
-    Background,
     BlurIntegratedGradients,
-    ExpectedGradients,
     GuidedIntegratedGradients,
-    expected_gradients_over,
 )
 from mnist_xai.interpret.registry import METHODS, explain
 

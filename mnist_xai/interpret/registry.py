@@ -14,6 +14,7 @@ from mnist_xai.interpret.cam import (
     LayerCAM,
     ScoreCAM,
 )
+from mnist_xai.interpret.expected import ExpectedGradients
 from mnist_xai.interpret.explanation import Explanation
 from mnist_xai.interpret.gradients import (
     Gradient,
@@ -27,7 +28,6 @@ from mnist_xai.interpret.method import Complete, Method
 from mnist_xai.interpret.network import Network, Score
 from mnist_xai.interpret.paths import (
     BlurIntegratedGradients,
-    ExpectedGradients,
     GuidedIntegratedGradients,
 )
 
