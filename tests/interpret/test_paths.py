@@ -145,6 +145,9 @@ def test_stratified_draws_leave_no_part_out():
     np.testing.assert_array_equal(np.floor(alphas * 10), np.arange(10))
     _, counts = np.unique(baselines, return_counts=True)
     assert sorted(counts) == [2, 2, 3, 3]
+    within = [ExpectedGradients(samples=10, seed=s).draws((1, 1, 1))[1] * 10 % 1 for s in range(50)]
+    assert np.mean(within) == pytest.approx(0.5, abs=0.05)  # Even in each part, too.
+    assert np.std(within) == pytest.approx(1 / np.sqrt(12), abs=0.03)
     few, _ = ExpectedGradients(background, samples=3).draws((1, 1, 1))
     assert len(np.unique(few)) == 3
 
@@ -174,8 +177,12 @@ def test_a_background_is_a_value():
 def test_blurring_by_matrices_is_scipy_s_gaussian_filter(points, sigma):
     expected = gaussian_filter(points, (0, sigma, sigma, 0), mode="constant")
     np.testing.assert_allclose(blurred(points, sigma), expected, atol=1e-6)
-    assert blurred(np.ones_like(points), sigma).max() <= 1
     np.testing.assert_array_equal(blurred(points, 0), points)
+
+
+def test_a_blurred_image_is_an_image():
+    white = np.ones((1, 28, 28, 1), "f")
+    assert max(blurred(white, sigma).max() for sigma in (1.1, 1.2, 2.0, 2.15, 2.3)) == 1
 
 
 def test_blur_integrated_gradients_of_linear_and_quadratic_networks_are_exact(
