@@ -15,7 +15,8 @@ from mnist_xai.interpret.cam import (
     LayerCAM,
     ScoreCAM,
 )
-from mnist_xai.interpret.deeplift import DeepLIFT
+from mnist_xai.interpret.deeplift import DeepLIFT, DeepSHAP
+from mnist_xai.interpret.expected import Background, ExpectedGradients, expected_gradients_over
 from mnist_xai.interpret.explanation import Explanation
 from mnist_xai.interpret.features import Features, Grid, Patches, Pixels, Segmentation
 from mnist_xai.interpret.gradients import (
@@ -34,23 +35,39 @@ from mnist_xai.interpret.maximization import activation_maximization
 from mnist_xai.interpret.method import About, Accounted, Complete, Method
 from mnist_xai.interpret.network import Network, UnsupportedLayerError
 from mnist_xai.interpret.neurons import internal_influence, layer_conductance, neuron_gradient
+from mnist_xai.interpret.paths import (
+    BlurIntegratedGradients,
+    GuidedIntegratedGradients,
+)
+from mnist_xai.interpret.perturbation import LIME, RISE, FeatureAblation, Occlusion
 from mnist_xai.interpret.receptive import ReceptiveField, receptive_field
 from mnist_xai.interpret.registry import METHODS, explain
 from mnist_xai.interpret.rules import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, ZPlus
+from mnist_xai.interpret.sensitivity import HSIC, Sobol
+from mnist_xai.interpret.shapley import ExactShapley, KernelSHAP, ShapleySampling
 
 __all__ = [
+    "HSIC",
+    "LIME",
     "LRP",
     "METHODS",
+    "RISE",
     "AblationCAM",
     "About",
     "Accounted",
     "AlphaBeta",
+    "Background",
+    "BlurIntegratedGradients",
     "Complete",
     "DeconvNet",
     "DeepLIFT",
+    "DeepSHAP",
     "EigenCAM",
     "Epsilon",
+    "ExactShapley",
+    "ExpectedGradients",
     "Explanation",
+    "FeatureAblation",
     "Features",
     "Flat",
     "Gamma",
@@ -60,19 +77,24 @@ __all__ = [
     "Grid",
     "GuidedBackprop",
     "GuidedGradCAM",
+    "GuidedIntegratedGradients",
     "HiResCAM",
     "InputXGradient",
     "IntegratedGradients",
+    "KernelSHAP",
     "LayerCAM",
     "Method",
     "Network",
+    "Occlusion",
     "Patches",
     "Pixels",
     "ReceptiveField",
     "ScoreCAM",
     "Segmentation",
+    "ShapleySampling",
     "SmoothGrad",
     "SmoothGradSquared",
+    "Sobol",
     "UnsupportedLayerError",
     "VarGrad",
     "WSquare",
@@ -80,6 +102,7 @@ __all__ = [
     "ZPlus",
     "activation_maximization",
     "attention_map",
+    "expected_gradients_over",
     "explain",
     "feature_inversion",
     "gradient_map",

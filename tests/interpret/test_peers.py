@@ -6,6 +6,8 @@ import tensorflow as tf
 
 import mnist_xai as mx
 from mnist_xai.interpret import (
+    Background,
+    DeepSHAP,
     ExactShapley,
     FeatureAblation,
     GuidedGradCAM,
@@ -13,13 +15,12 @@ from mnist_xai.interpret import (
     Occlusion,
     Patches,
     Segmentation,
+    expected_gradients_over,
     internal_influence,
     layer_conductance,
     neuron_gradient,
 )
-from mnist_xai.interpret.deeplift import contributions
 from mnist_xai.interpret.lrp import LRP
-from mnist_xai.interpret.multipliers import Rescale
 from mnist_xai.interpret.rules import AlphaBeta, Epsilon, Flat, ZPlus
 from tests.references import networks, reference, roundoff
 
@@ -82,8 +83,11 @@ def test_maps_equal_captums(peers, method, key):
 
 
 def test_deep_lift_over_baselines_equals_captums_and_shaps(peers):
-    x, targets = peers.images, peers.targets.astype(np.int32)
-    maps = contributions(peers.network, x, peers.baselines, targets, "logit", Rescale())
+    explanation = mx.explain(
+        peers.network, peers.images, DeepSHAP(Background(peers.baselines)), peers.targets
+    )
+    maps = explanation.maps
+    assert np.abs(explanation.residuals / explanation.differences).max() < 1e-4
     peers.agree(maps, "captum", "deeplift_shap")
     peers.agree(maps, "shap", "deep_explainer")
 
@@ -150,6 +154,13 @@ def test_the_trapezoid_is_captums_when_its_weights_sum_to_one(peers):
 )
 def test_relevance_equals_zennits(peers, method, key):
     peers.agree(peers.maps(method), "zennit", key, share=1.1e-5)
+
+
+def test_expected_gradients_equal_captums_with_its_draws(peers):
+    rows, alphas = (peers.reference("captum", f"gradient_shap_{k}") for k in ("rows", "alphas"))
+    draws = peers.baselines[rows.astype(int)], alphas
+    maps = expected_gradients_over(peers.network, peers.images, peers.targets, *draws)
+    peers.agree(maps, "captum", "gradient_shap")
 
 
 @pytest.mark.parametrize("stage", [0, 1])
