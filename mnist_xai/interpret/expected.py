@@ -129,7 +129,8 @@ class ExpectedGradients:
     about: ClassVar[About] = About(
         family="gradient",
         shows="what each pixel adds to the score on the way from a typical baseline to the image",
-        misleads="the maps sum to what they should up to sampling error only; and noise as a baseline is no image that the network knows",
+        misleads="the maps sum to what they should up to sampling error only; and noise as a "
+        "baseline is no image that the network knows",
         reference="Erion, Janizek, Sturmfels, Lundberg, Lee 2021, section 2",
     )
 

@@ -73,13 +73,23 @@ def test_the_twins_have_the_networks_logits(peers, library):
         ("guided_backprop", "guided_backprop"),
         ("deconvnet", "deconvolution"),
         ("deeplift_rescale", "deeplift"),
+    ],
+)
+def test_maps_equal_captums(peers, method, key):
+    peers.agree(peers.maps(method), "captum", key)
+
+
+@pytest.mark.parametrize(
+    ("method", "key"),
+    [
         (Occlusion(4, 2), "occlusion_4_2"),
         (Occlusion(5, 3), "occlusion_5_3"),
         (FeatureAblation(Patches(4)), "feature_ablation"),
     ],
 )
-def test_maps_equal_captums(peers, method, key):
-    peers.agree(peers.maps(method), "captum", key)
+def test_places_have_the_value_of_captums_channels(peers, method, key):
+    maps = np.broadcast_to(peers.maps(method), peers.images.shape)
+    peers.agree(maps, "captum", key)
 
 
 def test_deep_lift_over_baselines_equals_captums_and_shaps(peers):
