@@ -8,7 +8,7 @@ Behind a linear first layer `h = L x + b` (`front.py`):
   colour, `max_i (h' + s d_i) = h' + s max_i d_i` for `s > 0`: the pooling, too, is run once.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -52,7 +52,7 @@ def path_gradient(
     pool, spread = _pooling(network)
     rays = min(scales) > 0 and len(others) == 1 and _is_even(network, front(others))
     sums = []
-    for rows in _chunks(network, images):
+    for rows in network.chunks(len(images)):
         base = front(others if len(others) == 1 else others[rows])
         d = front(images[rows]) - base
         start, direction = (pool(base), pool(d)) if rays else (base, d)
@@ -87,7 +87,7 @@ def noisy_gradient(
     front, pull_back = _front(network)
     zero = front(np.zeros_like(noise[:1]))
     sums = []
-    for rows in _chunks(network, images):
+    for rows in network.chunks(len(images)):
         h = front(images[rows])
         copies = ((h, front(e[np.newaxis]) - zero, 1.0, 1 / len(noise)) for e in noise)
         total = _sum(network, copies, tf.zeros_like(h), targets[rows], score, pooled=False)
@@ -158,8 +158,3 @@ def _is_even(network: Network, h: tf.Tensor) -> bool:
     """Whether a pooling follows the front, and `h` is one number in each of its windows."""
     pool = network.front.pool_forward
     return network.front.pool is not None and bool(tf.reduce_all(pool(h) == -pool(-h)))
-
-
-def _chunks(network: Network, images: Array) -> Iterator[slice]:
-    size = network.batch_size
-    return (slice(start, start + size) for start in range(0, len(images), size))

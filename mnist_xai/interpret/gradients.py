@@ -1,6 +1,7 @@
 """Gradients of a class score with respect to the image, and what is averaged from them."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -203,17 +204,12 @@ class _Noisy:
         draws = np.random.default_rng(self.seed).standard_normal((self.samples, *shape), np.float32)
         return draws * np.float32(self.sigma)
 
-    def _moments(
+    def _maps(
         self, network: Network, images: Array, targets: Targets, score: Score
-    ) -> tuple[Array, Array]:
-        """Mean and mean square of the maps of the noisy copies."""
-        mean: Array = np.zeros((), np.float32)
-        square: Array = np.zeros((), np.float32)
-        weight = np.float32(1 / self.samples)
+    ) -> Iterator[Array]:
+        """The maps of the noisy copies, one copy after the other."""
         for noise in self._noise(images.shape[1:]):
-            maps = self.method(network, images + noise, targets, score=score)
-            mean, square = mean + weight * maps, square + weight * maps**2
-        return mean, square
+            yield self.method(network, images + noise, targets, score=score)
 
 
 @dataclass(frozen=True)
@@ -232,7 +228,7 @@ class SmoothGrad(_Noisy):
     ) -> Array:
         """Return maps of the wrapped method's shape and units."""
         if not isinstance(self.method, Gradient):
-            return self._moments(network, images, targets, score)[0]
+            return _mean(self._maps(network, images, targets, score), self.samples)
         # The mean of gradients can be taken behind a linear first layer.
         noise = self._noise(images.shape[1:])
         return noisy_gradient(network, images, targets, noise, score=score)
@@ -254,7 +250,8 @@ class SmoothGradSquared(_Noisy):
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> Array:
         """Return maps of the wrapped method's shape, at least 0, in its units squared."""
-        return self._moments(network, images, targets, score)[1]
+        squares = (maps**2 for maps in self._maps(network, images, targets, score))
+        return _mean(squares, self.samples)
 
 
 @dataclass(frozen=True)
@@ -273,5 +270,15 @@ class VarGrad(_Noisy):
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> Array:
         """Return maps of the wrapped method's shape, at least 0, in its units squared."""
-        mean, square = self._moments(network, images, targets, score)
-        return np.maximum(square - mean**2, 0)
+        mean: Array = np.zeros((), np.float32)
+        total: Array = np.zeros((), np.float32)
+        # Welford's recurrence: a difference of large squares would be rounding.
+        for k, maps in enumerate(self._maps(network, images, targets, score), start=1):
+            step = maps - mean
+            mean = mean + step / np.float32(k)
+            total = total + step * (maps - mean)
+        return total / np.float32(self.samples)
+
+
+def _mean(maps: Iterator[Array], count: int) -> Array:
+    return functools.reduce(np.add, (one / np.float32(count) for one in maps))

@@ -1,6 +1,6 @@
 """A Keras classifier made explainable: its logits, its activations and its gradients."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import keras
@@ -217,7 +217,7 @@ class Network:
             ("scores with layer", layer, score), scores, self.image_spec, TARGETS, spec
         )
         replaced = np.asarray(outputs, np.float32)
-        rows = [slice(i, i + self.batch_size) for i in range(0, len(images), self.batch_size)]
+        rows = self.chunks(len(images))
         return np.concatenate([compiled(images[r], targets[r], replaced[r]) for r in rows])
 
     # --- What the user hands in --------------------------------------------------------------
@@ -342,11 +342,15 @@ class Network:
             )
         return self._passes[key]
 
+    def chunks(self, count: int) -> Iterator[slice]:
+        """So many rows, `batch_size` at a time."""
+        size = self.batch_size
+        return (slice(start, start + size) for start in range(0, count, size))
+
     def in_chunks(self, key: Any, function: Callable[..., Any], *arrays: NDArray[Any]) -> Any:
         """Run a pass over chunks of `batch_size` rows of images, and targets if it takes them."""
         compiled = self.compiled(key, function, *(self.image_spec, TARGETS)[: len(arrays)])
-        starts = range(0, len(arrays[0]), self.batch_size)
-        chunks = [compiled(*(a[i : i + self.batch_size] for a in arrays)) for i in starts]
+        chunks = [compiled(*(a[rows] for a in arrays)) for rows in self.chunks(len(arrays[0]))]
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *chunks)
 
     @property

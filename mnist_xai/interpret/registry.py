@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import keras
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from mnist_xai.interpret.backprop import DeconvNet, GuidedBackprop, GuidedGradCAM
 from mnist_xai.interpret.cam import (
@@ -29,7 +29,7 @@ from mnist_xai.interpret.gradients import (
 )
 from mnist_xai.interpret.lrp import LRP
 from mnist_xai.interpret.method import Accounted, Complete, Method
-from mnist_xai.interpret.network import Network, Score
+from mnist_xai.interpret.network import Array, Network, Score
 from mnist_xai.interpret.paths import (
     BlurIntegratedGradients,
     GuidedIntegratedGradients,
@@ -93,6 +93,7 @@ def explain(
     targets: ArrayLike | None = None,
     *,
     score: Score = "logit",
+    progress: bool = False,
 ) -> Explanation:
     """Explain why a classifier scores these images as it does.
 
@@ -102,6 +103,7 @@ def explain(
         method: One of `METHODS`, or a method with hyper-parameters of your own.
         targets: Integers `(N,)`, the classes to explain; by default the predicted ones.
         score: What is explained of them, `"logit"` or `"probability"`.
+        progress: Whether to show how many images are done.
 
     Returns:
         The maps with scores, completeness residuals and warnings.
@@ -122,11 +124,43 @@ def explain(
     z = network.logits(checked)
     classes = network.check_targets(z.argmax(axis=1) if targets is None else targets, len(z))
     scores = np.asarray(network.score_of(z, classes, score))
+    bar = keras.utils.Progbar(len(z), unit_name="image") if progress else None
+    maps: list[Array] = []
+    promises: list[Array] = []
+    losses: list[dict[str, Array]] = []
+    for rows in network.chunks(len(z)):
+        given = checked[rows], classes[rows], scores[rows]
+        made, promised, lost = _explain_chunk(network, method, *given, score)
+        maps.append(made)
+        promises += [] if promised is None else [promised]
+        losses.append(lost)
+        if bar:
+            bar.add(len(made))
+    return Explanation(
+        np.concatenate(maps),
+        checked,
+        classes,
+        scores,
+        score,
+        method,
+        np.concatenate(promises) if promises else None,
+        {name: np.concatenate([lost[name] for lost in losses]) for name in losses[0]},
+    )
+
+
+def _explain_chunk(
+    network: Network,
+    method: Method,
+    images: Array,
+    targets: NDArray[np.int32],
+    scores: Array,
+    score: Score,
+) -> tuple[Array, Array | None, dict[str, Array]]:
+    """The maps, what they promise to sum to, and what of it is lost by name."""
     if isinstance(method, Accounted):
-        maps, lost = method.account(network, checked, classes, score=score)
-        return Explanation(maps, checked, classes, scores, score, method, scores, lost)
-    maps = method(network, checked, classes, score=score)
-    differences = None
-    if isinstance(method, Complete):
-        differences = scores - network.scores(method.baselines(checked), classes, score=score)
-    return Explanation(maps, checked, classes, scores, score, method, differences)
+        maps, lost = method.account(network, images, targets, score=score)
+        return maps, scores, lost
+    maps = method(network, images, targets, score=score)
+    if not isinstance(method, Complete):
+        return maps, None, {}
+    return maps, scores - network.scores(method.baselines(images), targets, score=score), {}

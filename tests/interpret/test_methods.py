@@ -24,13 +24,25 @@ from mnist_xai.interpret.method import Complete, Method
 
 every_method = pytest.mark.parametrize("name", METHODS)
 
+# The contract is about methods and not about their numbers: fewer steps and samples will do.
+FEWER = {"steps": 8, "points": 2, "samples": 64, "permutations": 2, "designs": 4}
+
+
+def quick(name):
+    method = METHODS[name]
+    given = {field.name for field in dataclasses.fields(method)}
+    fewer = {key: value for key, value in FEWER.items() if key in given}
+    if name in ("smoothgrad", "smoothgrad_squared", "vargrad", "deep_shap"):
+        fewer["samples"] = 4
+    return dataclasses.replace(method, **fewer)
+
 
 # --- The contract ------------------------------------------------------------------------
 
 
 @every_method
 def test_maps_are_signed_float32_of_the_images_shape(name, cnn, images):
-    maps = mx.explain(cnn, images, name).maps
+    maps = mx.explain(cnn, images, quick(name)).maps
     assert maps.dtype == np.float32
     assert maps.shape[:3] == images.shape[:3]
     assert np.isfinite(maps).all()
@@ -40,9 +52,9 @@ def test_maps_are_signed_float32_of_the_images_shape(name, cnn, images):
 
 @every_method
 def test_maps_do_not_depend_on_the_batch_or_the_neighbours(name, cnn, images):
-    whole = mx.explain(mx.Network(cnn), images, name).maps
-    split = mx.explain(mx.Network(cnn, batch_size=2), images, name).maps
-    alone = mx.explain(mx.Network(cnn), images[3:4], name).maps
+    whole = mx.explain(mx.Network(cnn), images, quick(name)).maps
+    split = mx.explain(mx.Network(cnn, batch_size=2), images, quick(name)).maps
+    alone = mx.explain(mx.Network(cnn), images[3:4], quick(name)).maps
     # The epsilon rule divides by outputs as small as 1e-6, whose rounding depends on the batch.
     scale = np.abs(whole).max() * (1e-4 if isinstance(METHODS[name], LRP) else 1e-5)
     np.testing.assert_allclose(split, whole, atol=scale)
@@ -52,7 +64,7 @@ def test_maps_do_not_depend_on_the_batch_or_the_neighbours(name, cnn, images):
 @every_method
 def test_maps_are_the_same_each_time(name, cnn, images):
     network = mx.Network(cnn)
-    first, second = (mx.explain(network, images, name).maps for _ in range(2))
+    first, second = (mx.explain(network, images, quick(name)).maps for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
@@ -61,7 +73,9 @@ def test_another_class_gives_another_map(name, cnn, images):
     # Not two classes that are predicted for none: both maps may be zero then, behind a ReLU.
     network = mx.Network(cnn)
     predicted = network.logits(images).argmax(axis=1)
-    first, second = (mx.explain(network, images, name, (predicted + i) % 10).maps for i in (0, 1))
+    first, second = (
+        mx.explain(network, images, quick(name), (predicted + i) % 10).maps for i in (0, 1)
+    )
     differ = np.abs(first - second).max() > 1e-3 * np.abs(first).max()
     assert differ == METHODS[name].about.class_sensitive
 
@@ -69,7 +83,7 @@ def test_another_class_gives_another_map(name, cnn, images):
 @every_method
 def test_the_model_and_the_images_are_not_changed(name, cnn, images):
     weights, before = cnn.get_weights(), images.copy()
-    mx.explain(cnn, images, name)
+    mx.explain(cnn, images, quick(name))
     np.testing.assert_array_equal(images, before)
     for old, new in zip(weights, cnn.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -78,8 +92,8 @@ def test_the_model_and_the_images_are_not_changed(name, cnn, images):
 @every_method
 def test_every_pass_is_traced_once(name, cnn, images):
     network = mx.Network(cnn, batch_size=2)
-    mx.explain(network, images, name)
-    mx.explain(network, images[:3], name, [1, 2, 3])
+    mx.explain(network, images, quick(name))
+    mx.explain(network, images[:3], quick(name), [1, 2, 3])
     assert {p.experimental_get_tracing_count() for p in network._passes.values()} == {1}
 
 
@@ -112,6 +126,8 @@ REFUSED: dict[tuple[str, str], str] = {
 # Maps that are zero by definition: all channels of the layer are negative on average, and the
 # method adds them up with positive weights before it takes a ReLU.
 ZERO = {(name, "residual") for name in ("gradcam_plus_plus", "layercam", "scorecam", "ablationcam")}
+# And the gradient of a network without a hidden layer does not vary.
+ZERO |= {("vargrad", f"softmax_{kind}") for kind in ("layer", "activation", "operation")}
 
 
 @every_method
@@ -119,9 +135,9 @@ def test_every_kind_of_model_is_explained_or_refused_by_a_layers_name(name, mode
     kind = request.node.callspec.params["model"]
     if (name, kind) in REFUSED:
         with pytest.raises(mx.UnsupportedLayerError, match=REFUSED[name, kind]):
-            mx.explain(model, images[:2], name)
+            mx.explain(model, images[:2], quick(name))
         return
-    explanation = mx.explain(model, images[:2], name)
+    explanation = mx.explain(model, images[:2], quick(name))
     assert np.isfinite(explanation.maps).all()
     assert explanation.maps.any() == ((name, kind) not in ZERO)
     assert explanation.maps.any() or "zero everywhere" in explanation.warnings[0]
@@ -129,7 +145,9 @@ def test_every_kind_of_model_is_explained_or_refused_by_a_layers_name(name, mode
 
 @every_method
 def test_the_probability_can_be_explained(name, cnn, images):
-    logit, probability = (mx.explain(cnn, images, name, score=s) for s in ("logit", "probability"))
+    logit, probability = (
+        mx.explain(cnn, images, quick(name), score=s) for s in ("logit", "probability")
+    )
     differ = np.abs(logit.maps - probability.maps).max() > 0
     assert differ == METHODS[name].about.class_sensitive
     p = mx.Network(cnn).probabilities(images).max(axis=1)
@@ -253,6 +271,12 @@ def test_smoothgrad_equals_tf_keras_vis_with_the_same_noise(cnn, images):
     np.testing.assert_allclose(found, np.mean(maps, axis=0), atol=1e-5 * np.abs(found).max())
 
 
+def test_vargrad_of_a_steady_gradient_is_not_rounding(images):
+    model = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(3)])
+    model.set_weights([1000 * w for w in model.get_weights()])
+    assert not mx.explain(model, images, VarGrad(samples=7)).maps.any()
+
+
 # --- The explanation ---------------------------------------------------------------------
 
 
@@ -262,6 +286,25 @@ def test_an_explanation_says_in_words_what_was_found(cnn, images):
     assert "5 maps of the logit" in text
     assert "they miss 0." in text
     assert mx.explain(cnn, images, "gradient").residuals is None
+
+
+def test_many_images_show_how_far_it_is_and_can_be_interrupted(cnn, images, capsys, monkeypatch):
+    network = mx.Network(cnn, batch_size=2)
+    loud = mx.explain(network, images, "gradient", progress=True)
+    assert "5/5" in capsys.readouterr().out
+    quiet = mx.explain(network, images, "gradient")
+    assert not capsys.readouterr().out
+    np.testing.assert_array_equal(loud.maps, quiet.maps)
+
+    def impatient(bar, step):
+        raise KeyboardInterrupt
+
+    weights = cnn.get_weights()
+    monkeypatch.setattr(keras.utils.Progbar, "add", impatient)
+    with pytest.raises(KeyboardInterrupt):
+        mx.explain(network, images, "integrated_gradients", progress=True)
+    for old, new in zip(weights, cnn.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 def test_dead_maps_are_called_dead(cnn):

@@ -1,0 +1,43 @@
+"""Do explanations sum to what they promise? On 1,000 MNIST test digits and the saved network.
+
+    .venv/bin/python benchmarks/certificates.py
+
+For each method that promises a sum: the residual's share of it, median, 99th percentile and
+largest, and the share of the images within 1 %. MNIST is found as `mnist_xai.load_data` finds it.
+"""
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+import mnist_xai as mx
+from mnist_xai.interpret.method import Accounted, Complete
+
+MODEL = Path(__file__).parents[1] / "saved_models" / "cnn.keras"
+
+
+@click.command()
+@click.option("--images", default=1000, show_default=True)
+@click.option("--method", "names", multiple=True, help="All that promise a sum, by default.")
+def main(images, names):
+    network = mx.Network(mx.load_model(MODEL))
+    x = mx.normalise(mx.load_data("mnist").test_images[:images])
+    print("| method | median | 99th percentile | largest | within 1 % |\n| - | - | - | - | - |")
+    for name, method in mx.METHODS.items():
+        if not isinstance(method, Accounted | Complete) or (names and name not in names):
+            continue
+        explanation = mx.explain(network, x, method)
+        # What is lost by name can outweigh the score: the whole is all that was shared out.
+        whole = np.abs(explanation.differences)
+        whole = np.max([whole, *map(np.abs, explanation.lost.values())], axis=0)
+        share = np.abs(explanation.residuals) / whole
+        print(
+            f"| {name} | {np.median(share):.1e} | {np.percentile(share, 99):.1e} | "
+            f"{share.max():.1e} | {np.mean(share <= 0.01):.1%} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
