@@ -315,9 +315,15 @@ class Mystery(layers.Layer):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (Mystery(name="mystery"), "mystery: what a Mystery lets a unit see is not known"),
-        (layers.Activation(lambda x: x[:, ::-1], name="odd"), "odd: which units its activation"),
-        (layers.Conv2D(2, 1, activation=lambda x: x[:, ::-1], name="odd"), "odd: which units"),
+        (
+            Mystery(name="mystery"),
+            "mystery: a receptive field cannot treat this",
+        ),
+        (layers.Activation(lambda x: x[:, ::-1], name="odd"), "odd: a receptive field cannot"),
+        (
+            layers.Conv2D(2, 1, activation=lambda x: x[:, ::-1], name="odd"),
+            r"odd \(activation\): a receptive",
+        ),
     ],
 )
 def test_unknown_geometry_is_refused_by_name(layer, message):
