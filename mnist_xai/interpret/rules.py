@@ -239,9 +239,9 @@ class ZBox(_Stabilised):
         return (Share((Part(), lowest, highest)),)
 
 
-def stabilised(z: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """`z + ε sign z`, with `sign 0 = 1`."""
-    return z + tf.where(z < 0, -epsilon, epsilon)
+def stabiliser(z: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """`ε sign z`, with `sign 0 = 1`."""
+    return tf.where(z < 0, -epsilon, epsilon)
 
 
 def propagate(
@@ -267,20 +267,25 @@ def propagate(
         part = share.weight * relevance
         if share.only:
             part = tf.where(z * share.only > 0, part, 0.0)
-        quotient = part / stabilised(denominator, rule.epsilon)
+        added = stabiliser(denominator, rule.epsilon)
+        quotient = part / (denominator + added)
         for p, x_p, w, _ in changed:
             total += p.sign * x_p * affine.transpose(quotient, x, w)
         bias = functools.reduce(tf.add, [p.sign * b for p, _, _, b in changed])
-        by_bias += _sum(quotient * bias)
-        by_stabiliser += _sum(part - quotient * denominator)
+        by_bias += _product(quotient, bias)
+        by_stabiliser += _product(quotient, added)
     if any(share.only for share in rule.shares):
-        by_stabiliser += _sum(tf.where(z == 0, relevance, 0.0))  # Neither above nor below.
+        neither = tf.where(z == 0, relevance, 0.0)  # Neither above nor below.
+        by_stabiliser += _product(neither, tf.ones(()))
     return total, by_bias, by_stabiliser
 
 
-def _sum(t: tf.Tensor) -> tf.Tensor:
-    """Sum over everything but the images."""
-    return tf.reduce_sum(t, axis=range(1, len(t.shape)))
+def _product(q: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """Sum over everything but the images of `q` times something that broadcasts to it."""
+    if other.shape.rank <= 1:  # One number for each channel: the positions first.
+        by_channel = tf.reduce_sum(q, axis=range(1, len(q.shape) - 1))
+        return tf.reduce_sum(by_channel * other, axis=1)
+    return tf.reduce_sum(q * other, axis=range(1, len(q.shape)))
 
 
 def share_out(
@@ -292,10 +297,10 @@ def share_out(
         As `propagate`, with a relevance for each input.
     """
     z = tf.cast(step.output, tf.float32)
-    quotient = relevance / stabilised(z, Epsilon.epsilon)
+    added = stabiliser(z, Epsilon.epsilon)
+    quotient = relevance / (z + added)
     inputs = [tf.cast(x, tf.float32) for x in step.inputs]
     relevances = [x * r for x, r in zip(inputs, step.pull_back(quotient), strict=True)]
     # What the step puts out for nothing: a constant that was added.
     constant = tf.cast(step.run(*(tf.zeros_like(x[:1]) for x in step.inputs)), tf.float32)
-    by_bias = _sum(quotient * constant)
-    return tuple(relevances), by_bias, _sum(relevance - quotient * z)
+    return tuple(relevances), _product(quotient, constant), _product(quotient, added)
