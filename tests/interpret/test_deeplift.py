@@ -164,15 +164,6 @@ def test_contributions_sum_to_the_difference(build, rule, score):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_completeness_on_every_kind_of_model(rule, model, images, request):
-    if request.node.callspec.params["model"] == "mixed_precision":
-        pytest.skip("8 bits of precision hold no more")
-    found = mx.explain(model, images, DeepLIFT(rule))
-    scale = np.abs(found.maps).sum(axis=(1, 2, 3))
-    assert np.max(np.abs(found.residuals) / scale) < 1e-5
-
-
-@pytest.mark.parametrize("rule", RULES)
 def test_without_a_nonlinearity_it_is_input_times_gradient(rule):
     model = sequential(
         layers.Conv2D(4, 2, padding="same"), layers.AveragePooling2D((1, 2)), layers.Flatten(),
