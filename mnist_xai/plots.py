@@ -1,11 +1,13 @@
 """Pictures: arrays in, a matplotlib figure out.
 
 Signed maps are shown on one symmetric scale, blue for minus and red for plus, white at zero,
-told apart by every kind of colour blindness; the scale is shared by all maps of a figure.
+told apart by every kind of colour blindness; the scale is shared by all maps of a figure, but for
+`compared_maps`, whose maps have different units.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -178,6 +180,46 @@ def signed_maps(
         shown = grid[1, column].imshow(flat[column], cmap=_SIGNED, vmin=-limit, vmax=limit)
         grid[1, column].axis("off")
     figure.colorbar(shown, ax=grid[1, :], label=unit, shrink=0.9, extend="both")
+    return figure
+
+
+def compared_maps(
+    image: Images,
+    maps: Sequence[Images],
+    titles: Sequence[str],
+    name: str,
+    *,
+    columns: int = 10,
+    stamp: str = "",
+) -> Figure:
+    """Show one image and signed maps of it, each map on a symmetric scale of its own.
+
+    Colours of two maps cannot be compared: each scale ends at the largest magnitude in its map.
+
+    Args:
+        image: `(H, W, C)` in [0, 1].
+        maps: `(H, W, C)` each, their channels as they come; they are summed for the picture.
+        titles: A line above each map.
+        name: What is compared.
+        columns: Tiles in a row, the image among them.
+        stamp: What the picture was made from, written below it.
+
+    Returns:
+        A figure whose first tile is the image.
+    """
+    rows = math.ceil((len(maps) + 1) / columns)
+    figure = _figure(_TILE * columns + 1.1, (_TILE + 0.4) * rows + 0.6, stamp)
+    figure.suptitle(f"{name} (each map from minus to plus its own largest magnitude)")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    _show_image(grid[0, 0], image, "image")
+    for axes, one, title in zip(grid.flat[1:], maps, titles, strict=False):
+        flat = np.sum(one, axis=-1)
+        limit = float(np.abs(flat).max()) or 1.0
+        shown = axes.imshow(flat / limit, cmap=_SIGNED, vmin=-1, vmax=1)
+        axes.set_title(fill(title, 16), fontsize=7, pad=3)
+    figure.colorbar(shown, ax=grid, label="share of its largest", aspect=12 * rows, pad=0.01)
     return figure
 
 

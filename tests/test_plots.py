@@ -64,6 +64,20 @@ def test_attention_maps_run_from_zero_to_their_own_maximum():
     assert [float(np.max(m)) for m in below] == [1, 1, 0]
 
 
+def test_compared_maps_have_symmetric_scales_of_their_own():
+    maps = [RNG.normal(size=(8, 8, 3)), -100 * RNG.random((7, 7, 1)), np.zeros((8, 8, 1))]
+    figure = plots.compared_maps(IMAGES[0], maps, TITLES, "methods", columns=3, stamp="MNIST")
+    image, *tiles = shown(figure)
+    np.testing.assert_array_equal(image.get_array(), IMAGES[0][..., 0])
+    assert {tile.get_clim() for tile in tiles} == {(-1, 1)}
+    for tile, expected in zip(tiles, maps, strict=True):
+        flat = expected.sum(axis=-1)
+        np.testing.assert_allclose(tile.get_array(), flat / (np.abs(flat).max() or 1))
+    assert [np.abs(tile.get_array()).max() for tile in tiles] == [1, 1, 0]
+    assert {"image", "a", "b", "c", "MNIST"} <= set(texts(figure))
+    assert any("own largest magnitude" in text for text in texts(figure))
+
+
 @pytest.mark.parametrize(("low", "cmap"), [(0, "viridis"), (-1, "RdBu_r")])
 def test_feature_maps_show_every_channel_on_one_scale(low, cmap):
     activations = RNG.uniform(low, 1, (6, 6, 35))

@@ -337,9 +337,13 @@ class Network:
         """The pass of this key, compiled when it is new, for any number of rows."""
         if key not in self._passes:
             # jit_compile: XLA slows small convolutions down on a CPU.
-            self._passes[key] = tf.function(
+            compiled = tf.function(
                 function, input_signature=signature, jit_compile=False, autograph=False
             )
+            # Traced now: of passes that share their code (one for each layer or rule) and are
+            # traced when first called, TensorFlow would take the fifth for a mistake, and warn.
+            compiled.get_concrete_function()
+            self._passes[key] = compiled
         return self._passes[key]
 
     def chunks(self, count: int) -> Iterator[slice]:

@@ -75,6 +75,18 @@ def test_a_pass_is_traced_once(cnn, images):
     assert counts == [1, 1]
 
 
+def test_many_passes_of_one_kind_are_no_mistake_to_tensorflow(cnn, images, caplog):
+    network = Network(cnn)
+    logger = tf.get_logger()  # It does not propagate to where caplog listens.
+    logger.addHandler(caplog.handler)
+    try:
+        for power in range(8):
+            network.in_chunks(power, lambda x, power=power: x**power, images)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert not caplog.records
+
+
 def test_several_outputs_need_a_name(images):
     image = keras.Input((28, 28, 1))
     x = layers.Flatten()(image)
