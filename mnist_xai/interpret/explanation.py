@@ -24,6 +24,7 @@ class Explanation:
         scores: `S_c(x)`, `(N,)`.
         score: Whether `S_c` is the class's logit or its probability.
         method: The method with its hyper-parameters.
+        name: What the method is called.
         differences: What the method promises that its maps sum to, `(N,)`: `S_c(x) - S_c(x')`
             for a baseline `x'`, or `S_c(x)` itself; None without a promise.
         lost: By name, what of that reached no pixel, `(N,)` each: kept by biases or stabilisers.
@@ -35,6 +36,7 @@ class Explanation:
     scores: Array
     score: Score
     method: Method
+    name: str
     differences: Array | None
     lost: Mapping[str, Array] = field(default_factory=dict)
 
@@ -53,36 +55,41 @@ class Explanation:
         found = []
         dead = np.flatnonzero(~self.maps.any(axis=(1, 2, 3)))
         if len(dead):
-            found.append(f"The maps of images {_listed(dead)} are zero everywhere.")
+            found.append(f"The map of image {_listed(dead)} is zero everywhere.")
         broken = np.flatnonzero(~np.isfinite(self.maps).all(axis=(1, 2, 3)))
         if len(broken):
-            found.append(f"The maps of images {_listed(broken)} hold NaN or infinite values.")
+            found.append(f"The map of image {_listed(broken)} holds NaN or infinite values.")
         if self.residuals is not None and self.differences is not None:
             missing = np.abs(self.residuals) > _WELL_SUMMED * np.abs(self.differences)
             if missing.any():
                 found.append(
-                    f"The maps of images {_listed(np.flatnonzero(missing))} miss more than "
-                    f"{_WELL_SUMMED:.0%} of the difference that they should sum to."
+                    f"The map of image {_listed(np.flatnonzero(missing))} misses more than "
+                    f"{_WELL_SUMMED:.0%} of what it should sum to."
                 )
         return found
 
     def __str__(self) -> str:
-        about = self.method.about
+        about, count = self.method.about, len(self.maps)
+        one = count == 1
         lines = [
-            f"{self.method}: {len(self.maps)} maps of the {self.score} of the target classes.",
+            f"{self.name}: {count} map{'' if one else 's'} of the {self.score} of the target "
+            f"class{'' if one else 'es'}, by {self.method}.",
             f"A map shows {about.shows}. It misleads: {about.misleads}.",
         ]
-        if self.residuals is not None and self.differences is not None:
-            whole = np.maximum(np.abs(self.differences), 1e-12)
-            share = np.abs(self.residuals) / whole
-            promise = "" if self.lost else "'s difference from the baseline"
-            kept = [f"the {n} kept {np.median(v / whole):.2%}" for n, v in self.lost.items()]
-            lines.append(
-                f"Each should sum to the {self.score}{promise}; "
-                + "".join(f"{text} of it, " for text in kept)
-                + f"they miss {np.median(share):.2%} of it (median), {share.max():.2%} at most."
-            )
-        return "\n".join([*lines, *self.warnings])
+        return "\n".join([*lines, *self._certificate(), *self.warnings])
+
+    def _certificate(self) -> list[str]:
+        """In words, how well the maps sum to what they promise."""
+        if self.residuals is None or self.differences is None:
+            return []
+        whole = np.maximum(np.abs(self.differences), 1e-12)
+        share = np.abs(self.residuals) / whole
+        promise = "" if self.lost else "'s difference from the baseline"
+        kept = [f"{name} took {np.median(v / whole):.2%} of it" for name, v in self.lost.items()]
+        missed = f"{np.median(share):.2%} is missing"
+        if len(share) > 1:
+            missed += f" (median; {share.max():.2%} at most)"
+        return [f"Each should sum to the {self.score}{promise}: {', '.join([*kept, missed])}."]
 
     def plot(self, *, stamp: str = "") -> Any:
         """Show the images above their maps on one signed scale; returns a matplotlib figure."""
@@ -90,8 +97,7 @@ class Explanation:
         from mnist_xai.plots import signed_maps
 
         titles = [f"class {c}, S = {s:.2f}" for c, s in zip(self.targets, self.scores, strict=True)]
-        name = type(self.method).__name__
-        return signed_maps(self.images, self.maps, titles, name, unit=self.score, stamp=stamp)
+        return signed_maps(self.images, self.maps, titles, self.name, unit=self.score, stamp=stamp)
 
 
 def _listed(indices: NDArray[np.integer]) -> str:

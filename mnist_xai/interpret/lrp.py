@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from mnist_xai.interpret.linear import Affine
 from mnist_xai.interpret.method import About
 from mnist_xai.interpret.network import Array, Network, Score
 from mnist_xai.interpret.rules import Epsilon, Rule, ZBox, propagate, share_out
@@ -52,13 +53,17 @@ class LRP:
     def account(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> tuple[Array, dict[str, Array]]:
-        """The maps `(N, H, W, C)`, and what biases and stabilisers kept of each score, `(N,)`."""
+        """The maps `(N, H, W, C)`, and what of each score reached no pixel, `(N,)`.
+
+        Biases and stabilisers keep a part; and a rule with two shares, one of what raised an
+        output and one of what lowered it, may find no input to give one of them to.
+        """
 
         def relevance(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, ...]:
             run = record(network, x)
             steps = fold_normalisation(run.steps)
             first = _first_steps(steps, x)
-            kept = [tf.zeros(tf.shape(x)[:1]), tf.zeros(tf.shape(x)[:1])]
+            kept = [tf.zeros(tf.shape(x)[:1])] * 3
 
             def rule(step: Step, handed: tf.Tensor) -> tuple[tf.Tensor, ...]:
                 inputs, *swallowed = self._hand_down(step, handed, first)
@@ -70,8 +75,8 @@ class LRP:
             return fold_backwards(steps, (run.logits, start), x, rule), *kept
 
         key = ("relevance", self, score)
-        maps, biases, stabilisers = network.in_chunks(key, relevance, images, targets)
-        return maps, {"biases": biases, "stabilisers": stabilisers}
+        maps, *kept = network.in_chunks(key, relevance, images, targets)
+        return maps, dict(zip(("biases", "stabilisers", "no input"), kept, strict=True))
 
     def __call__(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
@@ -84,25 +89,29 @@ class LRP:
         return self.account(network, images, targets, score=score)[0]
 
     def _hand_down(self, step: Step, handed: tf.Tensor, first: list[Step]) -> Any:
-        """What the inputs of a step get, what its bias keeps, and what the stabiliser."""
+        """What the inputs of a step get, and what its bias, its stabiliser and no input keep."""
         nothing = tf.zeros(tf.shape(handed)[:1])
         if step.kind in ("rearrange", "max"):
-            return step.pull_back(handed), nothing, nothing
+            return step.pull_back(handed), nothing, nothing, nothing
         if step.kind == "elementwise":
-            return (handed,), nothing, nothing
+            return (handed,), nothing, nothing, nothing
         if step.kind == "sum":
-            return share_out(step, handed)
+            return *share_out(step, handed), nothing
         if step.affine is None:
             step.refuse("relevance propagation", f"no rule is known for a {step.kind}")
-        rule = self.convolution if step.affine.convolution else self.dense
-        if self.first and step in first:
-            rule = self.first
-        elif step.affine.diagonal:
-            rule = Epsilon()  # Each output has one input: there is nothing to choose.
-        if isinstance(self.first, ZBox) and step.affine.diagonal:
+        inputs, *kept = propagate(
+            self._rule_of(step, step.affine, first), step, step.affine, handed
+        )
+        return (inputs,), *kept
+
+    def _rule_of(self, step: Step, affine: Affine, first: list[Step]) -> Rule:
+        if isinstance(self.first, ZBox) and affine.diagonal:
             step.refuse("the box rule", "it changes the range of the pixels")
-        inputs, by_bias, by_stabiliser = propagate(rule, step, step.affine, handed)
-        return (inputs,), by_bias, by_stabiliser
+        if self.first and step in first:
+            return self.first
+        if affine.diagonal:
+            return Epsilon()  # Each output has one input: there is nothing to choose.
+        return self.convolution if affine.convolution else self.dense
 
 
 def _first_steps(steps: list[Step], images: tf.Tensor) -> list[Step]:

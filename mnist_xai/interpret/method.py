@@ -18,7 +18,7 @@ class About:
         shows: What a map says.
         misleads: When it says something else.
         reference: Paper and section.
-        signed: Whether negative values mean evidence against the class.
+        signed: Whether one map can hold both signs: what is for the class, and what against.
         class_sensitive: Whether another class gives another map.
         unit: What a pass is: the network run forward, or forward and back.
     """

@@ -90,8 +90,10 @@ def layer_conductance(
         score: Whether `S_c` is the logit or the probability.
 
     Returns:
-        `(N, …)`, the layer's own shape, signed, in units of the score. Where all that the score
-        knows of the image passes through the layer, the sum tends to `S_c(x) - S_c(x')`.
+        `(N, …)`, the layer's own shape, signed, in units of the score. A unit that falls silent
+        on the way from the baseline counts as much as one that becomes active. Where all that
+        the score knows of the image passes through the layer, the sum tends to
+        `S_c(x) - S_c(x')`.
 
     Raises:
         TypeError, ValueError: For arguments out of shape, type or range.

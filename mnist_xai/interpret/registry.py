@@ -117,6 +117,7 @@ def explain(
         if method not in METHODS:
             raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {method!r}")
         method = METHODS[method]
+    named = [name for name, known in METHODS.items() if known == method]
     if score not in ("logit", "probability"):
         raise ValueError(f"score: expected logit or probability; got {score!r}")
     network = Network.of(model)
@@ -143,6 +144,7 @@ def explain(
         scores,
         score,
         method,
+        named[0] if named else type(method).__name__,
         np.concatenate(promises) if promises else None,
         {name: np.concatenate([lost[name] for lost in losses]) for name in losses[0]},
     )

@@ -246,17 +246,17 @@ def stabiliser(z: tf.Tensor, epsilon: float) -> tf.Tensor:
 
 def propagate(
     rule: Rule, step: Step, affine: Affine, relevance: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """Hand the relevance of a layer's outputs to its inputs.
 
     Returns:
-        The relevance of the inputs, and what the bias and the stabiliser kept of each image's,
-        `(N,)` each.
+        The relevance of the inputs, and what the bias kept of each image's, what the stabiliser
+        kept, and what no input was there to receive, `(N,)` each.
     """
     x = tf.cast(step.inputs[0], tf.float32)
     z = tf.cast(step.output, tf.float32)
     total = tf.zeros_like(x)
-    by_bias = by_stabiliser = tf.zeros(tf.shape(x)[:1])
+    by_bias = by_stabiliser = by_none = tf.zeros(tf.shape(x)[:1])
     for share in rule.shares:
         changed = [(p, p.x(x), p.w(affine.kernel), p.b(affine.bias)) for p in share.parts]
         if share == Share((Part(),)) and step.output.dtype == tf.float32:
@@ -267,6 +267,9 @@ def propagate(
         part = share.weight * relevance
         if share.only:
             part = tf.where(z * share.only > 0, part, 0.0)
+        if len(rule.shares) > 1:  # Nothing lowers the output, say, and it has a share to lose.
+            by_none += _product(tf.where(denominator == 0, part, 0.0), tf.ones(()))
+            part = tf.where(denominator == 0, 0.0, part)
         added = stabiliser(denominator, rule.epsilon)
         quotient = part / (denominator + added)
         for p, x_p, w, _ in changed:
@@ -276,8 +279,8 @@ def propagate(
         by_stabiliser += _product(quotient, added)
     if any(share.only for share in rule.shares):
         neither = tf.where(z == 0, relevance, 0.0)  # Neither above nor below.
-        by_stabiliser += _product(neither, tf.ones(()))
-    return total, by_bias, by_stabiliser
+        by_none += _product(neither, tf.ones(()))
+    return total, by_bias, by_stabiliser, by_none
 
 
 def _product(q: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
