@@ -96,6 +96,11 @@ _RULES: dict[str, tuple[Rule, str, str]] = {
 class DeepLIFT:
     """DeepLIFT: `m ⊙ (x - x')`, summing to `S_c(x) - S_c(x')`.
 
+    The multipliers `m` are handed down as gradients are, but at an activation `a = f(z)` a ratio
+    of differences from the baseline takes the place of the slope: by the rescale rule `Δa / Δz`; by
+    the reveal-cancel rule `Δa⁺ / Δz⁺` for what raised `z`, `Δa⁻ / Δz⁻` for what lowered it, with
+    `Δa⁺ = ½ (f(z' + Δz⁺) - f(z')) + ½ (f(z' + Δz⁻ + Δz⁺) - f(z' + Δz⁻))` and `Δa⁻` likewise.
+
     Attributes:
         rule: `"rescale"`, `m Δa / Δz` at an activation; or `"reveal_cancel"`, which treats what
             raised `z` and what lowered it apart.

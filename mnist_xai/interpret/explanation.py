@@ -53,47 +53,70 @@ class Explanation:
         found = []
         dead = np.flatnonzero(~self.maps.any(axis=(1, 2, 3)))
         if len(dead):
-            found.append(f"The maps of images {_listed(dead)} are zero everywhere.")
+            found.append(f"{_maps_of(dead, 'is', 'are')} zero everywhere.")
         broken = np.flatnonzero(~np.isfinite(self.maps).all(axis=(1, 2, 3)))
         if len(broken):
-            found.append(f"The maps of images {_listed(broken)} hold NaN or infinite values.")
+            found.append(f"{_maps_of(broken, 'holds', 'hold')} NaN or infinite values.")
         if self.residuals is not None and self.differences is not None:
             missing = np.abs(self.residuals) > _WELL_SUMMED * np.abs(self.differences)
             if missing.any():
                 found.append(
-                    f"The maps of images {_listed(np.flatnonzero(missing))} miss more than "
-                    f"{_WELL_SUMMED:.0%} of the difference that they should sum to."
+                    f"{_maps_of(np.flatnonzero(missing), 'misses', 'miss')} more than "
+                    f"{_WELL_SUMMED:.0%} of the difference that a map should sum to."
                 )
         return found
 
     def __str__(self) -> str:
         about = self.method.about
         lines = [
-            f"{self.method}: {len(self.maps)} maps of the {self.score} of the target classes.",
+            f"{self.method}: {_count(len(self.maps), 'map')} of the {self.score} of the target "
+            f"{'class' if len(self.maps) == 1 else 'classes'}.",
             f"A map shows {about.shows}. It misleads: {about.misleads}.",
         ]
         if self.residuals is not None and self.differences is not None:
             whole = np.maximum(np.abs(self.differences), 1e-12)
             share = np.abs(self.residuals) / whole
             promise = "" if self.lost else "'s difference from the baseline"
-            kept = [f"the {n} kept {np.median(v / whole):.2%}" for n, v in self.lost.items()]
+            kept = [f"the {n} account for {np.median(v / whole):.2%}" for n, v in self.lost.items()]
+            one = len(share) == 1
             lines.append(
-                f"Each should sum to the {self.score}{promise}; "
+                f"{'It' if one else 'Each'} should sum to the {self.score}{promise}; "
                 + "".join(f"{text} of it, " for text in kept)
-                + f"they miss {np.median(share):.2%} of it (median), {share.max():.2%} at most."
+                + (
+                    f"it misses {share[0]:.2%} of it."
+                    if one
+                    else f"they miss {np.median(share):.2%} of it (median), "
+                    f"{share.max():.2%} at most."
+                )
             )
         return "\n".join([*lines, *self.warnings])
 
-    def plot(self, *, stamp: str = "") -> Any:
-        """Show the images above their maps on one signed scale; returns a matplotlib figure."""
+    def plot(self, *, title: str = "", stamp: str = "") -> Any:
+        """Show the images above their maps on one signed scale.
+
+        Args:
+            title: The line above all; by default the name of the method's class.
+            stamp: What the picture was made from, written below it.
+
+        Returns:
+            A matplotlib figure.
+        """
         # Here, so that explaining needs no plotting.
         from mnist_xai.plots import signed_maps
 
         titles = [f"class {c}, S = {s:.2f}" for c, s in zip(self.targets, self.scores, strict=True)]
-        name = type(self.method).__name__
+        name = title or type(self.method).__name__
         return signed_maps(self.images, self.maps, titles, name, unit=self.score, stamp=stamp)
 
 
-def _listed(indices: NDArray[np.integer]) -> str:
+def _maps_of(indices: NDArray[np.integer], singular: str, plural: str) -> str:
+    """A subject for a sentence, and its verb."""
+    if len(indices) == 1:
+        return f"The map of image {indices[0]} {singular}"
     shown = ", ".join(map(str, indices[:5]))
-    return f"{shown} and {len(indices) - 5} more" if len(indices) > 5 else shown
+    more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
+    return f"The maps of images {shown}{more} {plural}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
