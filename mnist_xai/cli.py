@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -276,10 +277,12 @@ def explain(
     overwrite = _may_replace([save_to], overwrite)
     _start_tensorflow()
     import mnist_xai as mx
+    from mnist_xai.interpret.registry import method_named
 
+    chosen = method_named(method)
     network = mx.Network(mx.load_model(model_path))
     x, stamp = _one_image(network, data, index, image)
-    explanation = mx.explain(network, x, method, None if target is None else [target], score=score)
+    explanation = mx.explain(network, x, chosen, None if target is None else [target], score=score)
     if save_to.suffix == ".npy":
         _save_array(explanation.maps[0], save_to)
     else:
@@ -292,25 +295,32 @@ def explain(
 
 
 @main.command()
+@click.argument("name", required=False)
+@click.option("--family", help="Only those of a family; the beginning of its name will do.")
 @_debug
-def methods() -> None:
-    """List the methods: what each shows, when it misleads, what it costs.
+def methods(name: str | None, family: str | None) -> None:
+    """List the methods: what each shows, when it misleads, what it costs; or tell all of one.
 
     \b
     Example:
-      mnist-xai methods
+      mnist-xai methods --family gradient
+      mnist-xai methods gradcam
     """
+    if name and family is not None:
+        raise click.UsageError("expected the name of a method or --family, not both")
     _start_tensorflow()
     import mnist_xai as mx
+    from mnist_xai import catalogue
+    from mnist_xai.interpret.registry import method_named
 
+    width = shutil.get_terminal_size().columns
+    chosen = mx.METHODS if family is None else catalogue.of_family(family)
+    method = None if name is None else method_named(name)
     network = mx.Network(mx.build_model("cnn"))
-    for name, method in mx.METHODS.items():
-        about = method.about
-        click.echo(
-            f"{name} ({about.family}, {method.passes(network):g} {about.unit} passes; "
-            f"{about.reference})\n"
-            f"    shows {about.shows}\n    misleads: {about.misleads}"
-        )
+    if name and method:
+        click.echo(catalogue.details(name, method, network, width))
+        return
+    click.echo(catalogue.table(chosen, network, width))
 
 
 @main.command()

@@ -170,7 +170,9 @@ def signed_maps(
     Returns:
         A figure of two rows and a colour bar.
     """
-    figure = _figure(_TILE * len(images) + 0.8, 2 * _TILE + 1.0, stamp)
+    # Wide enough for the name, too, above a single image.
+    width = max(_TILE * len(images) + 0.8, 0.11 * len(name) + 0.2)
+    figure = _figure(width, 2 * _TILE + 1.0, stamp)
     figure.suptitle(name)
     grid = figure.subplots(2, len(images), squeeze=False)
     flat = np.sum(maps, axis=-1)
@@ -179,7 +181,8 @@ def signed_maps(
         _show_image(grid[0, column], image, title)
         shown = grid[1, column].imshow(flat[column], cmap=_SIGNED, vmin=-limit, vmax=limit)
         grid[1, column].axis("off")
-    figure.colorbar(shown, ax=grid[1, :], label=unit, shrink=0.9, extend="both")
+    # Beside both rows, so that images and maps stay of one size, but only as high as the maps.
+    figure.colorbar(shown, ax=grid, label=unit, shrink=0.45, anchor=(0, 0), extend="both")
     return figure
 
 

@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import dataclasses
 import json
 import os
 import re
@@ -78,10 +79,58 @@ def test_explain_takes_a_picture(model, tmp_path, digits):
         assert min(picture.size) > 100
 
 
-def test_methods_lists_every_method():
-    out, err = run("methods")
+@pytest.mark.parametrize("columns", [60, 80, 100, 132, 200])
+def test_methods_lists_every_method_within_the_terminal(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = CliRunner().invoke(main, ["methods"]).output
+    assert max(map(len, out.splitlines())) <= columns
+    first = [block.split()[0] for block in out.split("\n\n")]
+    assert first == ([] if columns < 100 else ["method"]) + list(mx.METHODS)
+
+
+def test_methods_columns_are_aligned(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "132")
+    lines = CliRunner().invoke(main, ["methods"]).output.splitlines()
+    starts = [lines[0].index(head) for head in ("family", "passes", "shows", "misleads")]
+    for line in lines:
+        assert all(line[start - 1 : start].strip() == "" for start in starts), line
+    row = next(line for line in lines if line.startswith("occlusion"))
+    assert row[starts[0] : starts[1]].strip() == "perturbation"
+    assert row[starts[1] : starts[2]].strip() == "170"
+
+
+def test_methods_are_listed_without_noise():
+    out, err = run("methods", "--family", "class", env={"COLUMNS": "80"})
     assert err == ""
-    assert all(f"{name} (" in out for name in mx.METHODS)
+    names = [block.split()[0] for block in out.split("\n\n")]
+    assert names == [n for n, m in mx.METHODS.items() if "activation" in m.about.family]
+
+
+@pytest.mark.parametrize("name", mx.METHODS)
+def test_methods_tells_all_of_one(monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "100")
+    result = CliRunner().invoke(main, ["methods", name])
+    assert result.exit_code == 0, result.output
+    words = " ".join(result.output.split())
+    method = mx.METHODS[name]
+    for said in (method.about.shows, method.about.misleads, method.about.reference):
+        assert said in words
+    assert "`" in words.split("shows", 1)[0]  # The equation.
+    for field in dataclasses.fields(method):
+        assert f"{field.name} = {getattr(method, field.name)!r}" in result.output
+    if name.startswith("lrp"):
+        assert f"{method.convolution!r}`: `R_i = " in words
+
+
+@pytest.mark.parametrize("name", mx.METHODS)
+def test_every_method_can_be_asked_for_by_name(model, tmp_path, name):
+    arguments = ["explain", model, "--data", "digits", "--index", 3, "--method", name]
+    path = tmp_path / "why.png"
+    result = CliRunner().invoke(main, [str(a) for a in [*arguments, "--save-to", path]])
+    assert result.exit_code == 0, result.output
+    assert "1 map of the logit of the target class" in result.output
+    with Image.open(path) as picture:
+        assert min(picture.size) > 100
 
 
 def test_evaluate_prints_figures(model, digits):
@@ -125,6 +174,16 @@ def test_data_describes_a_data_set(tmp_path, digits):
             ["explain", "MODEL", "--index", "1", "--data", "digits", "--method", "magic"],
             "method: expected one of gradient",
         ),
+        (
+            ["explain", "no.keras", "--index", "1", "--method", "gradcma"],
+            "method: there is no 'gradcma'; did you mean gradcam",
+        ),
+        (["methods", "Grad-CAM"], "there is no 'Grad-CAM'; did you mean gradcam"),
+        (["methods", "shap"], "did you mean deep_shap or kernel_shap"),
+        (["methods", "magic"], "method: expected one of gradient"),
+        (["methods", "--family", "magic"], "family: expected one of gradient, class activation"),
+        (["methods", "--family", ""], "family: expected one of gradient, class activation"),
+        (["methods", "gradcam", "--family", "gradient"], "or --family, not both"),
         (
             ["explain", "MODEL", "--index", "1", "--data", "digits", "--target", "10"],
             "targets: .*10",

@@ -85,7 +85,8 @@ class DeconvNet(_RectifiedBackprop):
     about: ClassVar[About] = About(
         family="relevance",
         shows="what pattern in the image a deconvolutional network would draw for the class",
-        misleads="the image enters through the pooling switches alone",
+        misleads="the image enters through the switches of the poolings alone; where dense layers "
+        "follow, what they draw looks like noise",
         reference="Zeiler, Fergus 2014, section 2.1",
     )
 

@@ -29,8 +29,8 @@ class _ActivationMap(ABC):
     """What all class activation maps share: a layer, chunks, and the stretching to the image.
 
     Attributes:
-        layer: Name of a layer with outputs `(N, h, w, K)`; by default the last one that has.
-            A convolution before the last pooling gives finer maps.
+        layer: Name of a layer with outputs `(N, h, w, K)`, whose channels are the `A_k`; by default
+            the last one that has. A convolution before the last pooling gives finer maps.
     """
 
     layer: str | None = None
@@ -94,7 +94,8 @@ class GradCAM(_ActivationMap):
     about: ClassVar[About] = About(
         family="class activation map",
         shows="where the channels are active that raise the class's score on average",
-        misleads="averaging over the layer marks places that the network does not use",
+        misleads="a channel has one weight for all places, so that it marks places, too, at which "
+        "the network does not use it",
         reference="Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra 2017, section 3",
         signed=False,
     )
@@ -152,7 +153,8 @@ class HiResCAM(_ActivationMap):
     about: ClassVar[About] = About(
         family="class activation map",
         shows="what each place of the layer contributes if the network behind it were linear",
-        misleads="where the network behind the layer saturates, as gradients do",
+        misleads="where the network behind the layer has levelled off, places that made the score "
+        "what it is get nothing (saturation)",
         reference="Draelos, Carin 2020, section 3",
     )
 

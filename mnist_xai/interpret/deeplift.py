@@ -96,6 +96,11 @@ _RULES: dict[str, tuple[Rule, str, str]] = {
 class DeepLIFT:
     """DeepLIFT: `m ⊙ (x - x')`, summing to `S_c(x) - S_c(x')`.
 
+    The multipliers `m` are handed down as gradients are, but at an activation `a = f(z)` a ratio
+    of differences from the baseline takes the place of the slope: by the rescale rule `Δa / Δz`; by
+    the reveal-cancel rule `Δa⁺ / Δz⁺` for what raised `z`, `Δa⁻ / Δz⁻` for what lowered it, with
+    `Δa⁺ = ½ (f(z' + Δz⁺) - f(z')) + ½ (f(z' + Δz⁻ + Δz⁺) - f(z' + Δz⁻))` and `Δa⁻` likewise.
+
     Attributes:
         rule: `"rescale"`, `m Δa / Δz` at an activation; or `"reveal_cancel"`, which treats what
             raised `z` and what lowered it apart.
@@ -180,7 +185,7 @@ class DeepSHAP:
         """One gradient pass for each baseline."""
         return len(self.background.images) if self.background else self.samples
 
-    def baselines(self, shape: tuple[int, ...]) -> Array:
+    def compared_with(self, shape: tuple[int, ...]) -> Array:
         """The images `x'_b` for images `(H, W, C)`, `(B, H, W, C)`."""
         if self.background is None:
             return np.random.default_rng(self.seed).random((self.samples, *shape), np.float32)
@@ -194,7 +199,7 @@ class DeepSHAP:
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> tuple[Array, dict[str, Array]]:
         """The maps, and the baselines' mean score, to which they add up to the image's."""
-        baselines = self.baselines(images.shape[1:])
+        baselines = self.compared_with(images.shape[1:])
         maps = contributions(network, images, baselines, targets, score, Rescale())
         return maps, {"baselines": mean_score(network, baselines, targets, score)}
 
@@ -206,5 +211,5 @@ class DeepSHAP:
         Raises:
             UnsupportedLayerError: For a layer that no rule is known for.
         """
-        baselines = self.baselines(images.shape[1:])
+        baselines = self.compared_with(images.shape[1:])
         return contributions(network, images, baselines, targets, score, Rescale())

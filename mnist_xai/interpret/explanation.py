@@ -55,25 +55,24 @@ class Explanation:
         found = []
         dead = np.flatnonzero(~self.maps.any(axis=(1, 2, 3)))
         if len(dead):
-            found.append(f"The map of image {_listed(dead)} is zero everywhere.")
+            found.append(f"{_maps_of(dead, 'is', 'are')} zero everywhere.")
         broken = np.flatnonzero(~np.isfinite(self.maps).all(axis=(1, 2, 3)))
         if len(broken):
-            found.append(f"The map of image {_listed(broken)} holds NaN or infinite values.")
+            found.append(f"{_maps_of(broken, 'holds', 'hold')} NaN or infinite values.")
         if self.residuals is not None and self.differences is not None:
             missing = np.abs(self.residuals) > _WELL_SUMMED * np.abs(self.differences)
             if missing.any():
                 found.append(
-                    f"The map of image {_listed(np.flatnonzero(missing))} misses more than "
+                    f"{_maps_of(np.flatnonzero(missing), 'misses', 'miss')} more than "
                     f"{_WELL_SUMMED:.0%} of what it should sum to."
                 )
         return found
 
     def __str__(self) -> str:
-        about, count = self.method.about, len(self.maps)
-        one = count == 1
+        about = self.method.about
         lines = [
-            f"{self.name}: {count} map{'' if one else 's'} of the {self.score} of the target "
-            f"class{'' if one else 'es'}, by {self.method}.",
+            f"{self.name}: {_count(len(self.maps), 'map')} of the {self.score} of the target "
+            f"{'class' if len(self.maps) == 1 else 'classes'}, by {self.method}.",
             f"A map shows {about.shows}. It misleads: {about.misleads}.",
         ]
         return "\n".join([*lines, *self._certificate(), *self.warnings])
@@ -85,14 +84,26 @@ class Explanation:
         whole = np.maximum(np.abs(self.differences), 1e-12)
         share = np.abs(self.residuals) / whole
         promise = "" if self.lost else "'s difference from the baseline"
-        kept = [f"{name} took {np.median(v / whole):.2%} of it" for name, v in self.lost.items()]
-        missed = f"{np.median(share):.2%} is missing"
-        if len(share) > 1:
-            missed += f" (median; {share.max():.2%} at most)"
-        return [f"Each should sum to the {self.score}{promise}: {', '.join([*kept, missed])}."]
+        kept = [
+            f"the {name} account for {np.median(v / whole):.2%} of it, "
+            for name, v in self.lost.items()
+        ]
+        if len(share) == 1:
+            missed = f"it misses {share[0]:.2%} of it."
+        else:
+            missed = f"they miss {np.median(share):.2%} of it (median), {share.max():.2%} at most."
+        subject = "It" if len(share) == 1 else "Each"
+        return [f"{subject} should sum to the {self.score}{promise}; {''.join(kept)}{missed}"]
 
     def plot(self, *, stamp: str = "") -> Any:
-        """Show the images above their maps on one signed scale; returns a matplotlib figure."""
+        """Show the images above their maps on one signed scale.
+
+        Args:
+            stamp: What the picture was made from, written below it.
+
+        Returns:
+            A matplotlib figure.
+        """
         # Here, so that explaining needs no plotting.
         from mnist_xai.plots import signed_maps
 
@@ -100,6 +111,14 @@ class Explanation:
         return signed_maps(self.images, self.maps, titles, self.name, unit=self.score, stamp=stamp)
 
 
-def _listed(indices: NDArray[np.integer]) -> str:
+def _maps_of(indices: NDArray[np.integer], singular: str, plural: str) -> str:
+    """A subject for a sentence, and its verb."""
+    if len(indices) == 1:
+        return f"The map of image {indices[0]} {singular}"
     shown = ", ".join(map(str, indices[:5]))
-    return f"{shown} and {len(indices) - 5} more" if len(indices) > 5 else shown
+    more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
+    return f"The maps of images {shown}{more} {plural}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -57,7 +57,8 @@ class Gradient:
     about: ClassVar[About] = About(
         family="gradient",
         shows="how the score changes when a pixel changes a little",
-        misleads="where the score is flat, although the pixel made it what it is (saturation)",
+        misleads="where the score has levelled off, pixels that made it what it is get nothing "
+        "(saturation)",
         reference="Simonyan, Vedaldi, Zisserman 2013, section 3",
     )
 
@@ -219,7 +220,8 @@ class SmoothGrad(_Noisy):
     about: ClassVar[About] = About(
         family="gradient",
         shows="how the score changes with a pixel, on average around the image",
-        misleads="the noisy copies are images that the network never saw",
+        misleads="the noisy copies are images that the network never saw; what saturates at all of "
+        "them still gets nothing",
         reference="Smilkov, Thorat, Kim, Viégas, Wattenberg 2017, section 3",
     )
 

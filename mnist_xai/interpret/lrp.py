@@ -41,7 +41,8 @@ class LRP:
             family="relevance",
             shows="how much of the score came from each pixel, handed down layer by layer",
             misleads="; ".join(dict.fromkeys(rule.misleads for rule in rules)),
-            reference="Bach, Binder, Montavon, Klauschen, Müller, Samek 2015, section 4",
+            reference="Bach, Binder, Montavon, Klauschen, Müller, Samek 2015, section 4"
+            + ("; several rules together: Kohlbrenner et al. 2020" if len(set(rules)) > 1 else ""),
             signed=any(rule.signed for rule in rules),
         )
 
@@ -76,7 +77,7 @@ class LRP:
 
         key = ("relevance", self, score)
         maps, *kept = network.in_chunks(key, relevance, images, targets)
-        return maps, dict(zip(("biases", "stabilisers", "no input"), kept, strict=True))
+        return maps, dict(zip(("biases", "stabilisers", "empty shares"), kept, strict=True))
 
     def __call__(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"

@@ -152,8 +152,8 @@ class RISE:
     about: ClassVar[About] = About(
         family="perturbation",
         shows="the mean score of dimmed images in which the pixel can be seen",
-        misleads="the mean score of all masked images lies under the map, and few masks leave "
-        "speckles",
+        misleads="the whole map is raised by the mean score of all masked images, so that only "
+        "differences within it count; few masks leave speckles",
         reference="Petsiuk, Das, Saenko 2018, section 3",
         signed=False,
         unit="forward",

@@ -1,6 +1,7 @@
 """Every method by name, and the door that takes a name."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 
 import keras
 import numpy as np
@@ -86,6 +87,22 @@ METHODS: Mapping[str, Method] = {
 """Ready methods by name, in the order in which they are best learnt."""
 
 
+def method_named(name: str) -> Method:
+    """The method of this name.
+
+    Raises:
+        ValueError: When there is none; says which names are like it.
+    """
+    if name not in METHODS:
+        word = name.lower().replace("-", "_")
+        near = [*get_close_matches(word, METHODS), *(n for n in METHODS if word and word in n)]
+        if not near:
+            raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {name!r}")
+        meant = " or ".join(dict.fromkeys(near[:5]))
+        raise ValueError(f"method: there is no {name!r}; did you mean {meant}?")
+    return METHODS[name]
+
+
 def explain(
     model: keras.Model | Network,
     images: ArrayLike,
@@ -114,9 +131,7 @@ def explain(
         UnsupportedLayerError: For a layer that the method cannot treat.
     """
     if isinstance(method, str):
-        if method not in METHODS:
-            raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {method!r}")
-        method = METHODS[method]
+        method = method_named(method)
     named = [name for name, known in METHODS.items() if known == method]
     if score not in ("logit", "probability"):
         raise ValueError(f"score: expected logit or probability; got {score!r}")

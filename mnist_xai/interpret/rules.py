@@ -89,7 +89,9 @@ class _Stabilised:
 class Epsilon(_Stabilised):
     """`R_i = Σ_j x_i w_ij R_j / (z_j + ε sign z_j)`; Bach et al. 2015, equation 58."""
 
-    misleads: ClassVar[str] = "it is input times gradient but for the biases, and as noisy"
+    misleads: ClassVar[str] = (
+        "layers under the epsilon rule do what input times gradient does, and are as noisy"
+    )
     signed: ClassVar[bool] = True
 
     epsilon: float = 1e-6
@@ -105,7 +107,7 @@ class AlphaBeta(_Stabilised):
     """`R_i = Σ_j (α z_ij⁺ / z_j⁺ - β z_ij⁻ / z_j⁻) R_j`, `α - β = 1`; Bach et al. 2015, eq. 60."""
 
     misleads: ClassVar[str] = (
-        "how much is for, how much against, is set by alpha and beta, not found"
+        "how much counts for the class, how much against it, is set by alpha and beta, not found"
     )
     signed: ClassVar[bool] = True
 
@@ -156,7 +158,9 @@ class Gamma(_Stabilised):
     what made the output what it is is favoured (Andéol et al. 2021).
     """
 
-    misleads: ClassVar[str] = "gamma decides how far evidence against the class is left out"
+    misleads: ClassVar[str] = (
+        "how far evidence against the class is left out is set by gamma, not found"
+    )
     signed: ClassVar[bool] = True
 
     gamma: float = 0.25
@@ -182,7 +186,7 @@ class Gamma(_Stabilised):
 class WSquare(_Stabilised):
     """`R_i = Σ_j w_ij² / Σ_i w_ij² R_j`: whatever the inputs; Montavon et al. 2017, section 4.1."""
 
-    misleads: ClassVar[str] = "at the pixels it goes by the weights alone, whatever they show"
+    misleads: ClassVar[str] = "at the pixels it goes by the weights alone, whatever the pixels show"
     signed: ClassVar[bool] = False
 
     epsilon: float = 1e-6
@@ -197,7 +201,7 @@ class WSquare(_Stabilised):
 class Flat(_Stabilised):
     """`R_i = Σ_j R_j / Σ_i 1`: evenly; Lapuschkin et al. 2019, supplementary note 4."""
 
-    misleads: ClassVar[str] = "at the pixels it is blurred to the size of the first layer's window"
+    misleads: ClassVar[str] = "maps are blurred to the size of the first layer's window"
     signed: ClassVar[bool] = False
 
     epsilon: float = 1e-6

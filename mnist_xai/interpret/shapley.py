@@ -40,7 +40,10 @@ def every_coalition(players: int) -> Coalitions:
 
 @dataclass(frozen=True)
 class ExactShapley:
-    """Shapley values by their definition, from the scores of all `2^M` sets of `M` features.
+    """Shapley values: `φ_i = Σ_{T ∌ i} |T|! (M - |T| - 1)! / M! (v(T ∪ {i}) - v(T))`.
+
+    By this definition, from the scores of all `2^M` sets of `M` features: `v(T)` is the score of
+    the image that keeps the features `T` and has the baseline elsewhere.
 
     Attributes:
         features: The players, 16 at most. Each one's value is shared equally by its pixels.
@@ -102,7 +105,8 @@ class ExactShapley:
 class ShapleySampling:
     """Shapley values averaged over random orders: `φ_i = 1/n Σ_k v(P_k(i) ∪ {i}) - v(P_k(i))`.
 
-    `P_k(i)` are the features that come before `i` in the order `k`.
+    `P_k(i)` are the features that come before `i` in the order `k`, and `v(T)` is the score of the
+    image that keeps the features `T` and has the baseline elsewhere.
 
     Attributes:
         features: The players. Each one's value is shared equally by its pixels.
@@ -182,7 +186,8 @@ class KernelSHAP:
     """Shapley values as the weighted least squares that the Shapley kernel makes of them.
 
     `argmin_φ Σ_T π(T) (v(T) - v(∅) - Σ_{i ∈ T} φ_i)²` subject to `Σ_i φ_i = v(all) - v(∅)`, with
-    `π(T) = (M - 1) / (binom(M, |T|) |T| (M - |T|))`. The players are the features that differ from
+    `π(T) = (M - 1) / (binom(M, |T|) |T| (M - |T|))`, and `v(T)` the score of the image that keeps
+    the features `T` and has the baseline elsewhere. The players are the features that differ from
     the baseline; the others change no score, and their value is 0.
 
     Attributes:

@@ -372,7 +372,7 @@ def test_scorecam_without_any_mask_is_zero_and_says_so(pooled):
     features.set_weights([0 * kernel, bias + 1])
     explanation = mx.explain(pooled, np.ones((1, 8, 8, 1), np.float32), ScoreCAM())
     assert not explanation.maps.any()
-    assert explanation.warnings == ["The maps of images 0 are zero everywhere."]
+    assert explanation.warnings == ["The map of image 0 is zero everywhere."]
 
 
 def test_logits_that_overflow_exp_leave_scorecam_the_best_channel(pooled, small):

@@ -179,7 +179,7 @@ def test_without_a_nonlinearity_it_is_input_times_gradient(rule):
 def test_an_image_like_the_baseline_gets_nothing(rule, cnn):
     found = mx.explain(cnn, np.full((2, 28, 28, 1), 0.4, np.float32), DeepLIFT(rule, 0.4))
     assert not found.maps.any()
-    assert found.warnings == ["The map of image 0, 1 is zero everywhere."]
+    assert found.warnings == ["The maps of images 0, 1 are zero everywhere."]
 
 
 @pytest.mark.parametrize("rule", [Rescale(), RevealCancel()])

@@ -231,7 +231,7 @@ def test_biases_and_stabilisers_are_told_apart():
     full = z + np.sign(z) * 0.5
     np.testing.assert_allclose(explanation.lost["biases"], z * b / full, atol=1e-5)
     np.testing.assert_allclose(explanation.lost["stabilisers"], z * (1 - z / full), atol=1e-5)
-    assert "biases took" in str(explanation)
+    assert "the biases account for" in str(explanation)
 
 
 def test_an_addition_shares_out_and_does_not_double():

@@ -294,7 +294,7 @@ def test_an_explanation_says_in_words_what_was_found(cnn, images):
         "integrated_gradients: 5 maps of the logit of the target classes, by Int"
     )
     assert "IntegratedGradients(steps=256, quadrature='gauss_legendre'" in text
-    assert re.search(r"difference from the baseline: 0\.\d\d% is missing \(median; 0", text)
+    assert re.search(r"difference from the baseline; they miss 0\.\d\d% of it \(median\)", text)
     assert "1 map of" in str(mx.explain(cnn, images[:1], "integrated_gradients"))
     assert mx.explain(cnn, images, "gradient").residuals is None
 
@@ -320,12 +320,12 @@ def test_many_images_show_how_far_it_is_and_can_be_interrupted(cnn, images, caps
 
 def test_dead_maps_are_called_dead(cnn):
     explanation = mx.explain(cnn, np.zeros((2, 28, 28, 1), np.float32), "input_x_gradient")
-    assert explanation.warnings == ["The map of image 0, 1 is zero everywhere."]
+    assert explanation.warnings == ["The maps of images 0, 1 are zero everywhere."]
 
 
 def test_too_few_steps_are_noticed(cnn, images):
     explanation = mx.explain(cnn, images, IntegratedGradients(steps=1, baseline=0.9))
-    assert "misses more than 1% of what" in explanation.warnings[0]
+    assert "more than 1% of what" in explanation.warnings[0]
 
 
 def test_an_explanation_can_be_seen(cnn, images):
