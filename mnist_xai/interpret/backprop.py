@@ -36,10 +36,10 @@ class _RectifiedBackprop:
 
         def backwards(x: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
             run = record(network, x)
-            if not any(is_relu(step.layer) for step in run.steps if step.kind == "elementwise"):
+            if not any(step.kind == "elementwise" for step in run.steps):
                 raise UnsupportedLayerError(
-                    f"{network.model.name}: has no ReLU, and without one {type(self).__name__} "
-                    "is the plain gradient: ask for that"
+                    f"{network.model.name}: has no activation, and without a ReLU "
+                    f"{type(self).__name__} is the plain gradient: ask for that"
                 )
             logits = tf.cast(run.logits, tf.float32)
             with tf.GradientTape() as tape:

@@ -334,7 +334,7 @@ def _channel_scores(
     ) -> tf.Tensor:
         x, a, target = (tf.gather(tensor, image) for tensor in (x, a, target))
         x, replaced = change(x, a, channel)
-        return network.score_of(network.logits_replaced(x, replaced), target, score)
+        return network.score_of(network.logits_replaced(x, replaced or {}), target, score)
 
     index = tf.TensorSpec([None], tf.int32)
     layer = tf.TensorSpec([None, None, None, activations.shape[-1]], tf.float32)

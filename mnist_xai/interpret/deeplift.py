@@ -3,17 +3,18 @@
 Image `x` and baseline `x'` go through the network side by side, and multipliers come back.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from mnist_xai.interpret.expected import Background, mean_score
 from mnist_xai.interpret.method import About
 from mnist_xai.interpret.multipliers import Rescale, RevealCancel, Rule, on_the_line, pairs
 from mnist_xai.interpret.network import TARGETS, Array, Network, Score
-from mnist_xai.interpret.steps import Record, fold_backwards, fold_normalisation, record
+from mnist_xai.interpret.steps import Record, fold_backwards, record
 
 Targets = NDArray[np.int32]
 
@@ -40,7 +41,7 @@ def contributions(
     spec = tf.TensorSpec([1 if one else None, *network.image_shape], tf.float32)
 
     def total(x: tf.Tensor, other: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-        now, base = (_folded(record(network, points)) for points in (x, other))
+        now, base = (_prepared(record(network, points), rule) for points in (x, other))
         known = pairs(now, base)
         count = tf.shape(other)[0]
         wanted = tf.repeat(tf.one_hot(target, network.classes), count, axis=0)
@@ -72,8 +73,8 @@ def contributions(
     return np.concatenate(maps)
 
 
-def _folded(run: Record) -> Record:
-    return Record(fold_normalisation(run.steps), run.logits, run.outputs)
+def _prepared(run: Record, rule: Rule) -> Record:
+    return replace(run, steps=rule.prepare(run.steps))
 
 
 _RULES: dict[str, tuple[Rule, str, str]] = {
@@ -140,3 +141,70 @@ class DeepLIFT:
         baseline = np.full_like(images[:1], self.baseline)
         rule = _RULES[self.rule][0]
         return contributions(network, images, baseline, targets, score, rule)
+
+
+@dataclass(frozen=True)
+class DeepSHAP:
+    """DeepSHAP: DeepLIFT's rescale rule, averaged over baselines: `1/B Σ_b m_b ⊙ (x - x'_b)`.
+
+    Attributes:
+        background: The images `x'_b`. The method means data of the kind that the network was
+            trained on; without a background they are uniform noise, which needs no data but is
+            nothing that the network ever saw.
+        samples: Number `B` of noise images, where there is no background.
+        seed: Their seed.
+    """
+
+    background: Background | None = None
+    samples: int = 20
+    seed: int = 0
+
+    about: ClassVar[About] = About(
+        family="relevance",
+        shows="what each pixel adds to the score, compared with typical images",
+        misleads="it approximates Shapley values as if the network were linear between the "
+        "baseline and the image; and noise as a baseline is no image that the network knows",
+        reference="Lundberg, Lee 2017, section 4.2",
+    )
+
+    def __post_init__(self) -> None:
+        if not (self.background is None or isinstance(self.background, Background)):
+            raise ValueError(
+                "background: expected Background(images) or None; "
+                f"got {type(self.background).__name__}"
+            )
+        if self.samples < 1:
+            raise ValueError(f"samples: expected at least 1; got {self.samples}")
+
+    def passes(self, network: Network) -> float:
+        """One gradient pass for each baseline."""
+        return len(self.background.images) if self.background else self.samples
+
+    def baselines(self, shape: tuple[int, ...]) -> Array:
+        """The images `x'_b` for images `(H, W, C)`, `(B, H, W, C)`."""
+        if self.background is None:
+            return np.random.default_rng(self.seed).random((self.samples, *shape), np.float32)
+        if self.background.images.shape[1:] != shape:
+            raise ValueError(
+                f"background: expected images {shape}; got {self.background.images.shape[1:]}"
+            )
+        return self.background.images
+
+    def account(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> tuple[Array, dict[str, Array]]:
+        """The maps, and the baselines' mean score, to which they add up to the image's."""
+        baselines = self.baselines(images.shape[1:])
+        maps = contributions(network, images, baselines, targets, score, Rescale())
+        return maps, {"baselines": mean_score(network, baselines, targets, score)}
+
+    def __call__(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> Array:
+        """Return `(N, H, W, C)`, in units of the score, summing to `S_c(x) - 1/B Σ_b S_c(x'_b)`.
+
+        Raises:
+            UnsupportedLayerError: For a layer that no rule is known for.
+        """
+        baselines = self.baselines(images.shape[1:])
+        return contributions(network, images, baselines, targets, score, Rescale())

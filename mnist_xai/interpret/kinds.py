@@ -7,12 +7,15 @@ from keras import layers
 
 from mnist_xai.interpret.graph import Call
 
-Kind = Literal["affine", "sum", "rearrange", "elementwise", "max", "product", "softmax", "other"]
+Kind = Literal[
+    "affine", "sum", "rearrange", "elementwise", "max", "relu_max", "product", "softmax", "other"
+]
 """What a step does.
 
 affine: `z = W x + b` with weights; sum: linear in its inputs, nothing in it was learnt;
 rearrange: every number comes out as it went in, or not at all; elementwise: `a_i = f(z_i)`;
-max: the largest of several numbers; product: linear in each of two inputs; softmax; other.
+max: the largest of several numbers; relu_max: the largest of their ReLUs;
+product: linear in each of two inputs; softmax; other.
 """
 
 

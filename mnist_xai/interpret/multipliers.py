@@ -11,7 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_xai.interpret.shortcuts import is_relu
-from mnist_xai.interpret.steps import Record, Step, transposed
+from mnist_xai.interpret.steps import (
+    Record,
+    Step,
+    fold_normalisation,
+    join_relu_and_maximum,
+    transposed,
+)
 
 Both = tuple[tf.Tensor, tf.Tensor]
 """Something of what raises a number, and of what lowers it."""
@@ -55,6 +61,8 @@ def multiplier(pair: Pair, m: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return (m * _rescaled(pair),)
     if step.kind == "max":
         return _of_maximum(pair, m)
+    if step.kind == "relu_max":
+        return _of_relu_and_maximum(pair, m)
     if step.kind == "product":
         return transposed(step.run, tuple((x + y) / 2 for x, y in pair.inputs), m)
     if step.kind != "softmax":
@@ -88,17 +96,33 @@ def _rescaled(pair: Pair) -> tf.Tensor:
 
 def _of_maximum(pair: Pair, m: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """`y - y' = (y - u) + (u - y')`, `u = max(y, y')`: the first owed to the baseline's place."""
-    now = tuple(x for x, _ in pair.inputs)
+    run, now = pair.step.run, tuple(x for x, _ in pair.inputs)
     base = tuple(tf.broadcast_to(x_base, tf.shape(x)) for x, x_base in pair.inputs)
     y, y_base = pair.outputs
     u = tf.maximum(y, y_base)
-    gained = transposed(pair.step.run, now, m * (u - y_base))
-    lost = transposed(pair.step.run, base, m * (y - u))
-    plain = transposed(pair.step.run, now, m)
+    gained, lost = transposed(run, now, m * (u - y_base)), transposed(run, base, m * (y - u))
+    plain = transposed(run, now, m)
     return tuple(
         tf.where(tf.abs(x - x_base) > SMALL, (g + k) / (x - x_base), p)
         for x, x_base, g, k, p in zip(now, base, gained, lost, plain, strict=True)
     )
+
+
+def _of_relu_and_maximum(pair: Pair, m: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """`y = max relu(z)`: the share of a place over `Δa`, times `Δa / Δz`, is its share over `Δz`.
+
+    The largest `relu(z)` is where the largest `z` is, or else nothing is shared.
+    """
+    (z, z_base), (y, y_base) = pair.inputs[0], pair.outputs
+    u, run, z_base = tf.maximum(y, y_base), pair.step.layer, tf.broadcast_to(z_base, tf.shape(z))
+    # Where the place of the maximum does not differ, `(0 + tiny m) / (0 + tiny)` is the gradient;
+    # anywhere else the tiny number is lost in rounding. A comparison would take twice as long.
+    # It depends on the batch, so that no optimiser of the graph adds it to the constant `z'`.
+    tiny = tf.where(tf.size(z) > 0, 1e-20, 0.0)
+    gained = m * (u - y_base) + tf.where(y > 0, tiny * m, 0.0)
+    (shares,) = transposed(run, (z,), gained)
+    shares += transposed(run, (z_base,), m * (y - u))[0]
+    return (shares / (z - z_base + tiny),)
 
 
 def pairs(now: Record, base: Record) -> dict[int, Pair]:
@@ -129,6 +153,9 @@ def pairs(now: Record, base: Record) -> dict[int, Pair]:
 class Rule(Protocol):
     """How multipliers come back: as a tensor, or as whatever `start` makes of it."""
 
+    def prepare(self, steps: list[Step]) -> list[Step]:
+        """The steps as the rule wants them."""
+
     def start(self, m: tf.Tensor) -> Any:
         """What the logits get."""
 
@@ -142,6 +169,10 @@ class Rule(Protocol):
 @dataclass(frozen=True)
 class Rescale:
     """The rescale rule: one multiplier for each number."""
+
+    def prepare(self, steps: list[Step]) -> list[Step]:
+        """A ReLU that a maximum alone reads, and the maximum, as one step."""
+        return join_relu_and_maximum(steps)
 
     def start(self, m: tf.Tensor) -> tf.Tensor:
         """As it is."""
@@ -168,6 +199,10 @@ class RevealCancel:
 
     `Δa⁻` likewise, `m⁺ = m Δa⁺ / Δz⁺`, `m⁻ = m Δa⁻ / Δz⁻`: the Shapley values of the two.
     """
+
+    def prepare(self, steps: list[Step]) -> list[Step]:
+        """BatchNorm folded, so that each activation reads the layer whose parts it tells apart."""
+        return fold_normalisation(steps)
 
     def start(self, m: tf.Tensor) -> Both:
         """The same for what raises and what lowers."""

@@ -16,7 +16,8 @@ from mnist_xai.interpret.cam import (
     LayerCAM,
     ScoreCAM,
 )
-from mnist_xai.interpret.deeplift import DeepLIFT
+from mnist_xai.interpret.deeplift import DeepLIFT, DeepSHAP
+from mnist_xai.interpret.expected import ExpectedGradients
 from mnist_xai.interpret.explanation import Explanation
 from mnist_xai.interpret.gradients import (
     Gradient,
@@ -29,7 +30,14 @@ from mnist_xai.interpret.gradients import (
 from mnist_xai.interpret.lrp import LRP
 from mnist_xai.interpret.method import Accounted, Complete, Method
 from mnist_xai.interpret.network import Network, Score
+from mnist_xai.interpret.paths import (
+    BlurIntegratedGradients,
+    GuidedIntegratedGradients,
+)
+from mnist_xai.interpret.perturbation import LIME, RISE, FeatureAblation, Occlusion
 from mnist_xai.interpret.rules import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, ZPlus
+from mnist_xai.interpret.sensitivity import HSIC, Sobol
+from mnist_xai.interpret.shapley import ExactShapley, KernelSHAP, ShapleySampling
 
 METHODS: Mapping[str, Method] = {
     "gradient": Gradient(),
@@ -38,6 +46,9 @@ METHODS: Mapping[str, Method] = {
     "smoothgrad": SmoothGrad(),
     "smoothgrad_squared": SmoothGradSquared(),
     "vargrad": VarGrad(),
+    "expected_gradients": ExpectedGradients(),
+    "blur_integrated_gradients": BlurIntegratedGradients(),
+    "guided_integrated_gradients": GuidedIntegratedGradients(),
     "gradcam": GradCAM(),
     "gradcam_plus_plus": GradCAMPlusPlus(),
     "hirescam": HiResCAM(),
@@ -61,6 +72,16 @@ METHODS: Mapping[str, Method] = {
     "deep_taylor": LRP(ZPlus(), ZPlus(), ZBox()),
     "deeplift_rescale": DeepLIFT(),
     "deeplift_reveal_cancel": DeepLIFT("reveal_cancel"),
+    "deep_shap": DeepSHAP(),
+    "occlusion": Occlusion(),
+    "feature_ablation": FeatureAblation(),
+    "rise": RISE(),
+    "lime": LIME(),
+    "kernel_shap": KernelSHAP(),
+    "shapley_sampling": ShapleySampling(),
+    "exact_shapley": ExactShapley(),
+    "sobol": Sobol(),
+    "hsic": HSIC(),
 }
 """Ready methods by name, in the order in which they are best learnt."""
 

@@ -16,6 +16,7 @@ from mnist_xai.interpret.graph import Call, Caller, before_softmax, without_acti
 from mnist_xai.interpret.kinds import Kind, kind_of
 from mnist_xai.interpret.linear import Affine, as_calls, normalised
 from mnist_xai.interpret.network import Network, UnsupportedLayerError
+from mnist_xai.interpret.shortcuts import is_relu
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,7 @@ class Step:
     def refuse(self, method: str, why: str) -> NoReturn:
         """Raise UnsupportedLayerError by the layer's name."""
         raise UnsupportedLayerError(
-            f"{self.name}: {method} cannot treat a {type(self.layer).__name__} layer: {why}"
+            f"{self.name}: {method} cannot treat this {type(self.layer).__name__}: {why}"
         )
 
 
@@ -206,3 +207,21 @@ def _with_normalisation(maker: Step, step: Step) -> Step | None:
         return None
     affine = normalised(maker.affine, step.affine, maker.layer)
     return replace(maker, output=step.output, affine=affine, run=_run(affine))
+
+
+def join_relu_and_maximum(steps: list[Step]) -> list[Step]:
+    """Make one step of a ReLU and the maximum pooling that alone reads it."""
+    joined: list[Step] = []
+    for step in steps:
+        maker = next((s for s in joined if s.output is step.inputs[0]), None)
+        alone = maker and sum(maker.output is t for s in steps for t in s.inputs) == 1
+        if maker and alone and step.kind == "max" and len(step.inputs) == 1 and _only_relu(maker):
+            whole = replace(step, kind="relu_max", inputs=maker.inputs)
+            joined[joined.index(maker)] = whole
+        else:
+            joined.append(step)
+    return joined
+
+
+def _only_relu(step: Step) -> bool:
+    return step.kind == "elementwise" and is_relu(step.layer)

@@ -280,14 +280,14 @@ def gated():
 @pytest.mark.parametrize(
     ("build", "method", "message"),
     [
-        (gated, "lrp_epsilon", "gate: relevance propagation cannot treat a Multiply layer"),
+        (gated, "lrp_epsilon", "gate: relevance propagation cannot treat this Multiply"),
         (
             lambda: sequential(
                 layers.LayerNormalization(name="norm"), layers.Flatten(), layers.Dense(3),
                 shape=(4, 4, 2),
             ),
             "lrp_epsilon",
-            "norm: relevance propagation cannot treat a LayerNormalization",
+            "norm: relevance propagation cannot treat this LayerNormalization",
         ),
         (
             lambda: sequential(
@@ -295,7 +295,7 @@ def gated():
                 shape=(4, 4, 2),
             ),
             "lrp_z_box",
-            "twice: the box rule cannot treat a Rescaling layer",
+            "twice: the box rule cannot treat this Rescaling",
         ),
     ],
 )  # fmt: skip

@@ -1,5 +1,7 @@
 """One contract for every method of the registry, and closed forms for each."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from mnist_xai.interpret.gradients import (
     SmoothGradSquared,
     VarGrad,
 )
+from mnist_xai.interpret.lrp import LRP
 from mnist_xai.interpret.method import Complete, Method
 
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -40,9 +43,10 @@ def test_maps_do_not_depend_on_the_batch_or_the_neighbours(name, cnn, images):
     whole = mx.explain(mx.Network(cnn), images, name).maps
     split = mx.explain(mx.Network(cnn, batch_size=2), images, name).maps
     alone = mx.explain(mx.Network(cnn), images[3:4], name).maps
-    scale = np.abs(whole).max()
-    np.testing.assert_allclose(split, whole, atol=1e-5 * scale)
-    np.testing.assert_allclose(alone[0], whole[3], atol=1e-5 * scale)
+    # The epsilon rule divides by outputs as small as 1e-6, whose rounding depends on the batch.
+    scale = np.abs(whole).max() * (1e-4 if isinstance(METHODS[name], LRP) else 1e-5)
+    np.testing.assert_allclose(split, whole, atol=scale)
+    np.testing.assert_allclose(alone[0], whole[3], atol=scale)
 
 
 @every_method
@@ -81,10 +85,28 @@ def test_every_pass_is_traced_once(name, cnn, images):
 
 # Models of conftest.py that a method must refuse, and the layer that it has to name.
 REFUSED: dict[tuple[str, str], str] = {
-    (name, kind): "none of its layers has outputs"
-    for name, method in METHODS.items()
-    for kind in ("dense", "softmax_layer", "softmax_activation", "softmax_operation")
-    if method.about.family == "class activation map"
+    **{
+        (name, kind): "none of its layers has outputs"
+        for name, method in METHODS.items()
+        for kind in ("dense", "softmax_layer", "softmax_activation", "softmax_operation")
+        if method.about.family == "class activation map"
+    },
+    **{
+        (name, kind): message
+        for name in ("guided_backprop", "deconvnet", "guided_gradcam")
+        for kind, message in (
+            ("softmax_layer", "has no activation"),
+            ("softmax_activation", "has no activation"),
+            ("softmax_operation", "has no activation"),
+            ("residual", r"depthwise_conv2d.* \(activation\): .* cannot treat this Activation"),
+            ("nested", r"backbone/shared:2 \(activation\): .* cannot treat this Activation"),
+        )
+    },
+    **{
+        (name, "attention_cnn"): "attention_pool: relevance propagation cannot treat this Dot"
+        for name, method in METHODS.items()
+        if isinstance(method, LRP)
+    },
 }
 
 # Maps that are zero by definition: all channels of the layer are negative on average, and the
@@ -122,8 +144,9 @@ def test_every_method_says_what_it_is(name, cnn):
     assert method.about.misleads
     assert method.passes(mx.Network(cnn)) >= 1
     assert type(method).__doc__
-    assert method == type(method)()
-    assert hash(method) == hash(type(method)())
+    twin = dataclasses.replace(method)
+    assert method == twin
+    assert hash(method) == hash(twin)
 
 
 @pytest.mark.parametrize("name", [n for n, m in METHODS.items() if isinstance(m, Complete)])

@@ -5,7 +5,21 @@ import pytest
 import tensorflow as tf
 
 import mnist_xai as mx
-from mnist_xai.interpret.gradients import IntegratedGradients
+from mnist_xai.interpret import (
+    Background,
+    DeepSHAP,
+    ExactShapley,
+    FeatureAblation,
+    GuidedGradCAM,
+    IntegratedGradients,
+    Occlusion,
+    Patches,
+    Segmentation,
+    expected_gradients_over,
+    internal_influence,
+    layer_conductance,
+    neuron_gradient,
+)
 from mnist_xai.interpret.lrp import LRP
 from mnist_xai.interpret.rules import AlphaBeta, Epsilon, Flat, ZPlus
 from tests.references import networks, reference, roundoff
@@ -56,10 +70,61 @@ def test_the_twins_have_the_networks_logits(peers, library):
         ("gradient", "saliency"),
         ("input_x_gradient", "input_x_gradient"),
         (IntegratedGradients(steps=64), "integrated_gradients"),
+        ("guided_backprop", "guided_backprop"),
+        ("deconvnet", "deconvolution"),
+        ("deeplift_rescale", "deeplift"),
+        (Occlusion(4, 2), "occlusion_4_2"),
+        (Occlusion(5, 3), "occlusion_5_3"),
+        (FeatureAblation(Patches(4)), "feature_ablation"),
     ],
 )
 def test_maps_equal_captums(peers, method, key):
     peers.agree(peers.maps(method), "captum", key)
+
+
+def test_deep_lift_over_baselines_equals_captums_and_shaps(peers):
+    explanation = mx.explain(
+        peers.network, peers.images, DeepSHAP(Background(peers.baselines)), peers.targets
+    )
+    maps = explanation.maps
+    assert np.abs(explanation.residuals / explanation.differences).max() < 1e-4
+    peers.agree(maps, "captum", "deeplift_shap")
+    peers.agree(maps, "shap", "deep_explainer")
+
+
+def test_deeplift_of_a_batch_is_that_of_its_images():
+    """Captum takes the first image's gradient for all where a pool's input does not differ."""
+    edges = Peers("edges")
+    edges.agree(edges.maps("deeplift_rescale"), "captum", "deeplift")
+
+
+UNIT = {"cnn": ("conv2", (3, 4, 5)), "residual": ("conv2", (8, 10, 4)), "colour": ("dense", (4,))}
+LAYERS = {"cnn": ("conv2", "dense"), "residual": ("pool", "dense"), "colour": ("conv2", "dense")}
+
+
+def test_what_a_layer_does_equals_captums(peers):
+    layer, unit = UNIT[peers.name]
+    slope = neuron_gradient(peers.network, peers.images, layer, unit)
+    peers.agree(slope, "captum", "neuron_gradient")
+    for layer in LAYERS[peers.name]:
+        given = peers.network, peers.images, layer, peers.targets
+        peers.agree(internal_influence(*given), "captum", f"internal_influence_{layer}")
+        conductance = layer_conductance(*given, differences="forward")
+        peers.agree(conductance, "captum", f"conductance_{layer}")
+
+
+def test_guided_gradcam_equals_captums(peers):
+    for layer in {"cnn": ["conv2", "pool2"], "residual": ["pool"], "colour": ["pool"]}[peers.name]:
+        peers.agree(peers.maps(GuidedGradCAM(layer)), "captum", f"guided_grad_cam_{layer}")
+
+
+def test_exact_shapley_values_equal_shaps():
+    """Eight patches, 4 pixels high and 8 wide, of the colour network's images."""
+    colour = Peers("colour")
+    patches = np.arange(16)[:, None] // 4 * 2 + np.arange(16)[None] // 8
+    maps = colour.maps(ExactShapley(Segmentation(patches)))
+    values = [[m[patches == k].sum() for k in range(8)] for m in maps]
+    colour.agree(np.float32(values), "shap", "exact_shapley")
 
 
 def test_the_trapezoid_is_captums_when_its_weights_sum_to_one(peers):
@@ -89,6 +154,13 @@ def test_the_trapezoid_is_captums_when_its_weights_sum_to_one(peers):
 )
 def test_relevance_equals_zennits(peers, method, key):
     peers.agree(peers.maps(method), "zennit", key, share=1.1e-5)
+
+
+def test_expected_gradients_equal_captums_with_its_draws(peers):
+    rows, alphas = (peers.reference("captum", f"gradient_shap_{k}") for k in ("rows", "alphas"))
+    draws = peers.baselines[rows.astype(int)], alphas
+    maps = expected_gradients_over(peers.network, peers.images, peers.targets, *draws)
+    peers.agree(maps, "captum", "gradient_shap")
 
 
 @pytest.mark.parametrize("stage", [0, 1])
