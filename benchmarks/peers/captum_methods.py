@@ -61,7 +61,7 @@ def methods(i):
             )
         )  # fmt: skip
 
-    yield "occlusion", settings("at once", occlude, (1, 4, 16))
+    yield "occlusion", settings("at once", occlude, (1, 4))
     features = {"feature_mask": i.patches, "n_samples": MASKS, "return_input_shape": True}
     nearness = get_exp_kernel_similarity_function("cosine", KERNEL_WIDTH)
     lime = ca.Lime(model, SkLearnRidge(alpha=RIDGE), nearness)

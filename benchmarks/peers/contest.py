@@ -30,6 +30,7 @@ BATCHES = (64, 256, 1024)  # Tried for every peer that takes a batch size.
 
 SHORTEST = 0.3  # Seconds that a turn should last; short methods are repeated in it.
 MOST_REPEATS = 50
+SLOW = 3.0  # Seconds.
 
 Run = Callable[[], Any]
 Settings = Mapping[str, Run]
@@ -71,12 +72,15 @@ class Stopwatch:
         """Try every setting, the faster ones several times; return the fastest and its maps."""
         maps, seconds = {}, {}
         for setting, run in self.methods[name].items():
+            start = time.perf_counter()
             maps[setting] = np.asarray(run())
-            seconds[setting] = _seconds(run)
-        near = 1.5 * min(seconds.values())
-        for _ in range(3):
-            for setting in (s for s in seconds if seconds[s] <= near):
-                seconds[setting] = min(seconds[setting], _seconds(self.methods[name][setting]))
+            first = time.perf_counter() - start
+            # What takes so long is not the warming up: no need to run it again at once.
+            seconds[setting] = first if first > SLOW else _seconds(run)
+        fastest = min(seconds.values())
+        near = [setting for setting in seconds if seconds[setting] <= 1.5 * fastest]
+        for setting in near * (3 if fastest < SLOW else 1) if len(near) > 1 else []:
+            seconds[setting] = min(seconds[setting], _seconds(self.methods[name][setting]))
         setting = min(seconds, key=seconds.__getitem__)
         repeats = min(MOST_REPEATS, math.ceil(SHORTEST / seconds[setting]))
         self._chosen[name] = self.methods[name][setting], repeats
