@@ -9,23 +9,12 @@ what float32 would have made of it is kept as the key's round-off.
 import importlib.metadata
 import json
 import sys
-import types
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import torch
-
-
-def stub_torchvision():
-    """Zennit asks torchvision for two classes, only to recognise ResNets."""
-    resnet = types.ModuleType("torchvision.models.resnet")
-    resnet.Bottleneck = type("Bottleneck", (torch.nn.Module,), {})
-    resnet.BasicBlock = type("BasicBlock", (torch.nn.Module,), {})
-    for name in ("torchvision", "torchvision.models"):
-        sys.modules[name] = types.ModuleType(name)
-    sys.modules[resnet.__name__] = resnet
-
+from stubs import stub_torchvision
 
 stub_torchvision()
 
