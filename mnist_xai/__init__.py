@@ -112,7 +112,12 @@ __all__ = [
 ]
 
 
+_MODULES = ("interpret", "plots")  # Asked for as `mx.interpret` without an import of their own.
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
