@@ -87,6 +87,7 @@ class Explanation:
         kept = [
             f"the {name} account for {np.median(v / whole):.2%} of it, "
             for name, v in self.lost.items()
+            if np.abs(v / whole).max() >= 5e-5  # Or it would read 0.00%.
         ]
         if len(share) == 1:
             missed = f"it misses {share[0]:.2%} of it."
