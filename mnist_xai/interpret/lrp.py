@@ -56,8 +56,8 @@ class LRP:
 
         def relevance(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, ...]:
             run = record(network, x)
-            steps = fold_normalisation(run.steps)
-            first = _first_steps(steps, x)
+            steps = fold_normalisation(run.to_logits)
+            first = self._first_steps(steps, x)
             kept = [tf.zeros(tf.shape(x)[:1]), tf.zeros(tf.shape(x)[:1])]
 
             def rule(step: Step, handed: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -99,20 +99,29 @@ class LRP:
             rule = self.first
         elif step.affine.diagonal:
             rule = Epsilon()  # Each output has one input: there is nothing to choose.
-        if isinstance(self.first, ZBox) and step.affine.diagonal:
-            step.refuse("the box rule", "it changes the range of the pixels")
         inputs, by_bias, by_stabiliser = propagate(rule, step, step.affine, handed)
         return (inputs,), by_bias, by_stabiliser
 
+    def _first_steps(self, steps: list[Step], images: tf.Tensor) -> list[Step]:
+        """The steps that the rule of the first layer is for; they have weights.
 
-def _first_steps(steps: list[Step], images: tf.Tensor) -> list[Step]:
-    """The steps with weights that read the pixels, which may have been moved or scaled before."""
-    pixels, first = {id(images)}, []
-    for step in steps:
-        if any(id(tensor) not in pixels for tensor in step.inputs):
-            continue
-        if step.kind == "rearrange" or (step.affine and step.affine.diagonal):
-            pixels.add(id(step.output))
-        elif step.affine:
-            first.append(step)
-    return first
+        They read the pixels, which may have been moved, scaled or added up before.
+        """
+        if self.first is None:
+            return []
+        pixels, first = {id(images)}, []
+        for step in steps:
+            if any(id(tensor) not in pixels for tensor in step.inputs):
+                continue
+            scales = step.kind == "sum" or (step.affine is not None and step.affine.diagonal)
+            if scales and isinstance(self.first, ZBox):
+                step.refuse("the box rule", "it changes the range of the pixels")
+            if scales or step.kind == "rearrange":
+                pixels.add(id(step.output))
+            elif step.affine:
+                first.append(step)
+        if not first:
+            steps[0].refuse(
+                "the rule of the first layer", "no layer with weights reads the pixels behind it"
+            )
+        return first
