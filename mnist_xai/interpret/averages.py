@@ -49,8 +49,9 @@ def path_gradient(
     others = network.check_points(others[np.newaxis] if others.ndim == 3 else others)
     front, pull_back = _front(network)
     line = list(zip(scales, weights, strict=True))
-    pool, spread = _pooling(network)
     rays = min(scales) > 0 and len(others) == 1 and _is_even(network, front(others))
+    if rays:
+        pool, spread = _pooling(network)
     sums = []
     for rows in network.chunks(len(images)):
         base = front(others if len(others) == 1 else others[rows])

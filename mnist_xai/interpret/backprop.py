@@ -11,10 +11,20 @@ from numpy.typing import ArrayLike, NDArray
 from mnist_xai.interpret.cam import GradCAM
 from mnist_xai.interpret.method import About
 from mnist_xai.interpret.network import Array, Network, Score, UnsupportedLayerError
+from mnist_xai.interpret.neurons import check_size
 from mnist_xai.interpret.shortcuts import is_relu
 from mnist_xai.interpret.steps import Step, fold_backwards, record
 
 Targets = NDArray[np.int32]
+
+
+_WITHOUT_RELU = (
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+    keras.layers.UnitNormalization,
+)
+"""Layers of which no kind of step is known, but that there is no ReLU inside."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,8 @@ class _RectifiedBackprop:
         return maps
 
     def _rule(self, step: Step, slope: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        if step.kind == "other" and not isinstance(step.layer, _WITHOUT_RELU):
+            step.refuse(type(self).__name__, "whether there is a ReLU inside is not known")
         if step.kind != "elementwise":
             return step.pull_back(slope)
         if not is_relu(step.layer):
@@ -156,6 +168,7 @@ def project_feature_map(
     network = Network.of(model)
     images = network.check_images(images)
     network.check_layer(layer)
+    check_size(network)
     shape = network.layer_shapes[layer]
     if len(shape) != 3:
         raise ValueError(f"layer: expected outputs (N, h, w, channels); {layer!r} gives {shape}")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mnist_xai.interpret.expected import Background, mean_score
 from mnist_xai.interpret.method import About
 from mnist_xai.interpret.multipliers import Rescale, RevealCancel, Rule, on_the_line, pairs
-from mnist_xai.interpret.network import TARGETS, Array, Network, Score
+from mnist_xai.interpret.network import TARGETS, Array, Network, Score, check_score
 from mnist_xai.interpret.steps import Record, fold_backwards, record
 
 Targets = NDArray[np.int32]
@@ -37,6 +37,8 @@ def contributions(
         score: Whether the logit or the probability is explained.
         rule: How multipliers come back.
     """
+    check_score(score)
+    targets = network.check_targets(targets, len(images))  # A class too many would be all zeros.
     one = len(baselines) == 1
     spec = tf.TensorSpec([1 if one else None, *network.image_shape], tf.float32)
 
@@ -74,7 +76,7 @@ def contributions(
 
 
 def _prepared(run: Record, rule: Rule) -> Record:
-    return replace(run, steps=rule.prepare(run.steps))
+    return replace(run, steps=rule.prepare(run.to_logits))
 
 
 _RULES: dict[str, tuple[Rule, str, str]] = {

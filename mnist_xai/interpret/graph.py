@@ -80,7 +80,7 @@ def before_softmax(calls: list[Call], output: Any) -> Any:
             continue
         if _is_softmax(call.layer):
             return call.args[0]
-        if getattr(call.layer, "activation", None) is keras.activations.softmax:
+        if last_activation(call.layer) is keras.activations.softmax:
             return without_activation(call.layer)(*call.args, **call.kwargs)
         if _passes_through(call.layer):
             before = before_softmax(calls[:i], call.args[0])
@@ -101,6 +101,34 @@ def _passes_through(layer: Any) -> bool:
     if isinstance(layer, keras.layers.Activation):
         return layer.activation is keras.activations.linear
     return isinstance(layer, keras.layers.Identity | keras.layers.Dropout)
+
+
+def last_activation(layer: Any) -> Any:
+    """The activation in which a layer ends; None for one that may use it anywhere else.
+
+    A recurrent layer's is inside its cell, and where a layer of the user's own applies what it
+    calls its activation is known to nobody.
+    """
+    # By the method, so that a subclass which leaves it alone is what it inherits from.
+    ends = any(type(layer).call is kind.call for kind in _END_IN_ACTIVATION)
+    return layer.activation if ends else None
+
+
+_END_IN_ACTIVATION = (
+    keras.layers.Activation,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+    keras.layers.Dense,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.EinsumDense,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+)
 
 
 def without_activation(layer: keras.layers.Layer) -> keras.layers.Layer:

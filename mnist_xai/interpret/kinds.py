@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import keras
+import tensorflow as tf
 from keras import layers
 
 from mnist_xai.interpret.graph import Call
@@ -20,12 +21,17 @@ product: linear in each of two inputs; softmax; other.
 
 
 def kind_of(call: Call, inputs: int) -> Kind:
-    """The kind of a call of which so many inputs depend on the image, weighted layers apart."""
+    """The kind of a call of which so many inputs depend on the image, weighted layers apart.
+
+    One that is read twice is counted twice.
+    """
     layer = call.layer
     if isinstance(layer, layers.Activation):
         return _ACTIVATIONS.get(getattr(layer.activation, "__name__", ""), "other")
     if isinstance(layer, layers.UpSampling2D) and layer.interpolation != "nearest":
         return "sum"
+    if type(layer).__name__ == "Maximum" and inputs == 1:
+        return _of_maximum(call)
     for kind, types in _LAYERS.items():
         if type(layer) in types:
             return "sum" if kind == "product" and inputs == 1 else kind
@@ -34,12 +40,19 @@ def kind_of(call: Call, inputs: int) -> Kind:
     return "other"
 
 
+def _of_maximum(call: Call) -> Kind:
+    """The larger of an input and a constant: a ReLU's kin, where nothing is broadcast."""
+    x = next(t for t in keras.tree.flatten((call.args, call.kwargs)) if tf.is_tensor(t))
+    return "elementwise" if x.shape == call.output.shape else "other"
+
+
 def _operation(name: str, inputs: int, call: Call) -> Kind:
     if name == "Pad" and call.kwargs.get("constant_values") not in (None, 0):
         return "other"
     if name in {"Divide", "TrueDivide"}:
         # A constant divided by the image is not linear in it.
-        return "sum" if inputs == 1 and isinstance(call.args[0], keras.KerasTensor) else "other"
+        by_constant = len(call.args) == 2 and not tf.is_tensor(call.args[1])
+        return "sum" if inputs == 1 and by_constant else "other"
     kind = _OPERATIONS.get(name, "other")
     return "sum" if kind == "product" and inputs == 1 else kind
 

@@ -43,7 +43,7 @@ class Affine:
         """`Wᵀ g`, of the shape of `like`, with another kernel if one is given."""
         kernel = self.kernel if kernel is None else kernel
         slope = tf.cast(slope, tf.float32)
-        if self.folds:
+        if self.folds and None not in slope.shape[1:3]:
             return fold(slope, kernel, self.folds)
         x = tf.cast(like, tf.float32)
         with tf.GradientTape() as tape:
@@ -165,7 +165,8 @@ def _rescaling(layer: Any) -> list[Affine]:
 def _standardisation(layer: Any) -> list[Affine]:
     if layer.invert:
         return []
-    scale = keras.ops.rsqrt(_tensor(layer.variance))
+    # As Keras: a pixel that never varied has a variance of zero.
+    scale = 1 / tf.maximum(tf.sqrt(_tensor(layer.variance)), keras.config.epsilon())
     return [Affine(tf.multiply, scale, -_tensor(layer.mean) * scale, diagonal=True)]
 
 

@@ -7,13 +7,15 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.linear import Affine
 from mnist_xai.interpret.method import About
 from mnist_xai.interpret.network import Array, Network, Score
-from mnist_xai.interpret.rules import Epsilon, Rule, ZBox, propagate, share_out
+from mnist_xai.interpret.rules import Epsilon, Rule, ZBox, propagate, share_out, summed
 from mnist_xai.interpret.steps import Step, fold_backwards, fold_normalisation, record
 
 Targets = NDArray[np.int32]
+
+LOSSES = ("biases", "stabilisers", "empty shares", "padding")
+"""What relevance can be lost to."""
 
 
 @dataclass(frozen=True)
@@ -56,28 +58,30 @@ class LRP:
     ) -> tuple[Array, dict[str, Array]]:
         """The maps `(N, H, W, C)`, and what of each score reached no pixel, `(N,)`.
 
-        Biases and stabilisers keep a part; and a rule with two shares, one of what raised an
-        output and one of what lowered it, may find no input to give one of them to.
+        Biases and stabilisers keep a part, and so do the zeros that an image was padded with. A
+        rule with two shares, one of what raised an output and one of what lowered it, may find
+        no input to give one of them to.
         """
 
         def relevance(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, ...]:
             run = record(network, x)
-            steps = fold_normalisation(run.steps)
-            first = _first_steps(steps, x)
-            kept = [tf.zeros(tf.shape(x)[:1])] * 3
+            steps = fold_normalisation(run.to_logits)
+            first = self._first_steps(steps, x)
+            kept = dict.fromkeys(LOSSES, tf.zeros(tf.shape(x)[:1]))
 
             def rule(step: Step, handed: tf.Tensor) -> tuple[tf.Tensor, ...]:
-                inputs, *swallowed = self._hand_down(step, handed, first)
-                kept[:] = [a + b for a, b in zip(kept, swallowed, strict=True)]
+                inputs, swallowed = self._hand_down(step, handed, first)
+                for name, share in swallowed.items():
+                    kept[name] += share
                 return inputs
 
             s = network.score_of(tf.cast(run.logits, tf.float32), target, score)
             start = s[:, tf.newaxis] * tf.one_hot(target, network.classes)
-            return fold_backwards(steps, (run.logits, start), x, rule), *kept
+            return fold_backwards(steps, (run.logits, start), x, rule), *kept.values()
 
         key = ("relevance", self, score)
         maps, *kept = network.in_chunks(key, relevance, images, targets)
-        return maps, dict(zip(("biases", "stabilisers", "empty shares"), kept, strict=True))
+        return maps, dict(zip(LOSSES, kept, strict=True))
 
     def __call__(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
@@ -90,39 +94,45 @@ class LRP:
         return self.account(network, images, targets, score=score)[0]
 
     def _hand_down(self, step: Step, handed: tf.Tensor, first: list[Step]) -> Any:
-        """What the inputs of a step get, and what its bias, its stabiliser and no input keep."""
-        nothing = tf.zeros(tf.shape(handed)[:1])
-        if step.kind in ("rearrange", "max"):
-            return step.pull_back(handed), nothing, nothing, nothing
+        """What the inputs of a step get, and by name what it keeps."""
         if step.kind == "elementwise":
-            return (handed,), nothing, nothing, nothing
+            return (handed,), {}
+        if step.kind in ("rearrange", "max"):
+            inputs = step.pull_back(handed)
+            pads = type(step.layer).__name__.startswith(("ZeroPadding", "Pad"))
+            return inputs, {"padding": summed(handed) - summed(inputs[0])} if pads else {}
         if step.kind == "sum":
-            return *share_out(step, handed), nothing
+            return share_out(step, handed)
         if step.affine is None:
-            step.refuse("relevance propagation", f"no rule is known for a {step.kind}")
-        inputs, *kept = propagate(
-            self._rule_of(step, step.affine, first), step, step.affine, handed
-        )
-        return (inputs,), *kept
-
-    def _rule_of(self, step: Step, affine: Affine, first: list[Step]) -> Rule:
-        if isinstance(self.first, ZBox) and affine.diagonal:
-            step.refuse("the box rule", "it changes the range of the pixels")
+            step.refuse("relevance propagation", f"no rule is known for this kind ({step.kind})")
+        rule = self.convolution if step.affine.convolution else self.dense
         if self.first and step in first:
-            return self.first
-        if affine.diagonal:
-            return Epsilon()  # Each output has one input: there is nothing to choose.
-        return self.convolution if affine.convolution else self.dense
+            rule = self.first
+        elif step.affine.diagonal:
+            rule = Epsilon()  # Each output has one input: there is nothing to choose.
+        relevance, kept = propagate(rule, step, step.affine, handed)
+        return (relevance,), kept
 
+    def _first_steps(self, steps: list[Step], images: tf.Tensor) -> list[Step]:
+        """The steps that the rule of the first layer is for; they have weights.
 
-def _first_steps(steps: list[Step], images: tf.Tensor) -> list[Step]:
-    """The steps with weights that read the pixels, which may have been moved or scaled before."""
-    pixels, first = {id(images)}, []
-    for step in steps:
-        if any(id(tensor) not in pixels for tensor in step.inputs):
-            continue
-        if step.kind == "rearrange" or (step.affine and step.affine.diagonal):
-            pixels.add(id(step.output))
-        elif step.affine:
-            first.append(step)
-    return first
+        They read the pixels, which may have been moved, scaled or added up before.
+        """
+        if self.first is None:
+            return []
+        pixels, first = {id(images)}, []
+        for step in steps:
+            if any(id(tensor) not in pixels for tensor in step.inputs):
+                continue
+            scales = step.kind == "sum" or (step.affine is not None and step.affine.diagonal)
+            if scales and isinstance(self.first, ZBox):
+                step.refuse("the box rule", "it changes the range of the pixels")
+            if scales or step.kind == "rearrange":
+                pixels.add(id(step.output))
+            elif step.affine:
+                first.append(step)
+        if not first:
+            steps[0].refuse(
+                "the rule of the first layer", "no layer with weights reads the pixels behind it"
+            )
+        return first

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.graph import Call, without_activation
+from mnist_xai.interpret.graph import Call, last_activation, without_activation
 from mnist_xai.interpret.network import TARGETS, Array, Network, UnsupportedLayerError
 from mnist_xai.interpret.neurons import flat_index
 
@@ -222,7 +222,7 @@ def _ascent(network: Network, layer: str | None, kind: str) -> Callable[..., Any
 
 def _not_quite_closed(call: Call) -> tf.Tensor:
     """A layer's output, with a slope where its own ReLU is closed: else nothing could climb."""
-    if getattr(call.layer, "activation", None) is not keras.activations.relu:
+    if last_activation(call.layer) is not keras.activations.relu:
         return call.output
     return tf.nn.leaky_relu(without_activation(call.layer)(*call.args, **call.kwargs), _LEAK)
 

@@ -114,7 +114,7 @@ def _of_relu_and_maximum(pair: Pair, m: tf.Tensor) -> tuple[tf.Tensor, ...]:
     The largest `relu(z)` is where the largest `z` is, or else nothing is shared.
     """
     (z, z_base), (y, y_base) = pair.inputs[0], pair.outputs
-    u, run, z_base = tf.maximum(y, y_base), pair.step.layer, tf.broadcast_to(z_base, tf.shape(z))
+    u, run, z_base = tf.maximum(y, y_base), pair.step.run, tf.broadcast_to(z_base, tf.shape(z))
     # Where the place of the maximum does not differ, `(0 + tiny m) / (0 + tiny)` is the gradient;
     # anywhere else the tiny number is lost in rounding. A comparison would take twice as long.
     # It depends on the batch, so that no optimiser of the graph adds it to the constant `z'`.

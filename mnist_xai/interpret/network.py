@@ -15,6 +15,8 @@ from mnist_xai.interpret.graph import (
     before_softmax,
     call_plainly,
     functional_graph,
+    last_activation,
+    reads,
     run_graph,
 )
 from mnist_xai.interpret.shortcuts import find_shortcuts
@@ -41,14 +43,16 @@ class Network:
         output: Name of the output to explain, when the model has several.
 
     Attributes:
-        layer_shapes: The shape of every layer's output for one image, by name.
+        layer_shapes: The shape of every layer's output for one image, by name; for a model of
+            images of any size, those of an image of 32 x 32 pixels.
         layer_dtypes: The dtype of every layer's output, by name.
         front: The linear first layer, split off.
 
     Raises:
         TypeError: When `model` is no Keras model.
         ValueError: For a model with several inputs, several outputs and none named, or
-            outputs that are not one row of scores for each image.
+            outputs that are not one row of scores for each image, or a call of its own that does
+            more than call its layers.
         UnsupportedLayerError: For a softmax that is followed by something else and so
             cannot be undone.
     """
@@ -88,6 +92,8 @@ class Network:
     def layer_names(self) -> tuple[str, ...]:
         """Every layer in the order of its call, inner ones of a nested model as `outer/inner`.
 
+        Layers that put out several tensors are left out.
+
         A layer that is called again is there again, as `name:2`.
         """
         return tuple(self.layer_shapes)
@@ -110,6 +116,7 @@ class Network:
 
     def scores(self, images: ArrayLike, targets: ArrayLike, *, score: Score = "logit") -> Array:
         """The targets' scores `S_c(x)`, logits or probabilities, `(N,)`."""
+        check_score(score)
         values = self.logits(images) if score == "logit" else self.probabilities(images)
         return values[np.arange(len(values)), self.check_targets(targets, len(values))]
 
@@ -207,7 +214,9 @@ class Network:
         self.check_layer(layer)
         images = self.check_points(images)
         targets = self.check_targets(targets, len(images))
-        spec = tf.TensorSpec([None, *self.layer_shapes[layer]], tf.float32)
+        shape = self.layer_shapes[layer]
+        sized = None not in self.image_shape
+        spec = tf.TensorSpec([None, *(shape if sized else [None] * len(shape))], tf.float32)
 
         def scores(x: tf.Tensor, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
             output = tf.cast(output, self.layer_dtypes[layer])
@@ -331,6 +340,7 @@ class Network:
     @staticmethod
     def score_of(z: tf.Tensor, target: tf.Tensor, score: Score) -> tf.Tensor:
         """The targets' scores of logits `(N, classes)`: `(N,)`."""
+        check_score(score)
         return tf.gather(z if score == "logit" else tf.nn.softmax(z), target, batch_dims=1)
 
     def compiled(self, key: Any, function: Callable[..., Any], *signature: Any) -> Any:
@@ -357,6 +367,17 @@ class Network:
         chunks = [compiled(*(a[rows] for a in arrays)) for rows in self.chunks(len(arrays[0]))]
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *chunks)
 
+    def _check_run(self, images: tf.Tensor, output: tf.Tensor) -> None:
+        """Refuse a model that does more, or other, than call its layers in inference mode."""
+        given = keras.tree.flatten(self.model(images, training=False))[self._output]
+        a, b = (tf.cast(t, tf.float32) for t in (given, output))
+        if not np.allclose(a, b, rtol=1e-2, atol=1e-2 * float(tf.reduce_max(tf.abs(a)))):
+            raise ValueError(
+                f"model: expected one that gives what its layers, called in inference mode on "
+                f"float32 images, give; {self.model.name!r} gives something else, as one with a "
+                "call of its own does"
+            )
+
     @property
     def image_spec(self) -> tf.TensorSpec:
         """What a compiled pass takes: any number of images."""
@@ -377,24 +398,51 @@ class Network:
         noise = np.random.default_rng(0).random((4, *(side or 32 for side in self.image_shape)))
         images = tf.constant(noise, tf.float32)
         calls, output = self.run(images)
+        self._check_run(images, output)
         self._shortcuts = find_shortcuts(calls)
         if None not in self.image_shape:  # Folding needs to know the size.
             self.front = split_off(calls, images, self._shortcuts)
             h = self.front.forward(images)
             self.h_spec = tf.TensorSpec([None, *h.shape[1:]], tf.float32)
-        p, z = tf.cast(output, tf.float32), before_softmax(list(calls.values()), output)
-        sums_to_one = np.allclose(tf.reduce_sum(p, axis=1), 1, atol=1e-3) and np.min(p) >= 0
-        if z is output and sums_to_one:
-            last = list(calls)[-1]
+        _check_ends(calls, images, output)
+        # A layer that puts out several tensors cannot be asked for its output.
+        single = {name: call.output for name, call in calls.items() if tf.is_tensor(call.output)}
+        self.layer_dtypes = {name: tensor.dtype for name, tensor in single.items()}
+        return {name: tuple(tensor.shape[1:]) for name, tensor in single.items()}
+
+
+def _check_ends(calls: dict[str, Call], images: tf.Tensor, output: tf.Tensor) -> None:
+    """Raise UnsupportedLayerError where pixels or scores would be taken for what they are not."""
+    for name, call in calls.items():
+        scale = getattr(call.layer, "scale", 1.0) if reads(call, images) else 1.0
+        if isinstance(call.layer, keras.layers.Rescaling) and np.max(np.abs(scale)) < _BYTES:
             raise UnsupportedLayerError(
-                f"{last}: its outputs are probabilities whose softmax cannot be undone; let a "
-                "softmax layer, or a layer with softmax as its activation, come last"
+                f"{name}: scales pixels by {scale:.4g}, so the model takes them from 0 to 255, "
+                "and here images are in [0, 1]; explain keras.Sequential([keras.Input("
+                f"{tuple(images.shape[1:])}), keras.layers.Rescaling(255.0), model])"
             )
-        self.layer_dtypes = {name: call.output.dtype for name, call in calls.items()}
-        return {name: tuple(call.output.shape[1:]) for name, call in calls.items()}
+        if call.output is output and last_activation(call.layer) is keras.activations.sigmoid:
+            raise UnsupportedLayerError(
+                f"{name}: its sigmoid makes a probability of each score alone, which is no "
+                "classification into one of several classes; explain the model without it"
+            )
+    p = tf.cast(output, tf.float32)
+    sums_to_one = np.allclose(tf.reduce_sum(p, axis=1), 1, atol=1e-3) and np.min(p) >= 0
+    if before_softmax(list(calls.values()), output) is output and sums_to_one:
+        raise UnsupportedLayerError(
+            f"{list(calls)[-1]}: its outputs are probabilities whose softmax cannot be undone; let "
+            "a softmax layer, or a layer with softmax as its activation, come last"
+        )
 
 
 TARGETS = tf.TensorSpec([None], tf.int32)
+_BYTES = 0.05  # A first scaling by less, such as 1/255 or 1/127.5, is meant for bytes.
+
+
+def check_score(score: str) -> None:
+    """Raise ValueError unless this names a score: another word would silently mean one."""
+    if score not in ("logit", "probability"):
+        raise ValueError(f"score: expected logit or probability; got {score!r}")
 
 
 def _output_index(model: keras.Model, name: str | None) -> int:

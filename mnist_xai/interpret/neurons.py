@@ -211,6 +211,7 @@ def flat_index(network: Network, layer: str, index: Sequence[int]) -> int:
             layer does not have.
     """
     network.check_layer(layer)
+    check_size(network)
     shape = network.layer_shapes[layer]
     if not all(isinstance(i, int | np.integer) for i in index):
         raise TypeError(f"index: expected integers; got {tuple(index)}")
@@ -221,6 +222,15 @@ def flat_index(network: Network, layer: str, index: Sequence[int]) -> int:
             f"index: expected a place in the output {shape} of {layer!r}; got {tuple(index)}"
         )
     return int(np.ravel_multi_index(tuple(index), shape)) if shape else 0
+
+
+def check_size(network: Network) -> None:
+    """Raise ValueError for a model of images of any size: its units have no fixed places."""
+    if None in network.image_shape:
+        raise ValueError(
+            f"model: expected images of one size; {network.model.name!r} takes "
+            f"{network.image_shape}"
+        )
 
 
 _NUMBER = tf.TensorSpec([], tf.float32)
@@ -250,6 +260,7 @@ def _checked(
 ) -> tuple[Network, Array, NDArray[np.int32]]:
     network = Network.of(model)
     network.check_layer(layer)
+    check_size(network)
     if score not in ("logit", "probability"):
         raise ValueError(f"score: expected logit or probability; got {score!r}")
     checked = network.check_images(images)

@@ -79,11 +79,6 @@ def receptive_field(
     """
     network = Network.of(model)
     unit = flat_index(network, layer, index)
-    if None in network.image_shape:
-        raise ValueError(
-            f"model: expected images of one size; {network.model.name!r} takes "
-            f"{network.image_shape}"
-        )
     image = tf.ones([1, *network.image_shape])
     run = record(network, image)
     start = np.zeros([1, *network.layer_shapes[layer]], np.float32)

@@ -250,12 +250,12 @@ def stabiliser(z: tf.Tensor, epsilon: float) -> tf.Tensor:
 
 def propagate(
     rule: Rule, step: Step, affine: Affine, relevance: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Hand the relevance of a layer's outputs to its inputs.
 
     Returns:
-        The relevance of the inputs, and what the bias kept of each image's, what the stabiliser
-        kept, and what no input was there to receive, `(N,)` each.
+        The relevance of the inputs, and by name what the bias, the stabiliser and shares that no
+        input was there to receive kept of each image's, `(N,)` each.
     """
     x = tf.cast(step.inputs[0], tf.float32)
     z = tf.cast(step.output, tf.float32)
@@ -272,7 +272,7 @@ def propagate(
         if share.only:
             part = tf.where(z * share.only > 0, part, 0.0)
         if len(rule.shares) > 1:  # Nothing lowers the output, say, and it has a share to lose.
-            by_none += _product(tf.where(denominator == 0, part, 0.0), tf.ones(()))
+            by_none += summed(tf.where(denominator == 0, part, 0.0))
             part = tf.where(denominator == 0, 0.0, part)
         added = stabiliser(denominator, rule.epsilon)
         quotient = part / (denominator + added)
@@ -282,9 +282,8 @@ def propagate(
         by_bias += _product(quotient, bias)
         by_stabiliser += _product(quotient, added)
     if any(share.only for share in rule.shares):
-        neither = tf.where(z == 0, relevance, 0.0)  # Neither above nor below.
-        by_none += _product(neither, tf.ones(()))
-    return total, by_bias, by_stabiliser, by_none
+        by_none += summed(tf.where(z == 0, relevance, 0.0))  # Neither above nor below.
+    return total, {"biases": by_bias, "stabilisers": by_stabiliser, "empty shares": by_none}
 
 
 def _product(q: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
@@ -292,12 +291,17 @@ def _product(q: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
     if other.shape.rank <= 1:  # One number for each channel: the positions first.
         by_channel = tf.reduce_sum(q, axis=range(1, len(q.shape) - 1))
         return tf.reduce_sum(by_channel * other, axis=1)
-    return tf.reduce_sum(q * other, axis=range(1, len(q.shape)))
+    return summed(q * other)
+
+
+def summed(t: tf.Tensor) -> tf.Tensor:
+    """The sum over everything but the images, `(N,)`."""
+    return tf.reduce_sum(t, axis=range(1, len(t.shape)))
 
 
 def share_out(
     step: Step, relevance: tf.Tensor
-) -> tuple[tuple[tf.Tensor, ...], tf.Tensor, tf.Tensor]:
+) -> tuple[tuple[tf.Tensor, ...], dict[str, tf.Tensor]]:
     """The epsilon rule of a step without weights: each input gets in proportion to its part.
 
     Returns:
@@ -310,4 +314,5 @@ def share_out(
     relevances = [x * r for x, r in zip(inputs, step.pull_back(quotient), strict=True)]
     # What the step puts out for nothing: a constant that was added.
     constant = tf.cast(step.run(*(tf.zeros_like(x[:1]) for x in step.inputs)), tf.float32)
-    return tuple(relevances), _product(quotient, constant), _product(quotient, added)
+    kept = {"biases": _product(quotient, constant), "stabilisers": _product(quotient, added)}
+    return tuple(relevances), kept

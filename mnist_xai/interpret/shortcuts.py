@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mnist_xai.interpret.graph import Call, Caller, reads, without_activation
+from mnist_xai.interpret.graph import Call, Caller, last_activation, reads, without_activation
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def is_relu(layer: Any) -> bool:
     if isinstance(layer, keras.layers.ReLU):
         plain = not layer.negative_slope and not layer.threshold
         return layer.max_value is None and plain
-    fused = getattr(layer, "activation", None) is keras.activations.relu
+    fused = last_activation(layer) is keras.activations.relu
     return fused or type(layer) is keras.src.ops.nn.Relu
 
 

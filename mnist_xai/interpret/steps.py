@@ -12,7 +12,13 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from mnist_xai.interpret.graph import Call, Caller, before_softmax, without_activation
+from mnist_xai.interpret.graph import (
+    Call,
+    Caller,
+    before_softmax,
+    last_activation,
+    without_activation,
+)
 from mnist_xai.interpret.kinds import Kind, kind_of
 from mnist_xai.interpret.linear import Affine, as_calls, normalised
 from mnist_xai.interpret.network import Network, UnsupportedLayerError
@@ -71,7 +77,7 @@ def splitting_caller(calls: dict[str, Call]) -> Caller:
     """What calls layers with their fused activations apart, and writes both calls down."""
 
     def call(name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        activation = getattr(layer, "activation", None)
+        activation = last_activation(layer)
         plain_already = activation is None or activation is keras.activations.linear
         if plain_already or isinstance(layer, layers.Activation):
             calls[name] = Call(layer, args, kwargs, layer(*args, **kwargs))
@@ -79,11 +85,20 @@ def splitting_caller(calls: dict[str, Call]) -> Caller:
         plain = without_activation(layer)
         z = plain(*args, **kwargs)
         calls[name] = Call(plain, args, kwargs, z)
-        made = Call(layers.Activation(activation), (z,), {}, layer.activation(z))
+        made = Call(_as_layer(activation), (z,), {}, activation(z))
         calls[f"{name} {ACTIVATION}"] = made
         return made.output
 
     return call
+
+
+def _as_layer(activation: Any) -> Any:
+    """An activation as a layer; it may be one."""
+    if isinstance(activation, layers.Layer):
+        return activation
+    # Named, or Keras counts it, and renames the user's next layers; and with a dtype, or it takes
+    # the policy that happens to be the global one.
+    return layers.Activation(activation, name="activation", dtype="float32")
 
 
 ACTIVATION = "(activation)"
@@ -104,6 +119,16 @@ class Record:
     logits: tf.Tensor
     outputs: dict[str, tf.Tensor]
 
+    @property
+    def to_logits(self) -> list[Step]:
+        """The steps that the logits are made of: another output of the model may read them too."""
+        wanted, found = {id(self.logits)}, []
+        for step in reversed(self.steps):
+            if id(step.output) in wanted:
+                wanted.update(map(id, step.inputs))
+                found.append(step)
+        return found[::-1]
+
 
 def record(network: Network, images: tf.Tensor) -> Record:
     """Run a network on images and write its steps down."""
@@ -123,6 +148,11 @@ def _steps_of(calls: dict[str, Call], images: tf.Tensor) -> list[Step]:
         inputs = {id(t): t for t in tensors if id(t) in known}
         if not inputs:
             continue
+        if isinstance(call.output, list | tuple | dict):
+            raise UnsupportedLayerError(
+                f"{name}: a {type(call.layer).__name__} with several outputs cannot be treated "
+                "by methods that go back layer by layer; gradient methods can"
+            )
         known.add(id(call.output))
         steps += _affine_steps(name, call) or [_plain_step(name, call, tuple(inputs.values()))]
     return steps
@@ -177,7 +207,9 @@ def _plain_step(name: str, call: Call, inputs: tuple[tf.Tensor, ...]) -> Step:
         )
         return call.layer(*args, **kwargs)
 
-    return Step(name, kind_of(call, len(inputs)), call.layer, inputs, call.output, run)
+    # As often as it is read: `x * x` is no linear function of its one input.
+    count = sum(id(t) in places for t in keras.tree.flatten((call.args, call.kwargs)))
+    return Step(name, kind_of(call, count), call.layer, inputs, call.output, run)
 
 
 def fold_normalisation(steps: list[Step]) -> list[Step]:
