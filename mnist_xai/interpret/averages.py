@@ -8,11 +8,11 @@ Behind a linear first layer `h = L x + b` (`front.py`):
   colour, `max_i (h' + s d_i) = h' + s max_i d_i` for `s > 0`: the pooling, too, is run once.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mnist_xai.interpret.network import TARGETS, Array, Network, Score
 
@@ -25,8 +25,8 @@ def path_gradient(
     targets: ArrayLike,
     baseline: ArrayLike,
     *,
-    weights: Sequence[float],
-    scales: Sequence[float],
+    weights: ArrayLike,
+    scales: ArrayLike,
     score: Score = "logit",
 ) -> Array:
     """Weighted sum of gradients along a straight line: `Σ_k w_k ∂S_c/∂x (x' + s_k (x - x'))`.
@@ -48,17 +48,20 @@ def path_gradient(
     others = np.asarray(baseline)
     others = network.check_points(others[np.newaxis] if others.ndim == 3 else others)
     front, pull_back = _front(network)
-    line = list(zip(scales, weights, strict=True))
+    scales, weights = np.asarray(scales, np.float32), np.asarray(weights, np.float32)
     rays = min(scales) > 0 and len(others) == 1 and _is_even(network, front(others))
     if rays:
         pool, spread = _pooling(network)
+    add = _adding(network, score, front(others[:1]), pooled=rays, along=True)
     sums = []
     for rows in network.chunks(len(images)):
         base = front(others if len(others) == 1 else others[rows])
         d = front(images[rows]) - base
         start, direction = (pool(base), pool(d)) if rays else (base, d)
-        points = ((start, direction, s, w) for s, w in line)
-        total = _sum(network, points, tf.zeros_like(direction), targets[rows], score, pooled=rays)
+        total = tf.zeros_like(direction)
+        for block in _blocks(len(scales)):
+            given = start, direction, scales[block], weights[block], targets[rows]
+            total = add(total, *given)
         sums.append(pull_back(spread(d, total) if rays else total).numpy())
     return np.concatenate(sums)
 
@@ -87,46 +90,58 @@ def noisy_gradient(
     targets = network.check_targets(targets, len(images))
     front, pull_back = _front(network)
     zero = front(np.zeros_like(noise[:1]))
+    ones = np.ones(len(noise), np.float32)
+    add = _adding(network, score, zero, pooled=False, along=False)
     sums = []
     for rows in network.chunks(len(images)):
         h = front(images[rows])
-        copies = ((h, front(e[np.newaxis]) - zero, 1.0, 1 / len(noise)) for e in noise)
-        total = _sum(network, copies, tf.zeros_like(h), targets[rows], score, pooled=False)
+        total = tf.zeros_like(h)
+        for block in _blocks(len(noise)):
+            moved = front(noise[block]) - zero
+            weights = ones[block] / np.float32(len(noise))
+            total = add(total, h, moved, ones[block], weights, targets[rows])
         sums.append(pull_back(total).numpy())
     return np.concatenate(sums)
 
 
-def _sum(
-    network: Network,
-    points: Iterable[tuple[tf.Tensor, tf.Tensor, float, float]],
-    total: tf.Tensor,
-    targets: NDArray[np.int32],
-    score: Score,
-    *,
-    pooled: bool,
-) -> tf.Tensor:
-    """Add `Σ_k w_k ∂T/∂h (b_k + s_k d_k)` of points `(b, d, s, w)` to a total."""
+def _adding(network: Network, score: Score, like: tf.Tensor, *, pooled: bool, along: bool) -> Pass:
+    """Adds `Σ_k w_k ∂T/∂h (b + s_k d_k)` to a total, `d_k` the same for all `k` along a line.
+
+    A loop in the graph, several points a call: what a call costs is paid once.
+    """
 
     def add(
         total: tf.Tensor,
         base: tf.Tensor,
-        direction: tf.Tensor,
-        scale: tf.Tensor,
-        weight: tf.Tensor,
+        directions: tf.Tensor,
+        scales: tf.Tensor,
+        weights: tf.Tensor,
         target: tf.Tensor,
     ) -> tf.Tensor:
-        h = base + scale * direction
-        slope, _ = network.slope_behind(h, target, score, weight=weight, pooled=pooled)
-        return total + slope
+        def next_point(k: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            direction = directions if along else directions[k]
+            slope, _ = network.slope_behind(
+                base + scales[k] * direction, target, score, weight=weights[k], pooled=pooled
+            )
+            return k + 1, total + slope
 
-    h_spec = tf.TensorSpec([None, *total.shape[1:]], tf.float32)
-    number = tf.TensorSpec([], tf.float32)
-    step = network.compiled(
-        ("average", score, pooled), add, h_spec, h_spec, h_spec, number, number, TARGETS
-    )
-    for base, direction, scale, weight in points:
-        total = step(total, base, direction, scale, weight, targets)
-    return total
+        count = tf.size(scales)
+        state = (tf.constant(0), total)
+        return tf.while_loop(lambda k, _: k < count, next_point, state, parallel_iterations=1)[1]
+
+    shape = _pooling(network)[0](like).shape if pooled else like.shape
+    h, numbers = tf.TensorSpec([None, *shape[1:]]), tf.TensorSpec([None])
+    key = ("average", score, pooled, along)
+    compiled: Pass = network.compiled(key, add, h, h, h, numbers, numbers, TARGETS)
+    return compiled
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    """The points of a sum, some at a time, so that Ctrl-C is heard in between."""
+    return (slice(start, start + _POINTS) for start in range(0, count, _POINTS))
+
+
+_POINTS = 16
 
 
 def _front(network: Network) -> tuple[Pass, Pass]:

@@ -168,8 +168,8 @@ class IntegratedGradients:
             images,
             targets,
             baseline,
-            weights=weights.tolist(),
-            scales=scales.tolist(),
+            weights=weights,
+            scales=scales,
             score=score,
         )
         return (images - baseline) * mean
