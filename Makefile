@@ -10,7 +10,7 @@ reproduce: $(READY)  ## Train the case study; write model, figures and pictures 
 	@$(BIN)/mnist-xai reproduce $(ARGS)
 
 test: lint  ## Lint, format check, type check, all tests, all notebooks.
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto
 
 lint: $(READY)
 	@$(BIN)/ruff check .
