@@ -39,6 +39,9 @@ class Network:
     Args:
         model: Any Keras 3 classifier with one image input: Sequential or Functional, nested,
             with shared layers, its softmax fused, a layer of its own, or absent.
+            A model of mixed precision is run in its own: its explanations have three digits in
+            bfloat16, and in float16 small gradients may vanish. Explain a float32 copy where
+            that matters.
         batch_size: Images in one pass. It bounds the memory and leaves the results alone.
         output: Name of the output to explain, when the model has several.
 
