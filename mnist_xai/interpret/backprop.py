@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from mnist_xai.interpret.cam import GradCAM
 from mnist_xai.interpret.method import About
 from mnist_xai.interpret.network import Array, Network, Score, UnsupportedLayerError
-from mnist_xai.interpret.neurons import check_size
 from mnist_xai.interpret.shortcuts import is_relu
 from mnist_xai.interpret.steps import Step, fold_backwards, record
 
@@ -168,7 +167,7 @@ def project_feature_map(
     network = Network.of(model)
     images = network.check_images(images)
     network.check_layer(layer)
-    check_size(network)
+    network.fixed_shape()
     shape = network.layer_shapes[layer]
     if len(shape) != 3:
         raise ValueError(f"layer: expected outputs (N, h, w, channels); {layer!r} gives {shape}")

@@ -58,8 +58,7 @@ class _ActivationMap(ABC):
         layer = self._layer(network)
         maps = []
         # In chunks here too: the activations of all images would not fit in memory.
-        for start in range(0, len(images), network.batch_size):
-            rows = slice(start, start + network.batch_size)
+        for rows in network.chunks(len(images)):
             found = self._maps(network, images[rows], targets[rows], layer, score)
             maps.append(_stretch(found[..., np.newaxis], images.shape[1:3]).numpy())
         return np.concatenate(maps)
@@ -343,8 +342,7 @@ def _channel_scores(
     compiled = network.compiled(key, scores, network.image_spec, TARGETS, layer, index, index)
     given = [tf.constant(array) for array in (images, targets, activations)]
     pairs = np.indices((len(images), channels), np.int32).reshape(2, -1)
-    starts = range(0, pairs.shape[1], network.batch_size)
-    found = [compiled(*given, *pairs[:, i : i + network.batch_size]) for i in starts]
+    found = [compiled(*given, *pairs[:, some]) for some in network.chunks(pairs.shape[1])]
     return np.concatenate(found).reshape(len(images), channels)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.expected import Background, mean_score
+from mnist_xai.interpret.expected import Background, check_background, mean_score
 from mnist_xai.interpret.method import About
 from mnist_xai.interpret.multipliers import Rescale, RevealCancel, Rule, on_the_line, pairs
 from mnist_xai.interpret.network import TARGETS, Array, Network, Score, check_score
@@ -175,11 +175,7 @@ class DeepSHAP:
     )
 
     def __post_init__(self) -> None:
-        if not (self.background is None or isinstance(self.background, Background)):
-            raise ValueError(
-                "background: expected Background(images) or None; "
-                f"got {type(self.background).__name__}"
-            )
+        check_background(self.background)
         if self.samples < 1:
             raise ValueError(f"samples: expected at least 1; got {self.samples}")
 
@@ -191,11 +187,7 @@ class DeepSHAP:
         """The images `x'_b` for images `(H, W, C)`, `(B, H, W, C)`."""
         if self.background is None:
             return np.random.default_rng(self.seed).random((self.samples, *shape), np.float32)
-        if self.background.images.shape[1:] != shape:
-            raise ValueError(
-                f"background: expected images {shape}; got {self.background.images.shape[1:]}"
-            )
-        return self.background.images
+        return self.background.of_shape(shape)
 
     def account(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"

@@ -42,6 +42,12 @@ class Background:
         copied.setflags(write=False)
         object.__setattr__(self, "images", copied)
 
+    def of_shape(self, shape: tuple[int, ...]) -> Array:
+        """The images, or ValueError when they are not `(H, W, C)` of this shape."""
+        if self.images.shape[1:] != shape:
+            raise ValueError(f"background: expected images {shape}; got {self.images.shape[1:]}")
+        return self.images
+
     @property
     def _value(self) -> tuple[tuple[int, ...], bytes]:
         return self.images.shape, self.images.tobytes()
@@ -55,6 +61,14 @@ class Background:
     def __repr__(self) -> str:
         digest = sha256(self.images.tobytes()).hexdigest()[:8]
         return f"Background({len(self.images)} images {self.images.shape[1:]}, {digest})"
+
+
+def check_background(background: Background | None) -> None:
+    """Raise ValueError for anything but images to draw baselines from, or None."""
+    if not (background is None or isinstance(background, Background)):
+        raise ValueError(
+            f"background: expected Background(images) or None; got {type(background).__name__}"
+        )
 
 
 def expected_gradients_over(
@@ -135,11 +149,7 @@ class ExpectedGradients:
     )
 
     def __post_init__(self) -> None:
-        if not (self.background is None or isinstance(self.background, Background)):
-            raise ValueError(
-                "background: expected Background(images) or None; "
-                f"got {type(self.background).__name__}"
-            )
+        check_background(self.background)
         if self.samples < 1:
             raise ValueError(f"samples: expected at least 1; got {self.samples}")
         if self.seed < 0:
@@ -158,9 +168,7 @@ class ExpectedGradients:
             alphas = (np.arange(k) + alphas) / k
         if self.background is None:
             return rng.random((k, *shape), np.float32), alphas.astype(np.float32)
-        images = self.background.images
-        if images.shape[1:] != shape:
-            raise ValueError(f"background: expected images {shape}; got {images.shape[1:]}")
+        images = self.background.of_shape(shape)
         if self.stratified:
             # A random order of the images, again and again, and then of all draws: so neither
             # which of them come once more nor their α depends on where they stand.

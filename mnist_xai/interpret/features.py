@@ -117,7 +117,7 @@ class Segmentation:
 
 def feature_count(features: Features, network: Network) -> int:
     """How many features the network's images have; 32 pixels stand for a side of any length."""
-    height, width = (side or 32 for side in network.image_shape[:2])
+    height, width = network.typical_shape[:2]
     return int(features.labels(height, width).max()) + 1
 
 

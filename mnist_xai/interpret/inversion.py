@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from mnist_xai.interpret.maximization import Progress, check_noise, check_numbers, image_shape
+from mnist_xai.interpret.maximization import Progress, check_noise, check_numbers
 from mnist_xai.interpret.network import Array, Network, UnsupportedLayerError
 
 
@@ -62,7 +62,7 @@ def feature_inversion(
     check_noise(noise)
     network = Network.of(model)
     network.check_layer(layer)
-    shape = image_shape(network)
+    shape = network.fixed_shape()
     images = network.check_images(images)
     features = network.activations(images, [layer])[layer]
     _refuse_silence(features, layer)
@@ -75,9 +75,9 @@ def feature_inversion(
     )
     start = np.random.default_rng(seed).random(shape, np.float32) * np.float32(noise)
     rates = learning_rate * np.cos(np.linspace(0, np.pi / 2, steps, endpoint=False))
-    chunks, found = range(0, len(images), network.batch_size), []
-    for chunk, i in enumerate(chunks):
-        wanted = features[i : i + network.batch_size]
+    chunks, found = network.chunks(len(images)), []
+    for chunk, rows in enumerate(chunks):
+        wanted = features[rows]
         x = tf.constant(np.broadcast_to(start, (len(wanted), *shape)))
         m = v = tf.zeros_like(x)
         for k, rate in enumerate(rates):

@@ -78,7 +78,7 @@ def activation_maximization(
     )  # fmt: skip
     check_noise(noise)
     network = Network.of(model)
-    shape = image_shape(network)
+    shape = network.fixed_shape()
     kind, units = _objective(network, target, layer, channel, neuron)
     ascent = network.compiled(
         ("ascent", layer, kind),
@@ -88,9 +88,8 @@ def activation_maximization(
     made = []
     starts = _noise(units, shape, seed) * np.float32(noise)
     shifts = np.random.default_rng([seed, 0]).integers(-jitter, jitter + 1, (steps, 2), np.int32)
-    chunks = range(0, len(units), network.batch_size)
-    for chunk, i in enumerate(chunks):
-        rows = slice(i, i + network.batch_size)
+    chunks = network.chunks(len(units))
+    for chunk, rows in enumerate(chunks):
         score = _seen_by_tf_keras_vis(ascent, starts[rows], units[rows], shifts)
         made.append(
             _climb(
@@ -261,17 +260,6 @@ def _noise(units: NDArray[np.int32], shape: tuple[int, ...], seed: int) -> Array
     return np.stack(
         [np.random.default_rng([seed, 1, repeat]).random(shape, np.float32) for repeat in repeats]
     )
-
-
-def image_shape(network: Network) -> tuple[int, ...]:
-    """Height, width and channels, or ValueError when the model takes images of any size."""
-    shape = tuple(side for side in network.image_shape if side is not None)
-    if len(shape) != 3:
-        raise ValueError(
-            f"model: expected images of one size; {network.model.name!r} takes "
-            f"{network.image_shape}"
-        )
-    return shape
 
 
 def check_numbers(**limits: tuple[float, float]) -> None:

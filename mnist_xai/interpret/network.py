@@ -1,6 +1,6 @@
 """A Keras classifier made explainable: its logits, its activations and its gradients."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import keras
@@ -90,6 +90,11 @@ class Network:
     def image_shape(self) -> tuple[int | None, ...]:
         """Height, width and channels of an image; None where the model takes any."""
         return tuple(self.model.inputs[0].shape[1:])
+
+    @property
+    def typical_shape(self) -> tuple[int, ...]:
+        """The same, with 32 pixels for a side of any length."""
+        return tuple(side or 32 for side in self.image_shape)
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -189,15 +194,7 @@ class Network:
         targets = self.check_targets(targets, len(images))
 
         def gradient(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            calls, _ = self.run(x)
-            activation = calls[layer].output
-            with tf.GradientTape() as tape:
-                tape.watch(activation)
-                s = self.score_of(self.logits_replaced(x, {layer: activation}), target, score)
-            slope = tape.gradient(s, activation)
-            if slope is None:
-                raise UnsupportedLayerError(f"{layer}: the score does not depend on its output")
-            return tf.cast(activation, tf.float32), tf.cast(slope, tf.float32), s
+            return self.layer_slope(x, target, layer, score)
 
         activations, slopes, scores = self.in_chunks(
             ("layer gradient", layer, score), gradient, images, targets
@@ -281,6 +278,15 @@ class Network:
             )
         return array.astype(np.int32)
 
+    def fixed_shape(self) -> tuple[int, ...]:
+        """Height, width and channels; ValueError when the model takes images of any size."""
+        shape = tuple(side for side in self.image_shape if side is not None)
+        if len(shape) != 3:
+            raise ValueError(
+                f"model: expected images of one size; {self.model.name!r} takes {self.image_shape}"
+            )
+        return shape
+
     def check_layer(self, name: str) -> None:
         """Raise ValueError, with the names there are, unless the model has this layer."""
         if name not in self.layer_names:
@@ -312,6 +318,19 @@ class Network:
                 "and the output is not differentiable"
             )
         return slope, s
+
+    def layer_slope(
+        self, images: tf.Tensor, target: tf.Tensor, layer: str, score: Score
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """A layer's output, the gradient of the target's score to it, and the score."""
+        output = self.run(images)[0][layer].output
+        with tf.GradientTape() as tape:
+            tape.watch(output)
+            s = self.score_of(self.logits_replaced(images, {layer: output}), target, score)
+        slope = tape.gradient(s, output)
+        if slope is None:
+            raise UnsupportedLayerError(f"{layer}: the score does not depend on its output")
+        return tf.cast(output, tf.float32), tf.cast(slope, tf.float32), s
 
     def run(
         self, images: tf.Tensor, caller: Caller = call_plainly
@@ -359,10 +378,10 @@ class Network:
             self._passes[key] = compiled
         return self._passes[key]
 
-    def chunks(self, count: int) -> Iterator[slice]:
+    def chunks(self, count: int) -> list[slice]:
         """So many rows, `batch_size` at a time."""
         size = self.batch_size
-        return (slice(start, start + size) for start in range(0, count, size))
+        return [slice(start, start + size) for start in range(0, count, size)]
 
     def in_chunks(self, key: Any, function: Callable[..., Any], *arrays: NDArray[Any]) -> Any:
         """Run a pass over chunks of `batch_size` rows of images, and targets if it takes them."""
@@ -398,7 +417,7 @@ class Network:
                 f"model: expected one row of at least two class scores for each image; "
                 f"{self.model.name!r} gives {shape}"
             )
-        noise = np.random.default_rng(0).random((4, *(side or 32 for side in self.image_shape)))
+        noise = np.random.default_rng(0).random((4, *self.typical_shape))
         images = tf.constant(noise, tf.float32)
         calls, output = self.run(images)
         self._check_run(images, output)

@@ -9,7 +9,14 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from mnist_xai.interpret.gradients import QUADRATURES, IntegratedGradients, Quadrature
-from mnist_xai.interpret.network import TARGETS, Array, Network, Score, UnsupportedLayerError
+from mnist_xai.interpret.network import (
+    TARGETS,
+    Array,
+    Network,
+    Score,
+    UnsupportedLayerError,
+    check_score,
+)
 
 Differences = Literal["forward", "central"]
 
@@ -129,7 +136,7 @@ def layer_conductance(
         *(output, output, image, _NUMBER, _NUMBER, _NUMBER, TARGETS),
     )
     sums = []
-    for rows in _chunks(network, images):
+    for rows in network.chunks(len(images)):
         total, last = start(images[rows], baseline, ends[0])
         for point, end in zip(points, ends[1:], strict=True):
             total, last = advance(total, last, images[rows], baseline, point, end, classes[rows])
@@ -194,7 +201,7 @@ def internal_influence(
     )
     points, weights = QUADRATURES[quadrature](steps)
     sums = []
-    for rows in _chunks(network, images):
+    for rows in network.chunks(len(images)):
         x, target = images[rows], classes[rows]
         total = tf.zeros([len(x), *shape])
         for point, weight in zip(points, weights, strict=True):
@@ -211,7 +218,7 @@ def flat_index(network: Network, layer: str, index: Sequence[int]) -> int:
             layer does not have.
     """
     network.check_layer(layer)
-    check_size(network)
+    network.fixed_shape()
     shape = network.layer_shapes[layer]
     if not all(isinstance(i, int | np.integer) for i in index):
         raise TypeError(f"index: expected integers; got {tuple(index)}")
@@ -222,15 +229,6 @@ def flat_index(network: Network, layer: str, index: Sequence[int]) -> int:
             f"index: expected a place in the output {shape} of {layer!r}; got {tuple(index)}"
         )
     return int(np.ravel_multi_index(tuple(index), shape)) if shape else 0
-
-
-def check_size(network: Network) -> None:
-    """Raise ValueError for a model of images of any size: its units have no fixed places."""
-    if None in network.image_shape:
-        raise ValueError(
-            f"model: expected images of one size; {network.model.name!r} takes "
-            f"{network.image_shape}"
-        )
 
 
 _NUMBER = tf.TensorSpec([], tf.float32)
@@ -260,18 +258,12 @@ def _checked(
 ) -> tuple[Network, Array, NDArray[np.int32]]:
     network = Network.of(model)
     network.check_layer(layer)
-    check_size(network)
-    if score not in ("logit", "probability"):
-        raise ValueError(f"score: expected logit or probability; got {score!r}")
+    network.fixed_shape()
+    check_score(score)
     checked = network.check_images(images)
     if targets is None:
         targets = network.logits(checked).argmax(axis=1)
     return network, checked, network.check_targets(targets, len(checked))
-
-
-def _chunks(network: Network, images: Array) -> list[slice]:
-    starts = range(0, len(images), network.batch_size)
-    return [slice(i, i + network.batch_size) for i in starts]
 
 
 def _output(network: Network, images: tf.Tensor, layer: str) -> Any:
@@ -282,11 +274,4 @@ def _slope(
     network: Network, images: tf.Tensor, target: tf.Tensor, layer: str, score: Score
 ) -> tf.Tensor:
     """`∂S_c/∂a` at these images, `(N, …)`."""
-    output = _output(network, images, layer)
-    with tf.GradientTape() as tape:
-        tape.watch(output)
-        s = network.score_of(network.logits_replaced(images, {layer: output}), target, score)
-    slope = tape.gradient(s, output)
-    if slope is None:
-        raise UnsupportedLayerError(f"{layer}: the score does not depend on its output")
-    return tf.cast(slope, tf.float32)
+    return network.layer_slope(images, target, layer, score)[1]

@@ -189,11 +189,11 @@ class GuidedIntegratedGradients:
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> Array:
         """Return `(N, H, W, C)`, in units of the score, summing to `S_c(x) - S_c(x')`."""
-        maps = []
-        for start in range(0, len(images), network.batch_size):
-            rows = slice(start, start + network.batch_size)
-            maps.append(self._walk(network, images[rows], targets[rows], score))
-        return np.concatenate(maps)
+        walks = (
+            self._walk(network, images[rows], targets[rows], score)
+            for rows in network.chunks(len(images))
+        )
+        return np.concatenate(list(walks))
 
     def _walk(self, network: Network, images: Array, targets: Targets, score: Score) -> Array:
         whole = images.reshape(len(images), -1).astype(np.float64) - self.baseline

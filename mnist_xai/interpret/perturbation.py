@@ -61,7 +61,7 @@ class Occlusion:
 
     def passes(self, network: Network) -> float:
         """One forward pass for each window, and one for the image."""
-        height, width = (side or 32 for side in network.image_shape[:2])
+        height, width = network.typical_shape[:2]
         return len(self._spans(height)) * len(self._spans(width)) + 1
 
     def _spans(self, side: int) -> NDArray[np.bool_]:

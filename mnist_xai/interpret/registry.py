@@ -30,7 +30,7 @@ from mnist_xai.interpret.gradients import (
 )
 from mnist_xai.interpret.lrp import LRP
 from mnist_xai.interpret.method import Accounted, Complete, Method
-from mnist_xai.interpret.network import Array, Network, Score
+from mnist_xai.interpret.network import Array, Network, Score, check_score
 from mnist_xai.interpret.paths import (
     BlurIntegratedGradients,
     GuidedIntegratedGradients,
@@ -133,8 +133,7 @@ def explain(
     if isinstance(method, str):
         method = method_named(method)
     named = [name for name, known in METHODS.items() if known == method]
-    if score not in ("logit", "probability"):
-        raise ValueError(f"score: expected logit or probability; got {score!r}")
+    check_score(score)
     network = Network.of(model)
     checked = network.check_images(images)
     z = network.logits(checked)

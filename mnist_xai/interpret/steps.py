@@ -214,17 +214,26 @@ def _plain_step(name: str, call: Call, inputs: tuple[tf.Tensor, ...]) -> Step:
 
 def fold_normalisation(steps: list[Step]) -> list[Step]:
     """Make one step of a linear layer and the BatchNorm that alone reads it."""
-    folded: list[Step] = []
+    return _joined(steps, _with_normalisation)
+
+
+def join_relu_and_maximum(steps: list[Step]) -> list[Step]:
+    """Make one step of a ReLU and the maximum pooling that alone reads it."""
+    return _joined(steps, _relu_with_maximum)
+
+
+def _joined(steps: list[Step], join: Callable[[Step, Step], Step | None]) -> list[Step]:
+    """Put one step in the place of two, the second of which alone reads the first."""
+    joined: list[Step] = []
     for step in steps:
-        maker = next((s for s in folded if s.output is step.inputs[0]), None)
-        whole = None
-        if maker and sum(maker.output is t for s in steps for t in s.inputs) == 1:
-            whole = _with_normalisation(maker, step)
+        maker = next((s for s in joined if s.output is step.inputs[0]), None)
+        alone = maker and sum(maker.output is t for s in steps for t in s.inputs) == 1
+        whole = join(maker, step) if maker and alone else None
         if maker and whole:
-            folded[folded.index(maker)] = whole
+            joined[joined.index(maker)] = whole
         else:
-            folded.append(step)
-    return folded
+            joined.append(step)
+    return joined
 
 
 def _with_normalisation(maker: Step, step: Step) -> Step | None:
@@ -241,19 +250,9 @@ def _with_normalisation(maker: Step, step: Step) -> Step | None:
     return replace(maker, output=step.output, affine=affine, run=_run(affine))
 
 
-def join_relu_and_maximum(steps: list[Step]) -> list[Step]:
-    """Make one step of a ReLU and the maximum pooling that alone reads it."""
-    joined: list[Step] = []
-    for step in steps:
-        maker = next((s for s in joined if s.output is step.inputs[0]), None)
-        alone = maker and sum(maker.output is t for s in steps for t in s.inputs) == 1
-        if maker and alone and step.kind == "max" and len(step.inputs) == 1 and _only_relu(maker):
-            whole = replace(step, kind="relu_max", inputs=maker.inputs)
-            joined[joined.index(maker)] = whole
-        else:
-            joined.append(step)
-    return joined
-
-
-def _only_relu(step: Step) -> bool:
-    return step.kind == "elementwise" and is_relu(step.layer)
+def _relu_with_maximum(maker: Step, step: Step) -> Step | None:
+    """A ReLU and the maximum of its outputs; None when they are not these."""
+    only_relu = maker.kind == "elementwise" and is_relu(maker.layer)
+    if not only_relu or step.kind != "max" or len(step.inputs) != 1:
+        return None
+    return replace(step, kind="relu_max", inputs=maker.inputs)
