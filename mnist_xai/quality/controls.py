@@ -92,11 +92,7 @@ class SobelEdges:
     ) -> Array:
         """Make maps `(N, H, W, 1)`."""
         # One image at a time: the filter smooths along every axis that it is given.
-        slopes = [
-            [ndimage.sobel(grey, axis=axis, mode="nearest") for grey in images.mean(axis=-1)]
-            for axis in (0, 1)
-        ]
-        return np.hypot(*slopes)[..., np.newaxis].astype(np.float32)
+        return np.stack([_edges(grey) for grey in images.mean(axis=-1)])[..., np.newaxis]
 
 
 @dataclass(frozen=True)
@@ -135,3 +131,8 @@ CONTROLS: Mapping[str, Method] = {
     "image_itself": ImageItself(),
 }
 """The controls by name."""
+
+
+def _edges(grey: Array) -> Array:
+    down, right = (ndimage.sobel(grey, axis=axis, mode="nearest") for axis in (0, 1))
+    return np.hypot(down, right).astype(np.float32)
