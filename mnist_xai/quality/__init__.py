@@ -2,7 +2,7 @@
 
 from mnist_xai.quality.complexity import EffectiveComplexity, EntropyComplexity, Sparseness
 from mnist_xai.quality.controls import CONTROLS, ImageItself, RandomMap, SobelEdges
-from mnist_xai.quality.metric import Metric, Scores, Traits, Trial
+from mnist_xai.quality.metric import Metric, Scores, Traits, Trial, lead
 from mnist_xai.quality.registry import METRICS
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "Sparseness",
     "Traits",
     "Trial",
+    "lead",
 ]
