@@ -11,9 +11,19 @@ articles write one example as a column, `z = θ x + b`, and `W` is their `θ` tr
 from mnist_xai.foundations import (
     activations,
     calculus,
+    information,
     linear_algebra,
     losses,
+    probability,
     regression,
 )
 
-__all__ = ["activations", "calculus", "linear_algebra", "losses", "regression"]
+__all__ = [
+    "activations",
+    "calculus",
+    "information",
+    "linear_algebra",
+    "losses",
+    "probability",
+    "regression",
+]
