@@ -14,6 +14,7 @@ from mnist_xai.foundations import (
     information,
     linear_algebra,
     losses,
+    optimisers,
     probability,
     regression,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "information",
     "linear_algebra",
     "losses",
+    "optimisers",
     "probability",
     "regression",
 ]
