@@ -137,10 +137,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `mx.train` the function when Python binds the module of that name to it.
-
-    And `mx.audit` and `mx.reproduce`.
-    """
+    """Keeps `mx.train`, `mx.audit` and `mx.reproduce` functions when their modules are bound."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, ModuleType) and _HOME.get(name) == name:
