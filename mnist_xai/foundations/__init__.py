@@ -8,6 +8,6 @@ Arrays are float64. Examples lie along the first axis, so that a layer is `z = x
 articles write one example as a column, `z = θ x + b`, and `W` is their `θ` transposed.
 """
 
-from mnist_xai.foundations import activations, attention, losses
+from mnist_xai.foundations import activations, attention, information, losses, probability
 
-__all__ = ["activations", "attention", "losses"]
+__all__ = ["activations", "attention", "information", "losses", "probability"]
