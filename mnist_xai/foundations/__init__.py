@@ -8,6 +8,24 @@ Arrays are float64. Examples lie along the first axis, so that a layer is `z = x
 articles write one example as a column, `z = θ x + b`, and `W` is their `θ` transposed.
 """
 
-from mnist_xai.foundations import activations, attention, information, losses, probability
+from mnist_xai.foundations import (
+    activations,
+    attention,
+    calculus,
+    information,
+    linear_algebra,
+    losses,
+    probability,
+    regression,
+)
 
-__all__ = ["activations", "attention", "information", "losses", "probability"]
+__all__ = [
+    "activations",
+    "attention",
+    "calculus",
+    "information",
+    "linear_algebra",
+    "losses",
+    "probability",
+    "regression",
+]
