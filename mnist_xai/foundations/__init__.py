@@ -15,6 +15,7 @@ from mnist_xai.foundations import (
     information,
     linear_algebra,
     losses,
+    optimisers,
     probability,
     regression,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "information",
     "linear_algebra",
     "losses",
+    "optimisers",
     "probability",
     "regression",
 ]
