@@ -8,6 +8,22 @@ Arrays are float64. Examples lie along the first axis, so that a layer is `z = x
 articles write one example as a column, `z = θ x + b`, and `W` is their `θ` transposed.
 """
 
-from mnist_xai.foundations import activations, losses, optimisers
+from mnist_xai.foundations import (
+    activations,
+    cnn,
+    convolution,
+    dense,
+    dense_network,
+    losses,
+    optimisers,
+)
 
-__all__ = ["activations", "losses", "optimisers"]
+__all__ = [
+    "activations",
+    "cnn",
+    "convolution",
+    "dense",
+    "dense_network",
+    "losses",
+    "optimisers",
+]
