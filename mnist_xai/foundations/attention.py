@@ -12,7 +12,7 @@ from mnist_xai.foundations.activations import softmax, softmax_backward
 from mnist_xai.foundations.checks import Array, array, distribution
 
 
-def attention_scores(x: ArrayLike, W: ArrayLike, b: ArrayLike) -> Array:  # noqa: N803
+def attention_scores(x: ArrayLike, W: ArrayLike, b: ArrayLike) -> Array:
     """Score every position: `e_p = x_p W + b`, one score for each of `H` heads.
 
     Args:
@@ -27,7 +27,7 @@ def attention_scores(x: ArrayLike, W: ArrayLike, b: ArrayLike) -> Array:  # noqa
         ValueError: If the shapes do not fit.
     """
     x = array("x", x, shape=(None, None, None))
-    W = array("W", W, shape=(x.shape[2], None))  # noqa: N806
+    W = array("W", W, shape=(x.shape[2], None))
     return x @ W + array("b", b, shape=W.shape[1:])
 
 
@@ -99,10 +99,7 @@ def attention_pool_backward(
 
 
 def attention_backward(
-    gradient: ArrayLike,
-    x: ArrayLike,
-    W: ArrayLike,  # noqa: N803
-    b: ArrayLike,
+    gradient: ArrayLike, x: ArrayLike, W: ArrayLike, b: ArrayLike
 ) -> tuple[Array, Array, Array]:
     """Carry a gradient through scores, weights and pooling together.
 
@@ -126,15 +123,11 @@ def attention_backward(
     gradient_alpha, as_value = attention_pool_backward(gradient, attention_weights(e), x)
     gradient_e = attention_weights_backward(gradient_alpha, e)
     as_score = gradient_e @ array("W", W).T
-    gradient_W = np.einsum("npc,nph->ch", x, gradient_e)  # noqa: N806
+    gradient_W = np.einsum("npc,nph->ch", x, gradient_e)
     return as_value + as_score, gradient_W, gradient_e.sum(axis=(0, 1))
 
 
-def scaled_dot_product(
-    Q: ArrayLike,  # noqa: N803
-    K: ArrayLike,  # noqa: N803
-    V: ArrayLike,  # noqa: N803
-) -> tuple[Array, Array]:
+def scaled_dot_product(Q: ArrayLike, K: ArrayLike, V: ArrayLike) -> tuple[Array, Array]:
     """Let every query ask every key: `softmax(Q Kᵀ / √d) V`, the attention of transformers.
 
     A dot product of `d` numbers of variance 1 has variance `d`. Divided by `√d` it has 1,
@@ -151,9 +144,9 @@ def scaled_dot_product(
     Raises:
         ValueError: If the shapes do not fit or there is no key.
     """
-    Q = array("Q", Q, shape=(None, None, None))  # noqa: N806
-    K = array("K", K, shape=(len(Q), None, Q.shape[2]))  # noqa: N806
-    V = array("V", V, shape=(*K.shape[:2], None))  # noqa: N806
+    Q = array("Q", Q, shape=(None, None, None))
+    K = array("K", K, shape=(len(Q), None, Q.shape[2]))
+    V = array("V", V, shape=(*K.shape[:2], None))
     if Q.shape[2] == 0:
         raise ValueError(f"Q: expected queries of at least one number; got shape {Q.shape}")
     alpha = softmax(Q @ np.swapaxes(K, 1, 2) / np.sqrt(Q.shape[2]))

@@ -80,8 +80,8 @@ def adagrad(
         epsilon: `ε`, a squared gradient, at least 0.
     """
     theta, g = _pair(theta, gradient)
-    (G,) = _memory(state, theta.shape)  # noqa: N806 - the article's letter.
-    G = G + g**2  # noqa: N806
+    (G,) = _memory(state, theta.shape)
+    G = G + g**2
     root = np.sqrt(G + within("epsilon", epsilon, 0))
     return theta - within("eta", eta, 0, open_low=True) * g / _positive(root), (G,)
 
@@ -148,7 +148,7 @@ def newton(theta: ArrayLike, gradient: ArrayLike, hessian: ArrayLike) -> Array:
             or a whole line of them.
     """
     theta, g = _pair(theta, gradient)
-    H = array("hessian", hessian, shape=theta.shape * 2).reshape(theta.size, theta.size)  # noqa: N806
+    H = array("hessian", hessian, shape=theta.shape * 2).reshape(theta.size, theta.size)
     rank = np.linalg.matrix_rank(H)
     if rank < theta.size:
         raise ValueError(f"hessian: expected an invertible matrix, rank {theta.size}; got {rank}")
