@@ -70,7 +70,8 @@ def test_two_trainings_give_the_same_bytes(result, digits, tmp_path):
 
 
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # Shells have background jobs ignore it.
 from dataclasses import replace
 import mnist_xai as mx
 from tests.test_train import SHORT

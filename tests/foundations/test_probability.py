@@ -27,8 +27,8 @@ def test_the_probability_of_an_interval_is_the_integral_of_the_density(a, b):
     ours = pr.probability_of_interval(lambda x: pr.normal_pdf(x, 1, 0.8), a, b)
     quadrature = integrate.quad(stats.norm(1, 0.8).pdf, a, b, points=[1.0] if a < 1 < b else None)
     distribution = stats.norm.cdf(b, 1, 0.8) - stats.norm.cdf(a, 1, 0.8)
-    assert ours == pytest.approx(distribution, rel=1e-9, abs=1e-15)
-    assert ours == pytest.approx(quadrature[0], rel=1e-9, abs=1e-15)
+    assert ours == pytest.approx(distribution, rel=1e-10, abs=1e-15)
+    assert ours == pytest.approx(quadrature[0], rel=1e-10, abs=1e-15)
 
 
 def test_a_jump_costs_the_sum_less_than_a_step():

@@ -1,0 +1,329 @@
+"""What a quality metric is: a value with a pure call, that puts maps on trial and scores them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from mnist_xai.interpret.method import Method
+from mnist_xai.interpret.network import Array, Network, Score, check_score
+
+Values = NDArray[np.float64]
+Family = Literal[
+    "faithfulness", "robustness", "randomisation", "complexity", "localisation", "axiom"
+]
+
+_RESAMPLES = 2000  # Of the bootstrap.
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a metric promises, for whoever reads its scores.
+
+    Attributes:
+        family: Which question it asks.
+        higher_is_better: Its direction; None where more is only different, not better.
+        measures: What a score says.
+        misleads: When it says something else.
+        reference: Paper and section.
+        needs: What it looks at: the maps alone, the network as well, the method, which it runs
+            again, or masks of where the evidence lies.
+        range: The least and the greatest score there can be.
+    """
+
+    family: Family
+    higher_is_better: bool | None
+    measures: str
+    misleads: str
+    reference: str
+    needs: Literal["maps", "network", "method", "masks"]
+    range: tuple[float, float] = (-np.inf, np.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """Maps on trial, with the method and the network that made them.
+
+    Attributes:
+        network: The network explained.
+        images: float32 `(N, H, W, C)` in [0, 1].
+        targets: The classes explained, `(N,)`.
+        method: What made the maps; run again by metrics that ask what it does elsewhere.
+        maps: Its maps, `(N, H, W, C)` or `(N, H, W, 1)`.
+        masks: Where the evidence is known to lie, `(N, H, W)`; None where it is not known.
+        score: What of the target was explained.
+    """
+
+    network: Network
+    images: Array
+    targets: NDArray[np.int32]
+    method: Method
+    maps: Array
+    masks: NDArray[np.bool_] | None = None
+    score: Score = "logit"
+
+    @classmethod
+    def of(
+        cls,
+        network: Network,
+        images: ArrayLike,
+        method: Method,
+        targets: ArrayLike | None = None,
+        *,
+        maps: ArrayLike | None = None,
+        masks: ArrayLike | None = None,
+        score: Score = "logit",
+    ) -> "Trial":
+        """Check what is put on trial, and make the maps unless they are given.
+
+        Args:
+            network: The network explained.
+            images: float `(N, H, W, C)` in [0, 1].
+            method: The method on trial.
+            targets: Integers `(N,)`; by default the predicted classes.
+            maps: Its maps, when they are there already.
+            masks: Booleans `(N, H, W)`, true where the evidence lies.
+            score: What of the target is explained, `"logit"` or `"probability"`.
+
+        Returns:
+            The trial.
+
+        Raises:
+            TypeError, ValueError: For arguments out of shape, type or range.
+            UnsupportedLayerError: For a network that the method cannot treat.
+        """
+        check_score(score)
+        checked = network.check_images(images)
+        classes = network.check_targets(
+            network.logits(checked).argmax(axis=1) if targets is None else targets, len(checked)
+        )
+        made = explained(method, network, checked, classes, score) if maps is None else maps
+        return cls(
+            network,
+            checked,
+            classes,
+            method,
+            _check_maps(made, checked),
+            None if masks is None else _check_masks(masks, checked),
+            score,
+        )
+
+    @property
+    def places(self) -> Values:
+        """The maps summed over their channels, `(N, H, W)`: what each place is said to matter."""
+        return self.maps.sum(axis=-1, dtype=np.float64)
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        """Height and width of an image."""
+        return self.images.shape[1], self.images.shape[2]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, rows: NDArray[np.integer] | slice) -> "Trial":
+        """The same trial of some of the images."""
+        return Trial(
+            self.network,
+            self.images[rows],
+            self.targets[rows],
+            self.method,
+            self.maps[rows],
+            None if self.masks is None else self.masks[rows],
+            self.score,
+        )
+
+    def explain(self, images: Array, network: Network | None = None) -> Array:
+        """What the method says of other images, or of another network, for the same targets."""
+        return explained(self.method, network or self.network, images, self.targets, self.score)
+
+    def scores(self, images: Array) -> Values:
+        """The targets' scores of other images in the place of these, `(N,)`."""
+        found = self.network.scores(images, self.targets, score=self.score)
+        return found.astype(np.float64)
+
+
+def explained(
+    method: Method,
+    network: Network,
+    images: Array,
+    targets: NDArray[np.int32],
+    score: Score = "logit",
+) -> Array:
+    """The method's maps, a chunk of the network's batch size at a time."""
+    parts = [
+        method(network, images[rows], targets[rows], score=score)
+        for rows in network.chunks(len(images))
+    ]
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a metric says of every image.
+
+    Attributes:
+        values: A score for each image, `(N,)`; NaN where there is none.
+        refused: Why an image has no score, by its number.
+        curves: What the scores were computed from, `(N, K)`, for metrics that have it.
+    """
+
+    values: Values
+    refused: Mapping[int, str] = field(default_factory=dict)
+    curves: Values | None = None
+
+    @property
+    def mean(self) -> float:
+        """Mean over the images that have a score; NaN when none has."""
+        kept = self._kept
+        return float(kept.mean()) if len(kept) else float("nan")
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Confidence interval of the mean over the images.
+
+        Args:
+            confidence: Share of such intervals that hold the mean, in (0, 1).
+
+        Returns:
+            Lower and upper end; NaN for fewer than two scores.
+        """
+        return bootstrap_interval(self._kept, confidence)
+
+    @property
+    def _kept(self) -> Values:
+        return self.values[np.isfinite(self.values)]
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """Scores every image of a trial; a score depends on no other image and not on the batch.
+
+    A random metric carries its seed, and draws what all images share.
+    """
+
+    @property
+    def traits(self) -> Traits:
+        """What the metric promises."""
+
+    def __call__(self, trial: Trial) -> Scores:
+        """Score every image."""
+
+
+Refusals = dict[int, str]
+
+
+def measured(
+    trial: Trial,
+    measure: Callable[[Trial], Values | tuple[Values, Values]],
+    refused: Refusals | None = None,
+) -> Scores:
+    """Score the images that are not refused, and leave NaN for those that are.
+
+    Refused are, whatever the metric, maps that are not finite or zero everywhere: the order of
+    their pixels means nothing.
+
+    Args:
+        trial: The maps on trial.
+        measure: Scores of a trial in which every image can be scored, and curves if it has any.
+        refused: What the metric refuses besides, and why, by number of the image.
+    """
+    reasons = {**(refused or {}), **_unfit_maps(trial.places)}
+    rows = np.setdiff1d(np.arange(len(trial)), list(reasons))
+    values = np.full(len(trial), np.nan)
+    if not len(rows):
+        return Scores(values, reasons)
+    found = measure(trial.take(rows))
+    scores, curves = found if isinstance(found, tuple) else (found, None)
+    values[rows] = scores
+    if curves is not None:
+        spread = np.full((len(trial), curves.shape[1]), np.nan)
+        spread[rows] = curves
+        curves = spread
+    return Scores(values, dict(sorted(reasons.items())), curves)
+
+
+def bootstrap_interval(values: Values, confidence: float = 0.95) -> tuple[float, float]:
+    """Percentile bootstrap of a mean, seeded; NaN for fewer than two values.
+
+    Source: Efron and Tibshirani 1993, chapter 13.
+    """
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    draws = np.random.default_rng(0).integers(len(values), size=(_RESAMPLES, len(values)))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values[draws].mean(axis=1), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def lead(metric: Metric, scores: Scores, others: Scores) -> tuple[float, float, float]:
+    """By how much one method is better than another on the same images, image by image.
+
+    Args:
+        metric: What both were scored by.
+        scores: Of the one, `(N,)`.
+        others: Of the other, for the same images.
+
+    Returns:
+        Mean difference in the metric's better direction, and its 95 % interval. NaN when no
+        image has both scores, or the metric has no better direction.
+    """
+    better = metric.traits.higher_is_better
+    difference = (scores.values - others.values) * (1 if better else -1)
+    kept = difference[np.isfinite(difference)]
+    if better is None or not len(kept):
+        return float("nan"), float("nan"), float("nan")
+    return float(kept.mean()), *bootstrap_interval(kept)
+
+
+def rank_correlation(first: Values, second: Values) -> Values:
+    """Spearman's correlation of each row with its counterpart, ties sharing their mean rank.
+
+    Args:
+        first: `(N, K)`.
+        second: `(N, K)`.
+
+    Returns:
+        `(N,)` in [-1, 1]; NaN where a row is constant.
+    """
+    ranks = (stats.rankdata(rows, axis=1) for rows in (first, second))
+    return correlation(*ranks)
+
+
+def correlation(first: Values, second: Values) -> Values:
+    """Pearson's correlation of each row with its counterpart, `(N,)`; NaN for a constant row."""
+    a, b = (rows - rows.mean(axis=1, keepdims=True) for rows in (first, second))
+    norm = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.clip((a * b).sum(axis=1) / norm, -1, 1)
+
+
+def _unfit_maps(places: Values) -> Refusals:
+    reasons = {}
+    for row in np.flatnonzero(~places.any(axis=(1, 2))):
+        reasons[int(row)] = "its map is zero everywhere"
+    for row in np.flatnonzero(~np.isfinite(places).all(axis=(1, 2))):
+        reasons[int(row)] = "its map holds NaN or infinite values"
+    return reasons
+
+
+def _check_maps(maps: ArrayLike, images: Array) -> Array:
+    array = np.asarray(maps)
+    wanted = (images.shape, (*images.shape[:3], 1))
+    if array.dtype.kind != "f" or array.shape not in wanted:
+        raise ValueError(
+            f"maps: expected floats {' or '.join(map(str, dict.fromkeys(wanted)))}; "
+            f"got {array.dtype} {array.shape}"
+        )
+    return array.astype(np.float32, copy=False)
+
+
+def _check_masks(masks: ArrayLike, images: Array) -> NDArray[np.bool_]:
+    array = np.asarray(masks)
+    if array.dtype != np.bool_ or array.shape != images.shape[:3]:
+        raise ValueError(
+            f"masks: expected booleans {images.shape[:3]}; got {array.dtype} {array.shape}"
+        )
+    return array

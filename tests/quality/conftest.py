@@ -1,0 +1,39 @@
+"""What the tests of metrics share: a network, and a method whose maps are given."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+import mnist_xai as mx
+from mnist_xai.interpret.method import About
+from mnist_xai.quality import Trial
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """An explainer that always says the same: perfect, worst, or dead."""
+
+    maps: np.ndarray
+
+    about: ClassVar[About] = About("given", "what it was given", "always", "none")
+
+    def passes(self, network):
+        return 0
+
+    def __call__(self, network, images, targets, *, score="logit"):
+        return self.maps[: len(images)]
+
+
+@pytest.fixture(scope="session")
+def network():
+    """The case study's network, untrained; tests must not train it."""
+    return mx.Network(mx.build_model("cnn", seed=0))
+
+
+def trial_of(network, maps, images=None, **given):
+    """Put maps on trial, for random images unless there are others."""
+    if images is None:
+        images = np.random.default_rng(1).random((len(maps), *network.fixed_shape()), np.float32)
+    return Trial.of(network, images, Given(maps), maps=maps, **given)

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from mnist_xai.interpret.gradients import Gradient
+from mnist_xai.quality import EntropyComplexity, Scores, Sparseness, Trial, lead
+from mnist_xai.quality.metric import correlation, rank_correlation
+
+
+def test_a_trial_explains_the_predicted_classes_in_chunks(network, images):
+    trial = Trial.of(network, images, Gradient())
+    np.testing.assert_array_equal(trial.targets, network.logits(images).argmax(axis=1))
+    np.testing.assert_allclose(trial.maps, network.gradient(images, trial.targets)[0], rtol=1e-6)
+    assert trial.take(np.array([2, 0])).maps.shape == (2, 28, 28, 1)
+    np.testing.assert_array_equal(trial.take(np.array([2, 0])).images, images[[2, 0]])
+
+
+def test_the_places_of_a_map_are_its_sum_over_channels(network, images):
+    maps = np.ones((5, 28, 28, 1), np.float32)
+    assert Trial.of(network, images, Gradient(), maps=maps).places.tolist() == [[[1] * 28] * 28] * 5
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"maps": np.zeros((5, 28, 28))}, r"maps: expected floats \(5, 28, 28, 1\); got float64"),
+        ({"maps": np.zeros((5, 28, 28, 1), int)}, "maps: expected floats"),
+        ({"masks": np.zeros((5, 28, 28))}, r"masks: expected booleans \(5, 28, 28\); got float64"),
+        ({"targets": [1, 2]}, "targets: expected 5 integers"),
+        ({"score": "loss"}, "score: expected logit or probability"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(network, images, given, message):
+    with pytest.raises(ValueError, match=message):
+        Trial.of(network, images, Gradient(), **given)
+
+
+def test_the_interval_of_a_mean_is_scipys_bootstrap():
+    values = np.random.default_rng(0).gamma(2, size=40)
+    low, high = Scores(values).interval()
+    theirs = stats.bootstrap(
+        (values,), np.mean, method="percentile", n_resamples=20_000, rng=1
+    ).confidence_interval
+    assert Scores(values).mean == pytest.approx(values.mean())
+    assert (low, high) == pytest.approx(tuple(theirs), rel=0.03)
+    assert Scores(values).interval(0.5)[0] > low
+
+
+def test_images_without_a_score_count_in_no_mean():
+    scores = Scores(np.array([1.0, np.nan, 3.0]), {1: "its map is zero everywhere"})
+    assert scores.mean == 2
+    assert np.isfinite(scores.interval()).all()
+    assert np.isnan(Scores(np.array([np.nan, 1])).interval()).all()
+
+
+def test_correlations_are_scipys():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(5, size=(2, 4, 30)).astype(float)
+    for ours, theirs in ((correlation, stats.pearsonr), (rank_correlation, stats.spearmanr)):
+        expected = [theirs(x, y).statistic for x, y in zip(a, b, strict=True)]
+        np.testing.assert_allclose(ours(a, b), expected, rtol=1e-12)
+    assert np.isnan(correlation(np.ones((1, 3)), b[:1, :3]))
+
+
+def test_a_lead_is_counted_image_by_image_in_the_better_direction():
+    rng = np.random.default_rng(0)
+    hard = rng.normal(0, 10, 50)  # Images differ more than methods do.
+    ours, theirs = Scores(hard + 1 + rng.normal(0, 0.1, 50)), Scores(hard)
+    mean, low, high = lead(Sparseness(), ours, theirs)
+    assert 0.9 < low < mean < high < 1.1
+    assert lead(EntropyComplexity(), ours, theirs) == pytest.approx((-mean, -high, -low), abs=1e-2)
+    assert ours.interval()[0] < theirs.mean  # Unpaired, nothing would be seen.
+
+
+def test_images_that_one_has_no_score_for_count_in_no_lead():
+    ours, theirs = Scores(np.array([1.0, np.nan, 3])), Scores(np.array([0.0, 5, np.nan]))
+    assert lead(Sparseness(), ours, theirs)[0] == 1
+    nothing = Scores(np.full(3, np.nan))
+    assert np.isnan(lead(Sparseness(), ours, nothing)).all()
