@@ -10,7 +10,12 @@ articles write one example as a column, `z = θ x + b`, and `W` is their `θ` tr
 
 from mnist_xai.foundations import (
     activations,
+    attention,
     calculus,
+    cnn,
+    convolution,
+    dense,
+    dense_network,
     information,
     linear_algebra,
     losses,
@@ -21,7 +26,12 @@ from mnist_xai.foundations import (
 
 __all__ = [
     "activations",
+    "attention",
     "calculus",
+    "cnn",
+    "convolution",
+    "dense",
+    "dense_network",
     "information",
     "linear_algebra",
     "losses",
