@@ -28,7 +28,8 @@ Measure = Callable[[Trial], Values | tuple[Values, Values]]
 
 _OUTSIDE = (
     "the network, off what it was trained on, reacts to the hole and not to what is missing; "
-    "a baseline that is the image's own background hides what the background says"
+    "where the baseline is the image's own background only the rest can count, and a map as blind "
+    "as the image itself scores well"
 )
 _ROUND_OFF = 8 * float(np.finfo(np.float32).eps)  # Of scores, which are float32.
 _CELLS = 2**24  # Of a table of masks that is held at a time.
@@ -225,10 +226,9 @@ def _answers(trial: Trial, off: Subsets, labels: Labels, baseline: float) -> Val
 
 
 def _correlation(trial: Trial, expected: Values, drops: Values) -> Values:
-    """Pearson's correlation, NaN where one side changes by no more than round-off."""
+    """Pearson's correlation, NaN where the score changes by no more than round-off."""
     scale = np.abs(trial.scores(trial.images)) + np.abs(drops).max(axis=1)
     dead = np.ptp(drops, axis=1) <= _ROUND_OFF * scale
-    dead |= np.ptp(expected, axis=1) <= 1e-12 * np.abs(expected).max(axis=1)
     return np.where(dead, np.nan, correlation(expected, drops))
 
 

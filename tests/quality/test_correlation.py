@@ -48,11 +48,12 @@ def colours():
     return np.random.default_rng(4).random((3, 8, 6, 2), np.float32)
 
 
-def removed(network, image, target, places, baseline):
+def removed(trial, image, target, places, baseline):
     """`f(x) - f(x without these places)`, one image at a time."""
     hollow = image.copy()
     hollow[places] = baseline
-    scores = network.scores(np.stack([image, hollow]), np.array([target, target]))
+    both = np.stack([image, hollow])
+    scores = trial.network.scores(both, np.array([target, target]), score=trial.score)
     return float(scores[0]) - float(scores[1])
 
 
@@ -61,7 +62,7 @@ def slow_correlation(trial, masks, baseline):
     found = []
     for image, places, target in zip(trial.images, trial.places, trial.targets, strict=True):
         sums = [places[mask].sum() for mask in masks]
-        drops = [removed(trial.network, image, target, mask, baseline) for mask in masks]
+        drops = [removed(trial, image, target, mask, baseline) for mask in masks]
         found.append(stats.pearsonr(sums, drops).statistic)
     return found
 
@@ -73,8 +74,10 @@ def drawn(count, share, subsets, rng):
 # --- Against the papers' formulas ------------------------------------------------------------
 
 
-def test_faithfulness_correlation_is_the_papers_formula(curved, colours):
-    trial = trial_of(curved, np.random.default_rng(1).normal(size=colours.shape), colours)
+@pytest.mark.parametrize("score", ["logit", "probability"])
+def test_faithfulness_correlation_is_the_papers_formula(curved, colours, score):
+    maps = np.random.default_rng(1).normal(size=colours.shape)
+    trial = trial_of(curved, maps, colours, targets=[0, 1, 2], score=score)
     masks = drawn(48, 0.3, 20, np.random.default_rng(2))
     values = FaithfulnessCorrelation(0.3, subsets=20, baseline=0.5, seed=2)(trial).values
     np.testing.assert_allclose(values, slow_correlation(trial, masks, 0.5), atol=1e-6)
@@ -175,16 +178,27 @@ def test_an_image_without_a_score_is_named_and_leaves_the_others_alone(metric, c
 
 
 @every_metric
-def test_a_score_that_does_not_answer_is_refused(metric, points):
+@pytest.mark.parametrize("answer", [0, 3e-6])
+def test_a_score_that_does_not_answer_beyond_round_off_is_refused(metric, points, answer):
     network = dense_network()
     *inner, kernel, bias = network.model.get_weights()
-    kernel[:, 1] = 0
+    kernel[:, 1] *= answer
+    bias[1] = 1000  # The next number in float32 is 6e-5 larger.
     network.model.set_weights([*inner, kernel, bias])
     maps = np.random.default_rng(1).normal(size=points.shape)
     scores = metric(trial_of(network, maps, points, targets=[0, 1, 2]))
     reason = "its score, or its relevance, is the same whichever subset is missing"
     assert scores.refused == {1: reason}
     assert np.isfinite(scores.values[[0, 2]]).all()
+
+
+def test_a_map_that_no_subset_tells_apart_is_refused(curved, colours):
+    off = random_subsets(np.random.default_rng(0), 3, 48, 0.1)
+    maps = np.where(off.any(axis=0), 0.1, 7.0).reshape(1, 8, 6, 1) * np.ones((3, 1, 1, 1))
+    assert len(np.unique(maps)) == 2
+    scores = FaithfulnessCorrelation(0.1, subsets=3)(trial_of(curved, maps, colours))
+    assert [*scores.refused] == [0, 1, 2]
+    assert "is the same whichever subset is missing" in scores.refused[0]
 
 
 @pytest.mark.parametrize(

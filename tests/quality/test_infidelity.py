@@ -32,7 +32,8 @@ def slow_infidelity(trial, perturbations, scaled=False):
     ):
         expected = np.array([(taken * phi).sum() for taken in drawn])
         points = np.stack([image, *(image - drawn)]).astype(np.float32)
-        scores = trial.network.gradient(points, np.full(len(points), target))[1].astype(float)
+        targets = np.full(len(points), target)
+        scores = trial.network.gradient(points, targets, score=trial.score)[1].astype(float)
         drops = scores[0] - scores[1:]
         beta = (expected @ drops) / (expected @ expected) if scaled else 1
         found.append(((beta * expected - drops) ** 2).mean())
@@ -69,8 +70,10 @@ def test_fewer_samples_are_some_of_the_squares_each_once():
     assert {*map(bytes, off)} < {*map(bytes, every)}
 
 
-def test_infidelity_to_noise_is_the_papers_formula(curved, colours):
-    trial = trial_of(curved, np.float32(colours - 0.5), colours, targets=TARGETS)
+@pytest.mark.parametrize("score", ["logit", "probability"])
+def test_infidelity_to_noise_is_the_papers_formula(curved, colours, score):
+    maps = np.float32(colours - 0.5)
+    trial = trial_of(curved, maps, colours, targets=TARGETS, score=score)
     noise = 0.3 * np.random.default_rng(5).standard_normal((40, 8, 6, 2))
     expected = slow_infidelity(trial, np.stack([noise.astype(np.float32)] * 3))
     values = Infidelity(AddedNoise(0.3), samples=40, seed=5)(trial).values
