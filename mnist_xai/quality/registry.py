@@ -3,11 +3,33 @@
 from collections.abc import Mapping
 
 from mnist_xai.quality.complexity import EffectiveComplexity, EntropyComplexity, Sparseness
+from mnist_xai.quality.correlation import (
+    FaithfulnessCorrelation,
+    FaithfulnessEstimate,
+    SensitivityN,
+)
+from mnist_xai.quality.infidelity import Infidelity
+from mnist_xai.quality.localisation import (
+    LocalisationAUC,
+    PointingGame,
+    RelevanceMass,
+    RelevanceRank,
+    TopKIntersection,
+)
 from mnist_xai.quality.metric import Metric
 
 METRICS: Mapping[str, Metric] = {
+    "faithfulness_correlation": FaithfulnessCorrelation(),
+    "faithfulness_estimate": FaithfulnessEstimate(),
+    "sensitivity_n": SensitivityN(),
+    "infidelity": Infidelity(),
     "sparseness": Sparseness(),
     "entropy_complexity": EntropyComplexity(),
     "effective_complexity": EffectiveComplexity(),
+    "pointing_game": PointingGame(),
+    "top_k_intersection": TopKIntersection(),
+    "relevance_mass": RelevanceMass(),
+    "relevance_rank": RelevanceRank(),
+    "localisation_auc": LocalisationAUC(),
 }
 """Ready metrics by name, family by family: faithfulness first."""
