@@ -178,8 +178,8 @@ def fifty_steps(digits):
 def test_fifty_steps_of_adam_stay_on_the_path_of_keras(fifty_steps):
     """Measured: 1e-5, nearly all of it Keras's β2, which its bias correction rounds to float32.
 
-    A path that comes too close to a kink of the loss can be 1e-2 off: the next test has none
-    of this rounding, and no such luck to rely on.
+    A path that comes too close to a kink of the loss can be 1e-2 off. The test in float64 below
+    has none of this rounding.
     """
     weights, path, batches = fifty_steps
     assert len(path) == 51
