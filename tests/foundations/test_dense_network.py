@@ -149,6 +149,29 @@ def test_003s_gradient_without_the_sigmoids_slope_is_wrong(name):
     assert relative_distance(ours, right) < 1e-7
 
 
+def test_003s_difference_is_the_gradient_of_its_loss_times_half_the_number_of_entries():
+    """So that its λ counts 2/N times as much as its formula `L + R` says."""
+    arrays = net.forward(WEIGHTS, X)
+    delta2 = (arrays["a2"] - Y) * sigmoid_derivative(arrays["z2"])
+    article = arrays["a1"].T @ delta2
+    right = numeric("output", 0, lambda weights: net.loss(weights, X, Y))
+    np.testing.assert_allclose(article, Y.size / 2 * right, rtol=1e-6)
+    assert relative_distance(article, right) > 1
+
+
+def test_003s_chain_rule_lacks_the_sum_over_all_units_that_a_unit_feeds():
+    x, y, weights = batch(5, 2, 3, 2)
+    arrays, W2 = net.forward(weights, x), weights["output"][0]
+    delta2 = losses.mse_gradient(y, arrays["a2"]) * sigmoid_derivative(arrays["z2"])
+
+    def loss(a1):
+        return losses.mse(y, sigmoid(a1 @ W2))
+
+    right = slopes(loss, arrays["a1"])
+    assert relative_distance(delta2[:, :1] @ W2[:, :1].T, right) > 0.1
+    assert relative_distance(sum(delta2[:, [k]] * W2[:, k] for k in range(2)), right) < 1e-7
+
+
 def test_003s_weights_where_activations_belong_know_nothing_of_the_input():
     """With shapes made to fit: `∂L/∂W2 = W2 Σ δ2` does not change when the examples do."""
     article = [WEIGHTS["output"][0] * np.sum(d) for d in (Y - 0.5, (Y - 0.5)[::-1])]
@@ -270,6 +293,16 @@ def test_000s_delta1_with_theta2_already_updated_is_another_gradient():
     right = numeric("hidden", 0, half_squared_error)
     assert relative_distance(article, right) > 0.05
     assert relative_distance(X.T @ delta1, right) < 1e-7
+
+
+def test_000s_network_with_one_pair_of_weights_has_no_output_layer():
+    """§6.1 writes σ(g(θ x + b)): with sigmoids all it can ever say lies between 0.5 and 0.731."""
+    x, y = XOR
+    said = [sigmoid(sigmoid(x @ RNG.normal(0, 50, (2, 1)) + RNG.normal(0, 50))) for _ in range(100)]
+    assert np.min(said) >= 0.5
+    assert np.max(said) <= sigmoid(1.0)
+    weights, _ = net.train(net.initialise(2, 3, 1), x, y, eta=5, epochs=2000)
+    assert net.forward(weights, x)["a2"].min() < 0.1
 
 
 def test_000s_products_with_a_star_are_matrix_products():
