@@ -40,8 +40,9 @@ from mnist_xai.quality.registry import (
 )
 
 __all__ = [
-    "AddedNoise",
     "CONTROLS",
+    "METRICS",
+    "AddedNoise",
     "EffectiveComplexity",
     "EntropyComplexity",
     "FaithfulnessCorrelation",
@@ -49,7 +50,6 @@ __all__ = [
     "ImageItself",
     "Infidelity",
     "LocalisationAUC",
-    "METRICS",
     "Metric",
     "PointingGame",
     "RandomMap",
