@@ -100,7 +100,14 @@ class Network:
         """
         copy = copied(self.model)
         names = list(getattr(copy, "output_names", None) or [copy.name])
-        return Network(copy, batch_size=self.batch_size, output=names[self._output])
+        twin = Network(copy, batch_size=self.batch_size, output=names[self._output])
+        noise = np.random.default_rng(0).random((4, *self.typical_shape), np.float32)
+        if not np.allclose(twin.logits(noise), self.logits(noise), rtol=1e-2, atol=1e-4):
+            raise ValueError(
+                f"model: expected one that its configuration and weights describe; a copy of "
+                f"{self.model.name!r} gives other scores"
+            )
+        return twin
 
     @property
     def image_shape(self) -> tuple[int | None, ...]:
