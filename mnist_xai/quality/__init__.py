@@ -5,6 +5,9 @@ from mnist_xai.quality.complexity import (
     EntropyComplexity,
     Sparseness,
 )
+from mnist_xai.quality.consistency import (
+    Consistency,
+)
 from mnist_xai.quality.controls import (
     CONTROLS,
     ImageItself,
@@ -35,33 +38,62 @@ from mnist_xai.quality.metric import (
     Trial,
     lead,
 )
+from mnist_xai.quality.random_networks import (
+    stages,
+)
+from mnist_xai.quality.randomisation import (
+    EfficientParameterRandomisation,
+    ParameterRandomisation,
+    RandomLogit,
+    SmoothParameterRandomisation,
+)
 from mnist_xai.quality.registry import (
     METRICS,
+)
+from mnist_xai.quality.robustness import (
+    AvgSensitivity,
+    LocalLipschitz,
+    MaxSensitivity,
+)
+from mnist_xai.quality.stability import (
+    RelativeInputStability,
+    RelativeOutputStability,
 )
 
 __all__ = [
     "CONTROLS",
     "METRICS",
     "AddedNoise",
+    "AvgSensitivity",
+    "Consistency",
     "EffectiveComplexity",
+    "EfficientParameterRandomisation",
     "EntropyComplexity",
     "FaithfulnessCorrelation",
     "FaithfulnessEstimate",
     "ImageItself",
     "Infidelity",
+    "LocalLipschitz",
     "LocalisationAUC",
+    "MaxSensitivity",
     "Metric",
+    "ParameterRandomisation",
     "PointingGame",
+    "RandomLogit",
     "RandomMap",
+    "RelativeInputStability",
+    "RelativeOutputStability",
     "RelevanceMass",
     "RelevanceRank",
     "RemovedSquares",
     "Scores",
     "SensitivityN",
+    "SmoothParameterRandomisation",
     "SobelEdges",
     "Sparseness",
     "TopKIntersection",
     "Traits",
     "Trial",
     "lead",
+    "stages",
 ]

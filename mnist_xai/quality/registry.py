@@ -2,13 +2,22 @@
 
 from collections.abc import Mapping
 
-from mnist_xai.quality.complexity import EffectiveComplexity, EntropyComplexity, Sparseness
+from mnist_xai.quality.complexity import (
+    EffectiveComplexity,
+    EntropyComplexity,
+    Sparseness,
+)
+from mnist_xai.quality.consistency import (
+    Consistency,
+)
 from mnist_xai.quality.correlation import (
     FaithfulnessCorrelation,
     FaithfulnessEstimate,
     SensitivityN,
 )
-from mnist_xai.quality.infidelity import Infidelity
+from mnist_xai.quality.infidelity import (
+    Infidelity,
+)
 from mnist_xai.quality.localisation import (
     LocalisationAUC,
     PointingGame,
@@ -16,7 +25,24 @@ from mnist_xai.quality.localisation import (
     RelevanceRank,
     TopKIntersection,
 )
-from mnist_xai.quality.metric import Metric
+from mnist_xai.quality.metric import (
+    Metric,
+)
+from mnist_xai.quality.randomisation import (
+    EfficientParameterRandomisation,
+    ParameterRandomisation,
+    RandomLogit,
+    SmoothParameterRandomisation,
+)
+from mnist_xai.quality.robustness import (
+    AvgSensitivity,
+    LocalLipschitz,
+    MaxSensitivity,
+)
+from mnist_xai.quality.stability import (
+    RelativeInputStability,
+    RelativeOutputStability,
+)
 
 METRICS: Mapping[str, Metric] = {
     "faithfulness_correlation": FaithfulnessCorrelation(),
@@ -31,5 +57,15 @@ METRICS: Mapping[str, Metric] = {
     "relevance_mass": RelevanceMass(),
     "relevance_rank": RelevanceRank(),
     "localisation_auc": LocalisationAUC(),
+    "max_sensitivity": MaxSensitivity(),
+    "avg_sensitivity": AvgSensitivity(),
+    "local_lipschitz": LocalLipschitz(),
+    "relative_input_stability": RelativeInputStability(),
+    "relative_output_stability": RelativeOutputStability(),
+    "consistency": Consistency(),
+    "parameter_randomisation": ParameterRandomisation(),
+    "smooth_parameter_randomisation": SmoothParameterRandomisation(),
+    "efficient_parameter_randomisation": EfficientParameterRandomisation(),
+    "random_logit": RandomLogit(),
 }
 """Ready metrics by name, family by family: faithfulness first."""
