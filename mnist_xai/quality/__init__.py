@@ -1,22 +1,43 @@
 """How far an explanation can be trusted: metrics, controls, and data that know the answer."""
 
 from mnist_xai.quality.complexity import EffectiveComplexity, EntropyComplexity, Sparseness
+from mnist_xai.quality.consistency import Consistency
 from mnist_xai.quality.controls import CONTROLS, ImageItself, RandomMap, SobelEdges
 from mnist_xai.quality.metric import Metric, Scores, Traits, Trial, lead
+from mnist_xai.quality.random_networks import stages
+from mnist_xai.quality.randomisation import (
+    EfficientParameterRandomisation,
+    ParameterRandomisation,
+    RandomLogit,
+    SmoothParameterRandomisation,
+)
 from mnist_xai.quality.registry import METRICS
+from mnist_xai.quality.robustness import AvgSensitivity, LocalLipschitz, MaxSensitivity
+from mnist_xai.quality.stability import RelativeInputStability, RelativeOutputStability
 
 __all__ = [
     "CONTROLS",
     "METRICS",
+    "AvgSensitivity",
+    "Consistency",
     "EffectiveComplexity",
+    "EfficientParameterRandomisation",
     "EntropyComplexity",
     "ImageItself",
+    "LocalLipschitz",
+    "MaxSensitivity",
     "Metric",
+    "ParameterRandomisation",
+    "RandomLogit",
     "RandomMap",
+    "RelativeInputStability",
+    "RelativeOutputStability",
     "Scores",
+    "SmoothParameterRandomisation",
     "SobelEdges",
     "Sparseness",
     "Traits",
     "Trial",
     "lead",
+    "stages",
 ]
