@@ -1,8 +1,15 @@
 """How far an explanation can be trusted: metrics, controls, and data that know the answer."""
 
+from mnist_xai.quality.axioms import Completeness, NonSensitivity
 from mnist_xai.quality.complexity import EffectiveComplexity, EntropyComplexity, Sparseness
 from mnist_xai.quality.consistency import Consistency
 from mnist_xai.quality.controls import CONTROLS, ImageItself, RandomMap, SobelEdges
+from mnist_xai.quality.invariance import (
+    ImplementationInvariance,
+    InputInvariance,
+    Linearity,
+    Symmetry,
+)
 from mnist_xai.quality.metric import Metric, Scores, Traits, Trial, lead
 from mnist_xai.quality.random_networks import stages
 from mnist_xai.quality.randomisation import (
@@ -19,14 +26,19 @@ __all__ = [
     "CONTROLS",
     "METRICS",
     "AvgSensitivity",
+    "Completeness",
     "Consistency",
     "EffectiveComplexity",
     "EfficientParameterRandomisation",
     "EntropyComplexity",
     "ImageItself",
+    "ImplementationInvariance",
+    "InputInvariance",
+    "Linearity",
     "LocalLipschitz",
     "MaxSensitivity",
     "Metric",
+    "NonSensitivity",
     "ParameterRandomisation",
     "RandomLogit",
     "RandomMap",
@@ -36,6 +48,7 @@ __all__ = [
     "SmoothParameterRandomisation",
     "SobelEdges",
     "Sparseness",
+    "Symmetry",
     "Traits",
     "Trial",
     "lead",

@@ -2,8 +2,15 @@
 
 from collections.abc import Mapping
 
+from mnist_xai.quality.axioms import Completeness, NonSensitivity
 from mnist_xai.quality.complexity import EffectiveComplexity, EntropyComplexity, Sparseness
 from mnist_xai.quality.consistency import Consistency
+from mnist_xai.quality.invariance import (
+    ImplementationInvariance,
+    InputInvariance,
+    Linearity,
+    Symmetry,
+)
 from mnist_xai.quality.metric import Metric
 from mnist_xai.quality.randomisation import (
     EfficientParameterRandomisation,
@@ -28,5 +35,11 @@ METRICS: Mapping[str, Metric] = {
     "sparseness": Sparseness(),
     "entropy_complexity": EntropyComplexity(),
     "effective_complexity": EffectiveComplexity(),
+    "completeness": Completeness(),
+    "non_sensitivity": NonSensitivity(),
+    "input_invariance": InputInvariance(),
+    "implementation_invariance": ImplementationInvariance(),
+    "linearity": Linearity(),
+    "symmetry": Symmetry(),
 }
 """Ready metrics by name, family by family: faithfulness first."""
