@@ -107,8 +107,8 @@ class NonSensitivity:
         family="axiom",
         higher_is_better=False,
         measures="how often the map is wrong on whether a place matters at all",
-        misleads="the network is saturated, so that no one place matters and all together do; or the "
-        "method's baseline is black, so that it says nothing of black places",
+        misleads="the network is saturated, so that no one place matters and all together do; "
+        "or the method's baseline is black, so that it says nothing of black places",
         reference="Nguyen and Martínez 2020, section 3, non-sensitivity",
         needs="network",
         range=(0, 1),
