@@ -4,6 +4,10 @@ from mnist_xai.quality.axioms import (
     Completeness,
     NonSensitivity,
 )
+from mnist_xai.quality.closed_forms import (
+    ClosedForm,
+    closed_forms,
+)
 from mnist_xai.quality.complexity import (
     EffectiveComplexity,
     EntropyComplexity,
@@ -22,6 +26,12 @@ from mnist_xai.quality.correlation import (
     FaithfulnessCorrelation,
     FaithfulnessEstimate,
     SensitivityN,
+)
+from mnist_xai.quality.ground_truth import (
+    Known,
+    digit_grid,
+    distractor,
+    planted_rule,
 )
 from mnist_xai.quality.infidelity import (
     AddedNoise,
@@ -75,6 +85,7 @@ __all__ = [
     "METRICS",
     "AddedNoise",
     "AvgSensitivity",
+    "ClosedForm",
     "Completeness",
     "Consistency",
     "EffectiveComplexity",
@@ -86,6 +97,7 @@ __all__ = [
     "ImplementationInvariance",
     "Infidelity",
     "InputInvariance",
+    "Known",
     "Linearity",
     "LocalLipschitz",
     "LocalisationAUC",
@@ -110,6 +122,10 @@ __all__ = [
     "TopKIntersection",
     "Traits",
     "Trial",
+    "closed_forms",
+    "digit_grid",
+    "distractor",
     "lead",
+    "planted_rule",
     "stages",
 ]

@@ -61,13 +61,13 @@ def linear(x1: float = 0.75, x2: float = 0.5) -> ClosedForm:
 
 
 def maximum(x1: float = 0.75, x2: float = 0.5) -> ClosedForm:
-    """`f = max(x₁, x₂) = relu(x₁ - x₂) + x₂`, at `x₁ > x₂ ≥ 0`.
+    """`f = max(x₁, x₂) = relu(x₁ - x₂) + x₂`, at `x₁ > x₂ > 0`.
 
     The larger pixel has it all, but for Shapley values: the smaller one alone would have made
     `x₂`, and has half of that.
     """
-    if not x1 > x2 >= 0:
-        raise ValueError(f"x1, x2: expected x1 > x2 >= 0; got {x1} and {x2}")
+    if not x1 > x2 > 0:  # At 0 the second ReLU has no slope of its own.
+        raise ValueError(f"x1, x2: expected x1 > x2 > 0; got {x1} and {x2}")
     # The second unit is `x₂` itself, which a ReLU leaves alone.
     model = _network([[1, 0], [-1, 1]], [0, 0], [1, 1], 0)
     first = _each((x1, 0), PRODUCT, EPSILON, INTEGRATED, RESCALE)
