@@ -1,5 +1,13 @@
 """How far an explanation can be trusted: metrics, controls, and data that know the answer."""
 
+from mnist_xai.quality.axioms import (
+    Completeness,
+    NonSensitivity,
+)
+from mnist_xai.quality.closed_forms import (
+    ClosedForm,
+    closed_forms,
+)
 from mnist_xai.quality.complexity import (
     EffectiveComplexity,
     EntropyComplexity,
@@ -19,10 +27,22 @@ from mnist_xai.quality.correlation import (
     FaithfulnessEstimate,
     SensitivityN,
 )
+from mnist_xai.quality.ground_truth import (
+    Known,
+    digit_grid,
+    distractor,
+    planted_rule,
+)
 from mnist_xai.quality.infidelity import (
     AddedNoise,
     Infidelity,
     RemovedSquares,
+)
+from mnist_xai.quality.invariance import (
+    ImplementationInvariance,
+    InputInvariance,
+    Linearity,
+    Symmetry,
 )
 from mnist_xai.quality.localisation import (
     LocalisationAUC,
@@ -65,6 +85,8 @@ __all__ = [
     "METRICS",
     "AddedNoise",
     "AvgSensitivity",
+    "ClosedForm",
+    "Completeness",
     "Consistency",
     "EffectiveComplexity",
     "EfficientParameterRandomisation",
@@ -72,11 +94,16 @@ __all__ = [
     "FaithfulnessCorrelation",
     "FaithfulnessEstimate",
     "ImageItself",
+    "ImplementationInvariance",
     "Infidelity",
+    "InputInvariance",
+    "Known",
+    "Linearity",
     "LocalLipschitz",
     "LocalisationAUC",
     "MaxSensitivity",
     "Metric",
+    "NonSensitivity",
     "ParameterRandomisation",
     "PointingGame",
     "RandomLogit",
@@ -91,9 +118,14 @@ __all__ = [
     "SmoothParameterRandomisation",
     "SobelEdges",
     "Sparseness",
+    "Symmetry",
     "TopKIntersection",
     "Traits",
     "Trial",
+    "closed_forms",
+    "digit_grid",
+    "distractor",
     "lead",
+    "planted_rule",
     "stages",
 ]

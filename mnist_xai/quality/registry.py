@@ -2,6 +2,10 @@
 
 from collections.abc import Mapping
 
+from mnist_xai.quality.axioms import (
+    Completeness,
+    NonSensitivity,
+)
 from mnist_xai.quality.complexity import (
     EffectiveComplexity,
     EntropyComplexity,
@@ -17,6 +21,12 @@ from mnist_xai.quality.correlation import (
 )
 from mnist_xai.quality.infidelity import (
     Infidelity,
+)
+from mnist_xai.quality.invariance import (
+    ImplementationInvariance,
+    InputInvariance,
+    Linearity,
+    Symmetry,
 )
 from mnist_xai.quality.localisation import (
     LocalisationAUC,
@@ -67,5 +77,11 @@ METRICS: Mapping[str, Metric] = {
     "smooth_parameter_randomisation": SmoothParameterRandomisation(),
     "efficient_parameter_randomisation": EfficientParameterRandomisation(),
     "random_logit": RandomLogit(),
+    "completeness": Completeness(),
+    "non_sensitivity": NonSensitivity(),
+    "input_invariance": InputInvariance(),
+    "implementation_invariance": ImplementationInvariance(),
+    "linearity": Linearity(),
+    "symmetry": Symmetry(),
 }
 """Ready metrics by name, family by family: faithfulness first."""
