@@ -1,7 +1,7 @@
 """What an audit's figures mean, in plain sentences."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -56,26 +56,30 @@ def _of_model(audit: Audit) -> Iterator[str]:
 
 
 def _of_forgetting(audit: Audit) -> Iterator[str]:
-    alike = [
-        (name, last)
+    alike = {
+        name: last
         for name, finding in _methods(audit)
         if (last := _last_similarity(finding)) > _UNMOVED
-    ]
-    for name, last in sorted(alike, key=lambda pair: -pair[1]):
+    }
+    if alike:
         yield (
-            f"{_called(name)} hardly changes when all weights are drawn anew (similarity "
-            f"{last:.2f}): do not use it to judge this model."
+            "Hardly changed when all weights are drawn anew (similarity of the ranks of the "
+            f"pixels): {_measured(alike)}. Do not use {'it' if len(alike) == 1 else 'them'} to "
+            "judge this model."
         )
 
 
 def _of_classes(audit: Audit) -> Iterator[str]:
-    for name, finding in _methods(audit):
-        scores = finding.scores.get(_CLASSES)
-        if scores and scores.mean > _SAME:
-            yield (
-                f"{_called(name)} says nearly the same for every class (similarity "
-                f"{scores.mean:.2f}): it cannot tell why this class and no other."
-            )
+    alike = {
+        name: scores.mean
+        for name, finding in _methods(audit)
+        if (scores := finding.scores.get(_CLASSES)) and scores.mean > _SAME
+    }
+    if alike:
+        yield (
+            f"Nearly the same for every class (similarity): {_measured(alike)}. It cannot be told "
+            "from such a map why this class was answered and no other."
+        )
 
 
 def _of_faithfulness(audit: Audit) -> Iterator[str]:
@@ -97,10 +101,11 @@ def _of_sums(audit: Audit) -> Iterator[str]:
         for name, finding in _methods(audit)
         if len(finding.missing) and np.median(finding.missing) > _MISSING
     }
-    for name, share in sorted(missed.items(), key=lambda pair: -pair[1]):
+    if missed:
+        shares = ", ".join(f"{_spaced(n)} ({share:.1%})" for n, share in _ordered(missed))
         yield (
-            f"{_called(name)} misses {share:.1%} of what its maps should sum to (median): its "
-            "pixels cannot be read as shares of the score."
+            f"Missing of what the maps should sum to (median share): {shares}. Such pixels cannot "
+            "be read as shares of the score."
         )
 
 
@@ -150,6 +155,14 @@ def _called(name: str) -> str:
 
 def _spaced(name: str) -> str:
     return name.replace("_", " ")
+
+
+def _ordered(values: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(values.items(), key=lambda pair: -pair[1])
+
+
+def _measured(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{_spaced(name)} ({value:.2f})" for name, value in _ordered(values))
 
 
 def _listed(names: Sequence[str]) -> str:
