@@ -9,7 +9,6 @@ from collections import OrderedDict
 
 import torch
 from torch import nn
-from zennit.layer import Sum
 
 
 def cnn():
@@ -39,6 +38,8 @@ def edges():
 
 class Residual(nn.Module):
     def __init__(self):
+        from zennit.layer import Sum  # Here: the other networks do without Zennit.
+
         super().__init__()
         # In the order of the calls: Zennit merges a BatchNorm into the layer before it.
         for k in (1, 2, 3):
