@@ -103,9 +103,9 @@ def colour():
 
 @pytest.fixture(scope="module", params=["logit", "probability"])
 def drawn(request, colour):
-    """Images with much exact black, and maps with ties."""
+    """Images with much exact black, also in some of the channels, and maps with ties."""
     rng = np.random.default_rng(5)
-    images = np.where(rng.random((3, 7, 9, 1)) < 0.5, 0, rng.random((3, 7, 9, 3))).astype("f")
+    images = np.where(rng.random((3, 7, 9, 3)) < 0.8, 0, rng.random((3, 7, 9, 3))).astype("f")
     maps = rng.integers(-3, 4, (3, 7, 9, 1)).astype(np.float32)
     return on_trial(colour, images, maps, score=request.param)
 
@@ -179,6 +179,19 @@ def test_road_counts_the_predictions_that_remain(drawn, order):
             z = np.asarray(drawn.network.logits_of(x))
             hits[row, k] = z.argmax() == drawn.targets[row]
     assert_scores(ROAD((0.1, 0.5, 0.9), order, removal)(drawn), hits.mean(axis=1), hits)
+
+
+def test_shares_of_places_are_rounded_down_to_whole_ones(drawn):
+    counted = []
+
+    class Counting(NoisyImputation):
+        def without(self, image, removed):
+            counted.append(removed.sum(axis=(1, 2)).tolist())
+            return super().without(image, removed)
+
+    assert 7 / 63 * 7 * 9 < 7  # In floating point, that is.
+    ROAD((0.01, 7 / 63, 0.5), removal=Counting())(drawn.take(slice(0, 1)))
+    assert counted == [[0, 7, 31]]
 
 
 # --- Networks whose curves are known ---------------------------------------------------------
