@@ -9,6 +9,7 @@ from collections import OrderedDict
 
 import torch
 from torch import nn
+from zennit.layer import Sum
 
 
 def cnn():
@@ -38,8 +39,6 @@ def edges():
 
 class Residual(nn.Module):
     def __init__(self):
-        from zennit.layer import Sum  # Here: the other networks do without Zennit.
-
         super().__init__()
         # In the order of the calls: Zennit merges a BatchNorm into the layer before it.
         for k in (1, 2, 3):
