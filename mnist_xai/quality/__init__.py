@@ -2,13 +2,26 @@
 
 from mnist_xai.quality.complexity import EffectiveComplexity, EntropyComplexity, Sparseness
 from mnist_xai.quality.controls import CONTROLS, ImageItself, RandomMap, SobelEdges
+from mnist_xai.quality.correlation import (
+    FaithfulnessCorrelation,
+    FaithfulnessEstimate,
+    SensitivityN,
+)
 from mnist_xai.quality.flipping import (
     Insertion,
     PixelFlipping,
     RegionPerturbation,
     Selectivity,
 )
+from mnist_xai.quality.infidelity import AddedNoise, Infidelity, RemovedSquares
 from mnist_xai.quality.irof import IROF
+from mnist_xai.quality.localisation import (
+    LocalisationAUC,
+    PointingGame,
+    RelevanceMass,
+    RelevanceRank,
+    TopKIntersection,
+)
 from mnist_xai.quality.metric import Metric, Scores, Traits, Trial
 from mnist_xai.quality.registry import METRICS
 from mnist_xai.quality.removal import Baseline, Blur, NoisyImputation, Removal, Uniform
@@ -19,22 +32,33 @@ __all__ = [
     "IROF",
     "METRICS",
     "ROAD",
+    "AddedNoise",
     "Baseline",
     "Blur",
     "EffectiveComplexity",
     "EntropyComplexity",
+    "FaithfulnessCorrelation",
+    "FaithfulnessEstimate",
     "ImageItself",
+    "Infidelity",
     "Insertion",
+    "LocalisationAUC",
     "Metric",
     "NoisyImputation",
     "PixelFlipping",
+    "PointingGame",
     "RandomMap",
     "RegionPerturbation",
+    "RelevanceMass",
+    "RelevanceRank",
     "Removal",
+    "RemovedSquares",
     "Scores",
     "Selectivity",
+    "SensitivityN",
     "SobelEdges",
     "Sparseness",
+    "TopKIntersection",
     "Traits",
     "Trial",
     "Uniform",

@@ -3,13 +3,26 @@
 from collections.abc import Mapping
 
 from mnist_xai.quality.complexity import EffectiveComplexity, EntropyComplexity, Sparseness
+from mnist_xai.quality.correlation import (
+    FaithfulnessCorrelation,
+    FaithfulnessEstimate,
+    SensitivityN,
+)
 from mnist_xai.quality.flipping import (
     Insertion,
     PixelFlipping,
     RegionPerturbation,
     Selectivity,
 )
+from mnist_xai.quality.infidelity import Infidelity
 from mnist_xai.quality.irof import IROF
+from mnist_xai.quality.localisation import (
+    LocalisationAUC,
+    PointingGame,
+    RelevanceMass,
+    RelevanceRank,
+    TopKIntersection,
+)
 from mnist_xai.quality.metric import Metric
 from mnist_xai.quality.road import ROAD
 
@@ -21,8 +34,17 @@ METRICS: Mapping[str, Metric] = {
     "road_least": ROAD(order="least"),
     "selectivity": Selectivity(),
     "irof": IROF(),
+    "faithfulness_correlation": FaithfulnessCorrelation(),
+    "faithfulness_estimate": FaithfulnessEstimate(),
+    "sensitivity_n": SensitivityN(),
+    "infidelity": Infidelity(),
     "sparseness": Sparseness(),
     "entropy_complexity": EntropyComplexity(),
     "effective_complexity": EffectiveComplexity(),
+    "pointing_game": PointingGame(),
+    "top_k_intersection": TopKIntersection(),
+    "relevance_mass": RelevanceMass(),
+    "relevance_rank": RelevanceRank(),
+    "localisation_auc": LocalisationAUC(),
 }
 """Ready metrics by name, family by family: faithfulness first."""

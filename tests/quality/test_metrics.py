@@ -1,5 +1,7 @@
 """One contract for every metric of the registry."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -81,6 +83,30 @@ def test_dead_maps_alone_leave_no_score(name, network, images, masks):
     assert np.isnan(found.values).all()
     assert np.isnan(found.mean)
     assert len(found.refused) == 5
+
+
+@every_metric
+def test_masks_are_asked_for_by_name_where_they_are_needed_and_only_there(name, trial, scores):
+    blind = dataclasses.replace(trial, masks=None)
+    if METRICS[name].traits.needs == "masks":
+        with pytest.raises(ValueError, match=r"masks: expected booleans .*; the trial has none"):
+            METRICS[name](blind)
+    else:
+        np.testing.assert_array_equal(METRICS[name](blind).values, scores(name).values)
+
+
+@every_metric
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_mask_that_marks_nothing_or_everything_is_refused(name, trial, scores, marked):
+    if METRICS[name].traits.needs != "masks":
+        return
+    masks = trial.masks.copy()
+    masks[1] = marked
+    found = METRICS[name](dataclasses.replace(trial, masks=masks))
+    assert [*found.refused] == [1]
+    assert "mask" in found.refused[1]
+    assert np.isnan(found.values[1])
+    np.testing.assert_array_equal(np.delete(found.values, 1), np.delete(scores(name).values, 1))
 
 
 @every_metric
