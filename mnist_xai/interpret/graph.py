@@ -3,6 +3,7 @@
 The one place that knows how Keras keeps a model's graph.
 """
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -137,6 +138,34 @@ def without_activation(layer: keras.layers.Layer) -> keras.layers.Layer:
     twin = object.__new__(type(layer))
     twin.__dict__.update(layer.__dict__, activation=keras.activations.linear)
     return twin
+
+
+def copied(model: keras.Model) -> keras.Model:
+    """A model of the same configuration and the same weights, which are its own.
+
+    Raises:
+        ValueError: When Keras cannot make it again from its configuration.
+    """
+    state = random.getstate()  # Keras seeds the initialisers of a new layer from it.
+    try:
+        copy = keras.models.clone_model(model)
+        copy.set_weights(model.get_weights())
+        for layer in sublayers(copy):
+            if isinstance(layer, keras.layers.Normalization):
+                layer.finalize_state()  # It computes with what it made of its weights.
+    except Exception as error:
+        raise ValueError(
+            f"model: expected one that Keras can make again from its configuration; {model.name!r} "
+            f"cannot be copied: {error}"
+        ) from error
+    finally:
+        random.setstate(state)
+    return copy
+
+
+def sublayers(layer: Any) -> list[Any]:
+    """A layer and those inside it, each once, in the order in which Keras keeps them."""
+    return list({id(inner): inner for inner in layer._flatten_layers()}.values())
 
 
 def reads(call: Call, tensor: Any) -> bool:

@@ -1,6 +1,7 @@
 """A Keras classifier made explainable: its logits, its activations and its gradients."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import keras
@@ -14,6 +15,7 @@ from mnist_xai.interpret.graph import (
     Caller,
     before_softmax,
     call_plainly,
+    copied,
     functional_graph,
     last_activation,
     reads,
@@ -85,6 +87,27 @@ class Network:
     def of(cls, model: "keras.Model | Network") -> "Network":
         """The network of a model; a network as it is, with what it has compiled."""
         return model if isinstance(model, cls) else cls(model)
+
+    @cached_property
+    def twin(self) -> "Network":
+        """A network on a copy of the model, for experiments that change weights.
+
+        Made when first asked for: what it compiles then serves every experiment. An experiment
+        leaves it as it pleases, so each begins by setting all weights.
+
+        Raises:
+            ValueError: For a model that Keras cannot make again from its configuration.
+        """
+        copy = copied(self.model)
+        names = list(getattr(copy, "output_names", None) or [copy.name])
+        twin = Network(copy, batch_size=self.batch_size, output=names[self._output])
+        noise = np.random.default_rng(0).random((4, *self.typical_shape), np.float32)
+        if not np.allclose(twin.logits(noise), self.logits(noise), rtol=1e-2, atol=1e-4):
+            raise ValueError(
+                f"model: expected one that its configuration and weights describe; a copy of "
+                f"{self.model.name!r} gives other scores"
+            )
+        return twin
 
     @property
     def image_shape(self) -> tuple[int | None, ...]:

@@ -1,6 +1,7 @@
 """How far an explanation can be trusted: metrics, controls, and data that know the answer."""
 
 from mnist_xai.quality.complexity import EffectiveComplexity, EntropyComplexity, Sparseness
+from mnist_xai.quality.consistency import Consistency
 from mnist_xai.quality.controls import CONTROLS, ImageItself, RandomMap, SobelEdges
 from mnist_xai.quality.correlation import (
     FaithfulnessCorrelation,
@@ -23,9 +24,18 @@ from mnist_xai.quality.localisation import (
     TopKIntersection,
 )
 from mnist_xai.quality.metric import Metric, Scores, Traits, Trial
+from mnist_xai.quality.random_networks import stages
+from mnist_xai.quality.randomisation import (
+    EfficientParameterRandomisation,
+    ParameterRandomisation,
+    RandomLogit,
+    SmoothParameterRandomisation,
+)
 from mnist_xai.quality.registry import METRICS
 from mnist_xai.quality.removal import Baseline, Blur, NoisyImputation, Removal, Uniform
 from mnist_xai.quality.road import ROAD
+from mnist_xai.quality.robustness import AvgSensitivity, LocalLipschitz, MaxSensitivity
+from mnist_xai.quality.stability import RelativeInputStability, RelativeOutputStability
 
 __all__ = [
     "CONTROLS",
@@ -33,22 +43,31 @@ __all__ = [
     "METRICS",
     "ROAD",
     "AddedNoise",
+    "AvgSensitivity",
     "Baseline",
     "Blur",
+    "Consistency",
     "EffectiveComplexity",
+    "EfficientParameterRandomisation",
     "EntropyComplexity",
     "FaithfulnessCorrelation",
     "FaithfulnessEstimate",
     "ImageItself",
     "Infidelity",
     "Insertion",
+    "LocalLipschitz",
     "LocalisationAUC",
+    "MaxSensitivity",
     "Metric",
     "NoisyImputation",
+    "ParameterRandomisation",
     "PixelFlipping",
     "PointingGame",
+    "RandomLogit",
     "RandomMap",
     "RegionPerturbation",
+    "RelativeInputStability",
+    "RelativeOutputStability",
     "RelevanceMass",
     "RelevanceRank",
     "Removal",
@@ -56,10 +75,12 @@ __all__ = [
     "Scores",
     "Selectivity",
     "SensitivityN",
+    "SmoothParameterRandomisation",
     "SobelEdges",
     "Sparseness",
     "TopKIntersection",
     "Traits",
     "Trial",
     "Uniform",
+    "stages",
 ]

@@ -227,6 +227,8 @@ def measured(
     trial: Trial,
     measure: Callable[[Trial], Values | tuple[Values, Values]],
     refused: Refusals | None = None,
+    *,
+    undefined: str = "its score is not defined",
 ) -> Scores:
     """Score the images that are not refused, and leave NaN for those that are.
 
@@ -237,6 +239,7 @@ def measured(
         trial: The maps on trial.
         measure: Scores of a trial in which every image can be scored, and curves if it has any.
         refused: What the metric refuses besides, and why, by number of the image.
+        undefined: Why an image has none after all, where its score comes out as NaN.
     """
     reasons = {**(refused or {}), **_unfit_maps(trial.places)}
     rows = np.setdiff1d(np.arange(len(trial)), list(reasons))
@@ -246,6 +249,7 @@ def measured(
     found = measure(trial.take(rows))
     scores, curves = found if isinstance(found, tuple) else (found, None)
     values[rows] = scores
+    reasons |= {int(row): undefined for row in rows[np.isnan(scores)]}
     if curves is not None:
         spread = np.full((len(trial), curves.shape[1]), np.nan)
         spread[rows] = curves

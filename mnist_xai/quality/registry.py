@@ -38,6 +38,28 @@ METRICS: Mapping[str, Metric] = {
     "faithfulness_estimate": FaithfulnessEstimate(),
     "sensitivity_n": SensitivityN(),
     "infidelity": Infidelity(),
+from mnist_xai.quality.consistency import Consistency
+from mnist_xai.quality.metric import Metric
+from mnist_xai.quality.randomisation import (
+    EfficientParameterRandomisation,
+    ParameterRandomisation,
+    RandomLogit,
+    SmoothParameterRandomisation,
+)
+from mnist_xai.quality.robustness import AvgSensitivity, LocalLipschitz, MaxSensitivity
+from mnist_xai.quality.stability import RelativeInputStability, RelativeOutputStability
+
+METRICS: Mapping[str, Metric] = {
+    "max_sensitivity": MaxSensitivity(),
+    "avg_sensitivity": AvgSensitivity(),
+    "local_lipschitz": LocalLipschitz(),
+    "relative_input_stability": RelativeInputStability(),
+    "relative_output_stability": RelativeOutputStability(),
+    "consistency": Consistency(),
+    "parameter_randomisation": ParameterRandomisation(),
+    "smooth_parameter_randomisation": SmoothParameterRandomisation(),
+    "efficient_parameter_randomisation": EfficientParameterRandomisation(),
+    "random_logit": RandomLogit(),
     "sparseness": Sparseness(),
     "entropy_complexity": EntropyComplexity(),
     "effective_complexity": EffectiveComplexity(),

@@ -1,0 +1,148 @@
+"""Robustness: how much a map changes when the image changes a little.
+
+Every metric compares an image with noisy copies of itself, the same noise for all images. A map
+that never changes is perfectly robust and says nothing, so that none of them says that a map is
+right.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mnist_xai.quality.copies import check_noise, explained_copies, norms, uniform_noise
+from mnist_xai.quality.metric import Scores, Traits, Trial, Values, measured
+
+_STEADY = "a map that is the same for all images is perfectly robust"
+
+
+@dataclass(frozen=True)
+class MaxSensitivity:
+    """Largest change: `max_k ‖Φ(x + δ_k) - Φ(x)‖ / ‖Φ(x)‖`, `|δ_k| <= r` for every pixel.
+
+    The target stays that of the image, whatever is predicted for a copy. Quantus's normalisation,
+    where it is switched on, divides by the largest value of a batch, so that a score depends on
+    the image's neighbours; and its noise leaves out the first pixel.
+
+    Attributes:
+        radius: Largest change of a pixel, `r`; copies stay in [0, 1].
+        samples: Copies of each image.
+        seed: Seed of the noise, which all images share.
+    """
+
+    radius: float = 0.1
+    samples: int = 10
+    seed: int = 0
+
+    traits: ClassVar[Traits] = Traits(
+        family="robustness",
+        higher_is_better=False,
+        measures="the largest change of the map, as a share of the map, under small noise",
+        misleads=f"{_STEADY}; the maximum of few samples is too small",
+        reference="Yeh, Hsieh, Suggala, Inouye, Ravikumar 2019, section 5",
+        needs="method",
+        range=(0, np.inf),
+    )
+
+    def __post_init__(self) -> None:
+        check_noise(self.radius, self.samples)
+
+    def __call__(self, trial: Trial) -> Scores:
+        """Score every image; the curves hold every copy's change."""
+        return measured(trial, self._measure)
+
+    def _measure(self, trial: Trial) -> tuple[Values, Values]:
+        changes = _sensitivities(trial, self.radius, self.samples, self.seed)
+        return changes.max(axis=1), changes
+
+
+@dataclass(frozen=True)
+class AvgSensitivity:
+    """Mean change: `1/K Σ_k ‖Φ(x + δ_k) - Φ(x)‖ / ‖Φ(x)‖`, `|δ_k| <= r` for every pixel.
+
+    Attributes:
+        radius: Largest change of a pixel, `r`; copies stay in [0, 1].
+        samples: Copies of each image.
+        seed: Seed of the noise, which all images share.
+    """
+
+    radius: float = 0.1
+    samples: int = 10
+    seed: int = 0
+
+    traits: ClassVar[Traits] = Traits(
+        family="robustness",
+        higher_is_better=False,
+        measures="the mean change of the map, as a share of the map, under small noise",
+        misleads=_STEADY,
+        reference="Yeh, Hsieh, Suggala, Inouye, Ravikumar 2019, section 5, with the mean in the "
+        "maximum's place, as in Bhatt et al. 2020, section 4",
+        needs="method",
+        range=(0, np.inf),
+    )
+
+    def __post_init__(self) -> None:
+        check_noise(self.radius, self.samples)
+
+    def __call__(self, trial: Trial) -> Scores:
+        """Score every image; the curves hold every copy's change."""
+        return measured(trial, self._measure)
+
+    def _measure(self, trial: Trial) -> tuple[Values, Values]:
+        changes = _sensitivities(trial, self.radius, self.samples, self.seed)
+        return changes.mean(axis=1), changes
+
+
+@dataclass(frozen=True)
+class LocalLipschitz:
+    """Steepest change: `max_k ‖Φ(x_k) - Φ(x)‖ / ‖x_k - x‖` over copies `x_k` of the image.
+
+    It has the map's unit, and so compares images, not methods. Quantus by default first divides
+    the maps by the largest value of the batch, which makes a score depend on the neighbours.
+
+    Attributes:
+        radius: Largest change of a pixel; copies stay in [0, 1].
+        samples: Copies of each image.
+        seed: Seed of the noise, which all images share.
+    """
+
+    radius: float = 0.1
+    samples: int = 10
+    seed: int = 0
+
+    traits: ClassVar[Traits] = Traits(
+        family="robustness",
+        higher_is_better=False,
+        measures="how steeply the map changes with the image, in units of the map for a change "
+        "of the image by 1",
+        misleads=f"{_STEADY}; maps of another unit have other scores",
+        reference="Alvarez-Melis and Jaakkola 2018, section 3",
+        needs="method",
+        range=(0, np.inf),
+    )
+
+    def __post_init__(self) -> None:
+        check_noise(self.radius, self.samples)
+
+    def __call__(self, trial: Trial) -> Scores:
+        """Score every image; the curves hold every copy's ratio."""
+        return measured(trial, self._measure)
+
+    def _measure(self, trial: Trial) -> tuple[Values, Values]:
+        noise = uniform_noise(trial, self.samples, self.radius, self.seed)
+        ratios = np.zeros((len(trial), self.samples))
+        for some in explained_copies(trial, noise):
+            moved = norms(some.images.astype(np.float64) - trial.images[some.rows])
+            change = norms(some.places - trial.places[some.rows])
+            # A copy that is the image has the image's map.
+            ratios[some.rows, some.columns] = change / np.where(moved, moved, np.inf)
+        return ratios.max(axis=1), ratios
+
+
+def _sensitivities(trial: Trial, radius: float, samples: int, seed: int) -> Values:
+    """`‖Φ(x + δ_k) - Φ(x)‖ / ‖Φ(x)‖`, `(N, K)`."""
+    noise = uniform_noise(trial, samples, radius, seed)
+    changes = np.zeros((len(trial), samples))
+    for some in explained_copies(trial, noise):
+        changes[some.rows, some.columns] = norms(some.places - trial.places[some.rows])
+    return changes / norms(trial.places)[:, np.newaxis]
