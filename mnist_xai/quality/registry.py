@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from mnist_xai.quality.complexity import EffectiveComplexity, EntropyComplexity, Sparseness
+from mnist_xai.quality.consistency import Consistency
 from mnist_xai.quality.correlation import (
     FaithfulnessCorrelation,
     FaithfulnessEstimate,
@@ -24,7 +25,15 @@ from mnist_xai.quality.localisation import (
     TopKIntersection,
 )
 from mnist_xai.quality.metric import Metric
+from mnist_xai.quality.randomisation import (
+    EfficientParameterRandomisation,
+    ParameterRandomisation,
+    RandomLogit,
+    SmoothParameterRandomisation,
+)
 from mnist_xai.quality.road import ROAD
+from mnist_xai.quality.robustness import AvgSensitivity, LocalLipschitz, MaxSensitivity
+from mnist_xai.quality.stability import RelativeInputStability, RelativeOutputStability
 
 METRICS: Mapping[str, Metric] = {
     "pixel_flipping": PixelFlipping(),
@@ -38,18 +47,6 @@ METRICS: Mapping[str, Metric] = {
     "faithfulness_estimate": FaithfulnessEstimate(),
     "sensitivity_n": SensitivityN(),
     "infidelity": Infidelity(),
-from mnist_xai.quality.consistency import Consistency
-from mnist_xai.quality.metric import Metric
-from mnist_xai.quality.randomisation import (
-    EfficientParameterRandomisation,
-    ParameterRandomisation,
-    RandomLogit,
-    SmoothParameterRandomisation,
-)
-from mnist_xai.quality.robustness import AvgSensitivity, LocalLipschitz, MaxSensitivity
-from mnist_xai.quality.stability import RelativeInputStability, RelativeOutputStability
-
-METRICS: Mapping[str, Metric] = {
     "max_sensitivity": MaxSensitivity(),
     "avg_sensitivity": AvgSensitivity(),
     "local_lipschitz": LocalLipschitz(),
