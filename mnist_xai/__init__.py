@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mnist_xai.audit import Audit, audit
     from mnist_xai.data import Augmentation, Dataset, load_data, normalise
     from mnist_xai.evaluation import Evaluation, evaluate
     from mnist_xai.interpret import (
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 # Where each name lives. Modules are imported when a name is first asked for, so that
 # `mnist-xai --help` does not wait for TensorFlow.
 _HOMES = {
+    "audit": ("Audit", "audit"),
     "data": ("Augmentation", "Dataset", "load_data", "normalise"),
     "evaluation": ("Evaluation", "evaluate"),
     "interpret": (
@@ -78,6 +80,7 @@ __all__ = [
     "METHODS",
     "MODELS",
     "RECIPES",
+    "Audit",
     "Augmentation",
     "DataError",
     "DataUnavailableError",
@@ -91,6 +94,7 @@ __all__ = [
     "UnsupportedLayerError",
     "activation_maximization",
     "attention_map",
+    "audit",
     "build_model",
     "evaluate",
     "explain",
@@ -112,7 +116,12 @@ __all__ = [
 ]
 
 
-_MODULES = ("interpret", "plots")  # Asked for as `mx.interpret` without an import of their own.
+_MODULES = (
+    "foundations",
+    "interpret",
+    "plots",
+    "quality",
+)  # Asked for as `mx.interpret` without an import of their own.
 
 
 def __getattr__(name: str) -> Any:
@@ -128,7 +137,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `mx.train` the function when Python binds the module of that name to it."""
+    """Keeps `mx.train`, `mx.audit` and `mx.reproduce` functions when their modules are bound."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, ModuleType) and _HOME.get(name) == name:

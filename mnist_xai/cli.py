@@ -295,6 +295,69 @@ def explain(
 
 
 @main.command()
+@_model
+@click.option("--data", default="mnist", show_default=True, help="Name or path of a data set.")
+@click.option(
+    "--methods", multiple=True, help="Names, separated by commas; by default all there are."
+)
+@click.option("--images", type=click.IntRange(min=2), help="How many test images are explained.")
+@click.option(
+    "--budget",
+    type=click.Choice(["fast", "full"]),
+    default="fast",
+    show_default=True,
+    help="How much is looked at: a minute's worth, or a quarter of an hour's.",
+)
+@click.option(
+    "--save-to",
+    type=click.Path(path_type=Path),
+    default=Path("audit.html"),
+    show_default=True,
+    help="The page; figures for programs go beside it.",
+)
+@_seed
+@_overwrite
+@_debug
+def audit(
+    model_path: Path,
+    data: str,
+    methods: tuple[str, ...],
+    images: int | None,
+    budget: str,
+    save_to: Path,
+    seed: int,
+    overwrite: bool,
+) -> None:
+    """Put a saved model and its explanations on trial, and write one page about it.
+
+    \b
+    Example:
+      mnist-xai audit saved_models/cnn.keras --save-to audit.html
+    """
+    if save_to.suffix != ".html":
+        raise click.UsageError(f"--save-to: expected a name ending in .html; got {save_to}")
+    beside = [save_to.with_suffix(suffix) for suffix in (".html", ".json", ".csv")]
+    overwrite = _may_replace(beside, overwrite)
+    _start_tensorflow()
+    import mnist_xai as mx
+
+    found = mx.audit(
+        model_path,
+        data,
+        methods=[name for given in methods for name in given.split(",")] or None,
+        budget=budget,
+        images=images,
+        save_to=save_to,
+        overwrite=overwrite,
+        seed=seed,
+    )
+    refused = [name for name, finding in found.findings.items() if finding.refused]
+    if refused:
+        click.echo(f"Refused by the model: {', '.join(refused)}")
+    click.echo(f"Open {save_to.resolve()}")
+
+
+@main.command()
 @click.argument("name", required=False)
 @click.option("--family", help="Only those of a family; the beginning of its name will do.")
 @_debug

@@ -1,6 +1,7 @@
 """What the tests share: data sets, networks, and the rule that MNIST may be missing."""
 
 import os
+import shutil
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -8,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from playwright.sync_api import sync_playwright
 
 import mnist_xai as mx
 
@@ -23,6 +25,40 @@ def mnist():
         return mx.load_data("mnist")
     except mx.DataUnavailableError as error:
         pytest.skip(f"needs MNIST: {error}")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium, where there is one."""
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+    path = next(filter(None, found), None)
+    if path is None:
+        pytest.skip("needs Chromium")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """Opens a page from disk; in the end nothing was complained of, and nothing asked for."""
+    context = browser.new_context()
+    complaints, requests = [], []
+
+    def open_page(path, **media):
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.emulate_media(**media)
+        page.goto(path.as_uri())
+        return page
+
+    yield open_page
+    context.close()
+    assert complaints == []
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
 
 
 @pytest.fixture(scope="session")

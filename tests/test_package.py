@@ -21,7 +21,7 @@ def test_every_name_has_one_home():
     assert sorted(mx._HOME) == sorted(mx.__all__)
 
 
-@pytest.mark.parametrize("name", ["interpret", "plots"])
+@pytest.mark.parametrize("name", ["foundations", "interpret", "plots", "quality"])
 def test_modules_are_there_without_an_import_of_their_own(name):
     code = f"import mnist_xai as mx; assert mx.{name}.__name__ == 'mnist_xai.{name}'"
     subprocess.run([sys.executable, "-c", code], check=True)

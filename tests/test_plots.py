@@ -116,3 +116,37 @@ def test_the_same_figure_gives_the_same_bytes():
     )
     assert first == second
     assert io.BytesIO(first).read(8) == b"\x89PNG\r\n\x1a\n"
+
+
+def test_rows_of_methods_have_a_scale_for_each_map():
+    images = np.zeros((2, 4, 4, 1))
+    maps = {"one": np.full((2, 4, 4, 3), 2.0), "two": np.zeros((2, 4, 4, 1))}
+    maps["one"][1] = -7e-9
+    figure = plots.method_rows(images, maps, ["a", "b"], "Some methods")
+    shown = [axes.images[0].get_array() for axes in figure.axes[2:6]]
+    assert [float(one.max()) for one in shown] == [1, -1, 0, 0]
+    assert [axes.get_ylabel() for axes in figure.axes[2:6]] == ["one", "", "two", ""]
+    assert {axes.images[0].get_clim() for axes in figure.axes[2:6]} == {(-1, 1)}
+
+
+def test_panels_of_curves_share_one_scale_and_differ_by_more_than_colour():
+    panels = {
+        "few": {f"curve_{i}": np.arange(3) * i for i in range(12)},
+        "one": {"alone": np.array([1, np.nan, 2])},
+        "two": {"alone": np.zeros(3)},
+    }
+    figure = plots.curve_panels(panels, ["a", "b", "c"], "Curves", xlabel="x", ylabel="y")
+    first, second, _, empty = figure.axes
+    lines = first.get_lines()[:12]
+    assert len({(line.get_marker(), line.get_linestyle()) for line in lines}) == 12
+    assert first.get_ylim() == second.get_ylim()
+    assert not empty.get_visible()
+    np.testing.assert_array_equal(lines[3].get_ydata(), [0, 3, 6])
+
+
+def test_a_reliability_diagram_shows_accuracy_by_confidence():
+    confidence = np.array([0.55, 0.6, 0.95, 1.0])
+    right = np.array([True, False, True, True])
+    accuracy, counts = plots.reliability_diagram(confidence, right, bins=10).axes
+    np.testing.assert_allclose(accuracy.get_lines()[1].get_xydata(), [[0.575, 0.5], [0.975, 1]])
+    assert [bar.get_height() for bar in counts.patches] == [0, 0, 0, 0, 0, 2, 0, 0, 0, 2]

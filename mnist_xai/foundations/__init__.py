@@ -8,6 +8,34 @@ Arrays are float64. Examples lie along the first axis, so that a layer is `z = x
 articles write one example as a column, `z = θ x + b`, and `W` is their `θ` transposed.
 """
 
-from mnist_xai.foundations import activations, losses
+from mnist_xai.foundations import (
+    activations,
+    attention,
+    calculus,
+    cnn,
+    convolution,
+    dense,
+    dense_network,
+    information,
+    linear_algebra,
+    losses,
+    optimisers,
+    probability,
+    regression,
+)
 
-__all__ = ["activations", "losses"]
+__all__ = [
+    "activations",
+    "attention",
+    "calculus",
+    "cnn",
+    "convolution",
+    "dense",
+    "dense_network",
+    "information",
+    "linear_algebra",
+    "losses",
+    "optimisers",
+    "probability",
+    "regression",
+]

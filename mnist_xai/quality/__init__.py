@@ -8,12 +8,7 @@ from mnist_xai.quality.correlation import (
     FaithfulnessEstimate,
     SensitivityN,
 )
-from mnist_xai.quality.flipping import (
-    Insertion,
-    PixelFlipping,
-    RegionPerturbation,
-    Selectivity,
-)
+from mnist_xai.quality.flipping import Insertion, PixelFlipping, RegionPerturbation, Selectivity
 from mnist_xai.quality.infidelity import AddedNoise, Infidelity, RemovedSquares
 from mnist_xai.quality.irof import IROF
 from mnist_xai.quality.localisation import (
@@ -23,7 +18,7 @@ from mnist_xai.quality.localisation import (
     RelevanceRank,
     TopKIntersection,
 )
-from mnist_xai.quality.metric import Metric, Scores, Traits, Trial
+from mnist_xai.quality.metric import Metric, Scores, Traits, Trial, lead
 from mnist_xai.quality.random_networks import stages
 from mnist_xai.quality.randomisation import (
     EfficientParameterRandomisation,
@@ -82,5 +77,6 @@ __all__ = [
     "Traits",
     "Trial",
     "Uniform",
+    "lead",
     "stages",
 ]

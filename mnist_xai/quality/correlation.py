@@ -239,10 +239,8 @@ def _correlated(trial: Trial, measure: Measure, labels: Labels, baseline: float)
         equal = np.ptp(relevance_of_features(trial.places, labels), axis=1) == 0
     for row in np.flatnonzero(equal):
         refused.setdefault(int(row), "its map gives the same to every feature")
-    scores = measured(trial, measure, refused)
     reason = "its score, or its relevance, is the same whichever subset is missing"
-    dead = {int(row): reason for row in np.flatnonzero(np.isnan(scores.values))}
-    return Scores(scores.values, dict(sorted({**dead, **scores.refused}.items())), scores.curves)
+    return measured(trial, measure, refused, undefined=reason)
 
 
 def _labels(features: Features, trial: Trial) -> Labels:

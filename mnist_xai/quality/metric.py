@@ -182,23 +182,15 @@ class Scores:
         return float(kept.mean()) if len(kept) else float("nan")
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Confidence interval of the mean: percentile bootstrap over the images, seeded.
+        """Confidence interval of the mean over the images.
 
         Args:
             confidence: Share of such intervals that hold the mean, in (0, 1).
 
         Returns:
             Lower and upper end; NaN for fewer than two scores.
-
-        Source: Efron and Tibshirani 1993, chapter 13.
         """
-        kept = self._kept
-        if len(kept) < 2:
-            return float("nan"), float("nan")
-        draws = np.random.default_rng(0).integers(len(kept), size=(_RESAMPLES, len(kept)))
-        tail = (1 - confidence) / 2
-        low, high = np.quantile(kept[draws].mean(axis=1), [tail, 1 - tail])
-        return float(low), float(high)
+        return bootstrap_interval(self._kept, confidence)
 
     @property
     def _kept(self) -> Values:
@@ -255,6 +247,39 @@ def measured(
         spread[rows] = curves
         curves = spread
     return Scores(values, dict(sorted(reasons.items())), curves)
+
+
+def bootstrap_interval(values: Values, confidence: float = 0.95) -> tuple[float, float]:
+    """Percentile bootstrap of a mean, seeded; NaN for fewer than two values.
+
+    Source: Efron and Tibshirani 1993, chapter 13.
+    """
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    draws = np.random.default_rng(0).integers(len(values), size=(_RESAMPLES, len(values)))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values[draws].mean(axis=1), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def lead(metric: Metric, scores: Scores, others: Scores) -> tuple[float, float, float]:
+    """By how much one method is better than another on the same images, image by image.
+
+    Args:
+        metric: What both were scored by.
+        scores: Of the one, `(N,)`.
+        others: Of the other, for the same images.
+
+    Returns:
+        Mean difference in the metric's better direction, and its 95 % interval. NaN when no
+        image has both scores, or the metric has no better direction.
+    """
+    better = metric.traits.higher_is_better
+    difference = (scores.values - others.values) * (1 if better else -1)
+    kept = difference[np.isfinite(difference)]
+    if better is None or not len(kept):
+        return float("nan"), float("nan"), float("nan")
+    return float(kept.mean()), *bootstrap_interval(kept)
 
 
 def rank_correlation(first: Values, second: Values) -> Values:

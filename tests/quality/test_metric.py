@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from mnist_xai.interpret.gradients import Gradient
-from mnist_xai.quality import Scores, Trial
+from mnist_xai.quality import EntropyComplexity, Scores, Sparseness, Trial, lead
 from mnist_xai.quality.metric import correlation, rank_correlation
 
 
@@ -60,3 +60,20 @@ def test_correlations_are_scipys():
         expected = [theirs(x, y).statistic for x, y in zip(a, b, strict=True)]
         np.testing.assert_allclose(ours(a, b), expected, rtol=1e-12)
     assert np.isnan(correlation(np.ones((1, 3)), b[:1, :3]))
+
+
+def test_a_lead_is_counted_image_by_image_in_the_better_direction():
+    rng = np.random.default_rng(0)
+    hard = rng.normal(0, 10, 50)  # Images differ more than methods do.
+    ours, theirs = Scores(hard + 1 + rng.normal(0, 0.1, 50)), Scores(hard)
+    mean, low, high = lead(Sparseness(), ours, theirs)
+    assert 0.9 < low < mean < high < 1.1
+    assert lead(EntropyComplexity(), ours, theirs) == pytest.approx((-mean, -high, -low), abs=1e-2)
+    assert ours.interval()[0] < theirs.mean  # Unpaired, nothing would be seen.
+
+
+def test_images_that_one_has_no_score_for_count_in_no_lead():
+    ours, theirs = Scores(np.array([1.0, np.nan, 3])), Scores(np.array([0.0, 5, np.nan]))
+    assert lead(Sparseness(), ours, theirs)[0] == 1
+    nothing = Scores(np.full(3, np.nan))
+    assert np.isnan(lead(Sparseness(), ours, nothing)).all()

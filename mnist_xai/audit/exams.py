@@ -1,0 +1,138 @@
+"""What an audit asks: of which images, by which metrics."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_xai.data import Dataset, normalise
+from mnist_xai.evaluation import Evaluation
+from mnist_xai.interpret.network import Array, Network
+from mnist_xai.quality import METRICS, Metric
+
+Indices = NDArray[np.int64]
+
+_SHOWN = 3  # Images of each kind, side by side.
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much an audit looks at.
+
+    Attributes:
+        images: Test images that every method explains.
+        again: Of these, the first so many for the metrics that run the method again.
+        samples: Draws of the metrics that draw, at most.
+    """
+
+    images: int
+    again: int
+    samples: int
+
+    def __post_init__(self) -> None:
+        for name in ("images", "again", "samples"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"{name}: expected at least 2; got {getattr(self, name)}")
+
+    def metrics(self) -> dict[str, Metric]:
+        """Every metric by name, with no more draws than the budget has."""
+        return {name: _within(metric, self.samples) for name, metric in METRICS.items()}
+
+
+BUDGETS: Mapping[str, Budget] = {
+    "fast": Budget(images=24, again=4, samples=4),
+    "full": Budget(images=256, again=24, samples=10),
+}
+"""The budgets by name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Exam:
+    """Images and the metrics that look at their explanations.
+
+    Attributes:
+        name: What it is called.
+        images: float32 `(N, H, W, C)` in [0, 1].
+        targets: The classes explained, `(N,)`.
+        metrics: By name.
+        masks: Where the evidence lies, `(N, H, W)`, where it is known.
+    """
+
+    name: str
+    images: Array
+    targets: NDArray[np.int32]
+    metrics: Mapping[str, Metric]
+    masks: NDArray[np.bool_] | None = None
+
+
+def exams_of(network: Network, images: Array, budget: Budget) -> list[Exam]:
+    """The exams of a network: one look at many images, and several looks at some of them.
+
+    Args:
+        network: The network.
+        images: Those that the budget allows, float32 `(N, H, W, C)`.
+        budget: How much is looked at.
+    """
+    targets = network.logits(images).argmax(axis=1).astype(np.int32)
+    metrics = budget.metrics()
+    kinds: list[tuple[str, set[Literal["maps", "network", "method", "masks"]], int]] = [
+        ("once", {"maps", "network"}, len(images)),
+        ("again", {"method"}, budget.again),
+    ]
+    return [
+        Exam(
+            name,
+            images[:count],
+            targets[:count],
+            {key: m for key, m in metrics.items() if m.traits.needs in needs},
+        )
+        for name, needs, count in kinds
+    ]
+
+
+def sample_of(dataset: Dataset, count: int, seed: int) -> Indices:
+    """Numbers of test images, drawn without replacement; all of them where there are no more."""
+    total = len(dataset.test_images)
+    return np.random.default_rng(seed).permutation(total)[: min(count, total)]
+
+
+def shown_of(evaluation: Evaluation) -> dict[str, Indices]:
+    """Numbers of images to look at: rightly and surely told, mistaken, and hardly decided.
+
+    Args:
+        evaluation: The test images' probabilities and labels.
+
+    Returns:
+        By kind, at most three each: the surest right ones of different classes, the surest
+        mistakes, and those with the least lead of the first class over the second.
+    """
+    p = evaluation.probabilities
+    sure = np.argsort(-p.max(axis=1), kind="stable")
+    right = sure[evaluation.predictions[sure] == evaluation.labels[sure]]
+    _, first = np.unique(evaluation.labels[right], return_index=True)
+    top = np.sort(p, axis=1)
+    hard = np.argsort(top[:, -1] - top[:, -2], kind="stable")
+    mistakes = evaluation.misclassified[:_SHOWN]
+    return {
+        "right": right[np.sort(first)][:_SHOWN],
+        "wrong": mistakes,
+        "uncertain": hard[~np.isin(hard, mistakes)][:_SHOWN],
+    }
+
+
+def images_of(dataset: Dataset, rows: Indices) -> Array:
+    """Test images as a network sees them, float32 in [0, 1]."""
+    return normalise(dataset.test_images[rows])
+
+
+def _within(metric: Metric, samples: int) -> Metric:
+    """The metric with at most so many samples; itself where it draws none."""
+    drawn = getattr(metric, "samples", 0)
+    if drawn <= samples:
+        return metric
+    values: Any = metric  # That it is a dataclass no protocol can say.
+    fewer: Metric = dataclasses.replace(values, samples=samples)
+    return fewer

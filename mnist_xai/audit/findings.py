@@ -1,0 +1,133 @@
+"""What an audit found of each method, kept on disk while the audit goes on."""
+
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnist_xai.files import write_whole
+from mnist_xai.interpret.network import Array
+from mnist_xai.quality.metric import Scores, Values
+
+_HEADER = "header"
+_NOTHING = np.zeros(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """What an audit found of one method.
+
+    Attributes:
+        name: The method's.
+        refused: Why the network cannot be explained by it; empty when it can.
+        shown: Its maps of the images shown, `(S, H, W, C)`.
+        scores: By metric, its score for every image.
+        missing: For each image, the share of what the map should sum to that is missing; empty
+            for a method that promises no sum.
+        lost: By name, the mean share of the score that biases or stabilisers kept.
+        seconds: Time that one explanation took, measured once.
+    """
+
+    name: str
+    refused: str = ""
+    shown: Array = field(default_factory=lambda: np.zeros((0, 1, 1, 1), np.float32))
+    scores: Mapping[str, Scores] = field(default_factory=dict)
+    missing: Values = field(default_factory=lambda: _NOTHING)
+    lost: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = float("nan")
+
+    def to_bytes(self) -> bytes:
+        """The finding as an archive of arrays, without pickled objects."""
+        header = {
+            "name": self.name,
+            "refused": self.refused,
+            "lost": dict(self.lost),
+            "seconds": self.seconds,
+            "metrics": list(self.scores),
+            "reasons": [dict(scores.refused) for scores in self.scores.values()],
+        }
+        arrays: dict[str, Any] = {"shown": self.shown, "missing": self.missing}
+        for number, scores in enumerate(self.scores.values()):
+            arrays[f"values {number}"] = scores.values
+            if scores.curves is not None:
+                arrays[f"curves {number}"] = scores.curves
+        content = io.BytesIO()
+        np.savez_compressed(content, **{_HEADER: np.array(json.dumps(header)), **arrays})
+        return content.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Finding":
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            ValueError, KeyError, zipfile.BadZipFile: For anything else.
+        """
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            header = json.loads(str(archive[_HEADER]))
+            found = {name: archive[name] for name in archive.files}
+        scores = {
+            metric: Scores(
+                found[f"values {number}"],
+                {int(row): reason for row, reason in header["reasons"][number].items()},
+                found.get(f"curves {number}"),
+            )
+            for number, metric in enumerate(header["metrics"])
+        }
+        return cls(
+            header["name"],
+            header["refused"],
+            found["shown"],
+            scores,
+            found["missing"],
+            header["lost"],
+            header["seconds"],
+        )
+
+
+class Notebook:
+    """A folder in which every finding is kept until the audit is over.
+
+    A finding is written whole or not at all. Findings of another audit (another model, data set,
+    budget or version, as the fingerprint tells) are thrown away.
+
+    Args:
+        folder: The folder, made when the first finding is kept.
+        fingerprint: What the findings are a function of.
+    """
+
+    _FINGERPRINT = "fingerprint.json"
+
+    def __init__(self, folder: Path, fingerprint: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self._fingerprint = json.dumps(fingerprint, sort_keys=True)
+        known = folder / self._FINGERPRINT
+        if not known.is_file() or known.read_text(encoding="utf-8") != self._fingerprint:
+            self.remove()
+
+    def find(self, name: str) -> Finding | None:
+        """The finding of a method, when an interrupted audit has left it."""
+        path = self._path(name)
+        if not path.is_file():
+            return None
+        try:
+            return Finding.from_bytes(path.read_bytes())
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None  # Not one of ours: it is made anew and replaced.
+
+    def keep(self, finding: Finding) -> None:
+        """Write a finding down."""
+        write_whole(self.folder / self._FINGERPRINT, self._fingerprint)
+        write_whole(self._path(finding.name), finding.to_bytes())
+
+    def remove(self) -> None:
+        """Throw the folder away: the audit is over, or these findings are of another."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.npz"

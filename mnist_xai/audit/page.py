@@ -1,0 +1,304 @@
+"""The page of an audit: pictures, tables and sentences of what was found."""
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from mnist_xai import plots
+from mnist_xai.audit.exams import images_of
+from mnist_xai.audit.findings import Finding
+from mnist_xai.audit.run import Audit
+from mnist_xai.audit.verdicts import warnings
+from mnist_xai.quality import CONTROLS, Metric, Scores
+from mnist_xai.quality.metric import Values
+from mnist_xai.report import Cell, Section, Table, html_page, png
+
+_FAMILIES = {
+    "faithfulness": "Does what the map calls important matter to the score?",
+    "robustness": "Does the map stay the same when the image hardly changes?",
+    "randomisation": "Does the map change when the network, or the class, is another?",
+    "complexity": "How much does a reader have to look at?",
+    "localisation": "Does the map point where the evidence is known to lie?",
+    "axiom": "Does the method keep the rules that it should keep?",
+}
+_NO_SCORE = Cell("–", math.nan)
+
+
+def audit_page(audit: Audit) -> str:
+    """Lay out the page of an audit.
+
+    Args:
+        audit: What was found.
+
+    Returns:
+        One self-contained HTML page.
+    """
+    test, dataset, budget = audit.evaluation, audit.dataset, audit.budget
+    methods = sum(name not in CONTROLS for name in audit.findings)
+    summary = [
+        f"The model {audit.model} ({audit.network.model.count_params():,} parameters) and "
+        f"{methods} ways to explain it, on {dataset.name} "
+        f"({len(dataset.test_images):,} test images, SHA-256 {dataset.sha256[:12]}).",
+        f"It is right on {test.accuracy:.2%} of the test images. Every method explained "
+        f"{budget.images} of them, drawn at random; the metrics that have to run a method again "
+        f"used the first {budget.again}. What is explained is the logit of the predicted class.",
+        "No score in this page proves an explanation right. A method that does no better than a "
+        "control, which never looks at the model, has shown nothing.",
+    ]
+    sections = list(_sections(audit))
+    beside = {}
+    if audit.path:
+        beside = {
+            audit.path.with_suffix(".json").name: "every figure, for programs",
+            audit.path.with_suffix(".csv").name: "the score of every image",
+        }
+    return html_page(f"Audit of {audit.model}", summary, sections, beside)
+
+
+def _sections(audit: Audit) -> Iterator[Section]:
+    found = warnings(audit)
+    yield Section(
+        "Warnings",
+        "What must not be overlooked, in plain words." if found else "There is none.",
+        points=found,
+    )
+    yield from _of_model(audit)
+    yield from _leaderboards(audit)
+    yield from _maps(audit)
+    yield from _curves(audit)
+    yield _certificates(audit)
+    yield _costs(audit)
+    yield _glossary(audit)
+
+
+def _of_model(audit: Audit) -> Iterator[Section]:
+    test, names, stamp = audit.evaluation, audit.dataset.class_names, _stamp(audit)
+    head = ["class", "images", "precision", "recall"]
+    rows = [
+        [r["class"], str(r["images"]), *(_share(r[key]) for key in ("precision", "recall"))]
+        for r in test.per_class(names)
+    ]
+    yield Section(
+        "Errors of the model",
+        f"{len(test.misclassified)} of {len(test.labels):,} test images are mistaken; colour marks "
+        "the mistakes.",
+        png(plots.confusion_matrix(test.confusion, names, stamp=stamp)),
+        [head, *rows],
+    )
+    confidence, right = test.probabilities.max(axis=1), test.predictions == test.labels
+    yield Section(
+        "Calibration of the model",
+        f"How often the model is right by how sure it is. Expected calibration error "
+        f"{test.calibration_error:.4f}, cross-entropy {test.loss:.4f} nats.",
+        png(plots.reliability_diagram(confidence, right, stamp=stamp)),
+    )
+
+
+def _leaderboards(audit: Audit) -> Iterator[Section]:
+    for family, question in _FAMILIES.items():
+        metrics = {n: m for n, m in audit.metrics.items() if m.traits.family == family}
+        if metrics:
+            yield Section(
+                f"Leaderboard: {family}",
+                f"{question} Mean over the images, and half the width of its 95 % confidence "
+                "interval. + is better than the best control and ! is not, image by image, as far "
+                "as the interval tells; an arrow in the head says which way is better. Choose a "
+                "head to sort.",
+                table=_leaderboard(audit, metrics),
+            )
+
+
+def _leaderboard(audit: Audit, metrics: Mapping[str, Metric]) -> Table:
+    arrows = {True: " (more)", False: " (less)", None: ""}
+    head = [
+        Cell("method"),
+        *(
+            Cell(
+                _spaced(n) + arrows[m.traits.higher_is_better], hint=f"It says {m.traits.measures}."
+            )
+            for n, m in metrics.items()
+        ),
+    ]
+    rows = [
+        [
+            Cell(f"{_spaced(name)}{' (control)' if name in CONTROLS else ''}"),
+            *(_score(audit, name, metric) for metric in metrics),
+        ]
+        for name, finding in audit.findings.items()
+        if not finding.refused
+    ]
+    return [head, *rows]
+
+
+def _score(audit: Audit, method: str, metric: str) -> Cell:
+    """A mean with its interval, marked where it differs from the best control's."""
+    scores = audit.findings[method].scores.get(metric)
+    if scores is None or not math.isfinite(scores.mean):
+        return _NO_SCORE
+    low, high = scores.interval()
+    half = f" ± {_rounded((high - low) / 2)}" if math.isfinite(low) else ""
+    text = f"{_rounded(scores.mean)}{half}"
+    if method in CONTROLS:
+        return Cell(text, scores.mean)
+    mean, at_least, at_most = audit.leads(method, metric)
+    if not math.isfinite(mean):
+        return Cell(text, scores.mean)
+    control = audit.best_control(metric) or ""
+    relation = "better" if at_least > 0 else "worse" if at_most < 0 else "no better, no worse,"
+    hint = (
+        f"{_spaced(method)} is {relation} than {_spaced(control)} on the same images: lead "
+        f"{_rounded(mean)}, interval {_rounded(at_least)} to {_rounded(at_most)}."
+    )
+    return Cell(text, scores.mean, "good" if at_least > 0 else "bad", hint)
+
+
+def _maps(audit: Audit) -> Iterator[Section]:
+    rows = np.concatenate(list(audit.shown.values()))
+    images, titles = images_of(audit.dataset, rows), list(_titles(audit))
+    kinds = ", ".join(f"{len(rows)} {kind}" for kind, rows in audit.shown.items() if len(rows))
+    for family, found in _by_family(audit).items():
+        yield Section(
+            f"Explanations: {family}",
+            f"Test images ({kinds}) above their maps, red for the predicted class and blue "
+            "against it. Every map has a scale of its own.",
+            png(
+                plots.method_rows(
+                    images,
+                    {name: finding.shown for name, finding in found.items()},
+                    titles,
+                    f"Explanations: {family}",
+                    stamp=_stamp(audit),
+                )
+            ),
+        )
+
+
+def _titles(audit: Audit) -> Iterator[str]:
+    test, names = audit.evaluation, audit.dataset.class_names
+    for kind, rows in audit.shown.items():
+        for row in rows:
+            p = test.probabilities[row].max()
+            yield (
+                f"{kind}\n{names[test.labels[row]]} → {names[test.predictions[row]]}\n{p:.1%} sure"
+            )
+
+
+def _curves(audit: Audit) -> Iterator[Section]:
+    name = "parameter_randomisation"
+    panels = {
+        family: {
+            method: curve
+            for method, finding in found.items()
+            if (curve := _mean_curve(finding.scores.get(name))) is not None
+        }
+        for family, found in _by_family(audit).items()
+    }
+    panels = {family: curves for family, curves in panels.items() if curves}
+    if not panels:
+        return
+    points = len(next(iter(next(iter(panels.values())).values())))
+    ticks = [str(number) for number in range(1, points + 1)]
+    yield Section(
+        "Randomisation curves",
+        "How similar a map stays when the layers are given random weights, one more at every "
+        "point, the last layer first. A map that explains what was learnt falls to 0.",
+        png(
+            plots.curve_panels(
+                panels,
+                ticks,
+                "Similarity to the map of the trained network",
+                xlabel="layers with random weights, counted from the output",
+                ylabel="similarity",
+                stamp=_stamp(audit),
+            )
+        ),
+    )
+
+
+def _mean_curve(scores: Scores | None) -> Values | None:
+    if scores is None or scores.curves is None:
+        return None
+    kept = scores.curves[np.isfinite(scores.curves).all(axis=1)]
+    return kept.mean(axis=0) if len(kept) else None
+
+
+def _certificates(audit: Audit) -> Section:
+    rows: list[list[str | Cell]] = []
+    for name, finding in audit.findings.items():
+        missing = finding.missing
+        if len(missing):
+            lost = ", ".join(f"{key} {share:.1%}" for key, share in finding.lost.items())
+            median, largest = float(np.median(missing)), float(missing.max())
+            rows.append(
+                [
+                    _spaced(name),
+                    Cell(_percent(median), median),
+                    Cell(_percent(largest), largest, "bad" if largest > 0.01 else "good"),
+                    lost or "–",
+                ]
+            )
+    return Section(
+        "Completeness certificates",
+        "Some methods promise that a map sums to the score, or to its difference from a baseline. "
+        "Here is the share of that sum which is missing, and what biases and stabilisers kept "
+        "(mean size, as shares of the score).",
+        table=[["method", "missing (median)", "missing (largest)", "kept by name"], *rows],
+    )
+
+
+def _costs(audit: Audit) -> Section:
+    rows: list[list[str | Cell]] = [
+        [
+            _spaced(name),
+            Cell(f"{1000 * f.seconds:,.1f} ms", f.seconds),
+            Cell(f"{passes:,.0f}", passes),
+        ]
+        for name, f in audit.findings.items()
+        if not f.refused
+        for passes in [audit.methods[name].passes(audit.network)]
+    ]
+    return Section(
+        "Cost of each method",
+        "Time that one image took, measured once on the machine of the audit, and passes through "
+        "the network.",
+        table=[["method", "time for an image", "passes"], *rows],
+    )
+
+
+def _glossary(audit: Audit) -> Section:
+    rows = [
+        [_spaced(name), m.traits.family, m.traits.measures, m.traits.misleads, m.traits.reference]
+        for name, m in audit.metrics.items()
+    ]
+    head = ["metric", "family", "measures", "misleads", "reference"]
+    return Section("What the metrics are", "Every metric of this page.", table=[head, *rows])
+
+
+def _by_family(audit: Audit) -> dict[str, dict[str, Finding]]:
+    """Findings of the methods that were not refused, by family and name."""
+    families: dict[str, dict[str, Finding]] = {}
+    for name, finding in audit.findings.items():
+        if not finding.refused:
+            families.setdefault(audit.methods[name].about.family, {})[name] = finding
+    return families
+
+
+def _stamp(audit: Audit) -> str:
+    return f"{audit.dataset.name}, SHA-256 {audit.dataset.sha256[:12]}; {audit.model}"
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.2%}" if share >= 5e-5 or share == 0 else f"{share * 100:.0e} %"

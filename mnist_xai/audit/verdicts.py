@@ -1,0 +1,160 @@
+"""What an audit's figures mean, in plain sentences."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from mnist_xai.audit.findings import Finding
+from mnist_xai.audit.run import Audit
+from mnist_xai.quality import CONTROLS
+
+_FORGETS = "parameter_randomisation"
+_CLASSES = "random_logit"
+_FAITHFUL = ("pixel_flipping", "insertion")
+_UNMOVED = 0.5  # Similarity to the map of a network without its training, above which it is alike.
+_SAME = 0.9  # Similarity to the map of another class.
+_MISSING = 0.01  # Share of the sum, as where an explanation warns.
+_UNCALIBRATED = 0.05
+
+
+def warnings(audit: Audit) -> list[str]:
+    """Everything that a reader of the audit must not overlook, a sentence each.
+
+    Args:
+        audit: What was found.
+
+    Returns:
+        Sentences about the model first, then about methods, the gravest kind first.
+    """
+    rules: tuple[Callable[[Audit], Iterator[str]], ...] = (
+        _of_model,
+        _of_forgetting,
+        _of_classes,
+        _of_faithfulness,
+        _of_sums,
+        _of_dead_maps,
+        _of_refusals,
+    )
+    return [sentence for rule in rules for sentence in rule(audit)]
+
+
+def _of_model(audit: Audit) -> Iterator[str]:
+    test = audit.evaluation
+    if test.calibration_error > _UNCALIBRATED:
+        confidence = float(test.probabilities.max(axis=1).mean())
+        side = "more" if confidence > test.accuracy else "less"
+        yield (
+            f"The model is {side} sure than it is right: mean confidence {confidence:.1%}, "
+            f"accuracy {test.accuracy:.1%}. Do not read its probabilities as probabilities."
+        )
+    if test.accuracy < 1 / test.probabilities.shape[1] * 2:
+        yield (
+            f"The model is hardly better than guessing ({test.accuracy:.1%} right): explanations "
+            "tell why it answers as it does, not why that would be right."
+        )
+
+
+def _of_forgetting(audit: Audit) -> Iterator[str]:
+    alike = [
+        (name, last)
+        for name, finding in _methods(audit)
+        if (last := _last_similarity(finding)) > _UNMOVED
+    ]
+    for name, last in sorted(alike, key=lambda pair: -pair[1]):
+        yield (
+            f"{_called(name)} hardly changes when all weights are drawn anew (similarity "
+            f"{last:.2f}): do not use it to judge this model."
+        )
+
+
+def _of_classes(audit: Audit) -> Iterator[str]:
+    for name, finding in _methods(audit):
+        scores = finding.scores.get(_CLASSES)
+        if scores and scores.mean > _SAME:
+            yield (
+                f"{_called(name)} says nearly the same for every class (similarity "
+                f"{scores.mean:.2f}): it cannot tell why this class and no other."
+            )
+
+
+def _of_faithfulness(audit: Audit) -> Iterator[str]:
+    for metric in _FAITHFUL:
+        if metric not in audit.metrics:
+            continue
+        control = audit.best_control(metric)
+        beaten = [name for name, _ in _methods(audit) if audit.leads(name, metric)[1] <= 0]
+        if beaten and control:
+            yield (
+                f"No better than {_spaced(control)} by {_spaced(metric)}, as far as these images "
+                f"can tell: {_listed(beaten)}."
+            )
+
+
+def _of_sums(audit: Audit) -> Iterator[str]:
+    missed = {
+        name: float(np.median(finding.missing))
+        for name, finding in _methods(audit)
+        if len(finding.missing) and np.median(finding.missing) > _MISSING
+    }
+    for name, share in sorted(missed.items(), key=lambda pair: -pair[1]):
+        yield (
+            f"{_called(name)} misses {share:.1%} of what its maps should sum to (median): its "
+            "pixels cannot be read as shares of the score."
+        )
+
+
+def _of_dead_maps(audit: Audit) -> Iterator[str]:
+    for name, finding in _methods(audit):
+        refused = {
+            (image, reason.removeprefix("its map "))
+            for scores in finding.scores.values()
+            for image, reason in scores.refused.items()
+            if reason.startswith("its map")
+        }
+        if refused:
+            images = len({image for image, _ in refused})
+            reasons = " or ".join(
+                sorted({reason.removeprefix("its map ") for _, reason in refused})
+            )
+            yield f"{_called(name)}: the map of {_count(images, 'image')} {reasons}."
+
+
+def _of_refusals(audit: Audit) -> Iterator[str]:
+    for name, finding in audit.findings.items():
+        if finding.refused:
+            yield f"{_called(name)} cannot treat this model: {finding.refused}."
+
+
+def _methods(audit: Audit) -> Iterator[tuple[str, Finding]]:
+    """Findings of methods that are no controls and were not refused."""
+    for name, finding in audit.findings.items():
+        if name not in CONTROLS and not finding.refused:
+            yield name, finding
+
+
+def _last_similarity(finding: Finding) -> float:
+    """Mean similarity when every layer is random; NaN where it was not asked."""
+    scores = finding.scores.get(_FORGETS)
+    if scores is None or scores.curves is None:
+        return math.nan
+    last = scores.curves[:, -1]
+    kept = last[np.isfinite(last)]
+    return float(kept.mean()) if len(kept) else math.nan
+
+
+def _called(name: str) -> str:
+    words = _spaced(name)
+    return words[:1].upper() + words[1:]
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(_spaced(name) for name in names)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,107 @@
+"""Pictures of a model: how it learnt, what it mistakes, how sure it is."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from mnist_xai.plots.base import new_figure
+
+
+def learning_curves(history: Mapping[str, Sequence[float]], *, stamp: str = "") -> Figure:
+    """Plot loss and accuracy, on training and validation images, against the epoch.
+
+    Args:
+        history: Lists by name: `loss`, `accuracy`, `val_loss`, `val_accuracy`.
+        stamp: What the picture was made from, written below it.
+
+    Returns:
+        A figure of two panels.
+    """
+    figure = new_figure(9, 3.4, stamp)
+    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        epochs = np.arange(1, len(history[metric]) + 1)
+        axes.plot(epochs, history[metric], "o-", markersize=3, label="training (warped images)")
+        axes.plot(epochs, history[f"val_{metric}"], "s-", markersize=3, label="validation")
+        axes.set(xlabel="epoch", ylabel=metric, title=f"{metric} by epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def confusion_matrix(
+    confusion: NDArray[np.integer], class_names: Sequence[str], *, stamp: str = ""
+) -> Figure:
+    """Show how many images of each label (row) were taken for each class (column).
+
+    The colour is of the mistakes alone: the diagonal would drown them.
+
+    Args:
+        confusion: `(classes, classes)`.
+        class_names: What the classes are called.
+        stamp: What the picture was made from, written below it.
+
+    Returns:
+        A figure with the count in every cell.
+    """
+    figure = new_figure(7.0, 6.4, stamp)
+    axes = figure.subplots()
+    mistakes = confusion - np.diag(np.diag(confusion))
+    # Half as far again as needed, so that black figures stay readable in the darkest cell.
+    shown = axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=1.5 * max(1, mistakes.max()))
+    for (row, column), count in np.ndenumerate(confusion):
+        weight = "bold" if row == column else "normal"
+        axes.text(column, row, str(count), ha="center", va="center", fontsize=9, weight=weight)
+    ticks = range(len(class_names))
+    long = max(map(len, class_names)) > 2
+    axes.set_xticks(
+        ticks, class_names, rotation=45 if long else 0, ha="right" if long else "center"
+    )
+    axes.set_yticks(ticks, class_names)
+    axes.set(xlabel="predicted class", ylabel="label", title="Confusion matrix of the test images")
+    figure.colorbar(shown, ax=axes, label="mistaken images", shrink=0.8)
+    return figure
+
+
+def reliability_diagram(
+    confidence: NDArray[np.floating],
+    right: NDArray[np.bool_],
+    *,
+    bins: int = 15,
+    stamp: str = "",
+) -> Figure:
+    """Plot how often predictions are right against how sure the model is of them.
+
+    Args:
+        confidence: Probability of each predicted class, `(N,)` in [0, 1].
+        right: Whether the prediction is right, `(N,)`.
+        bins: Into how many equal parts [0, 1] is cut.
+        stamp: What the picture was made from, written below it.
+
+    Returns:
+        A figure of two panels: accuracy by confidence, and images by confidence.
+
+    Source: Guo, Pleiss, Sun, Weinberger 2017, figure 1.
+    """
+    figure = new_figure(9, 3.6, stamp)
+    left, other = figure.subplots(1, 2)
+    # Open on the left, as the bins of the calibration error are.
+    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    counts = np.bincount(bin_of, minlength=bins)
+    filled = counts > 0
+    means = [
+        np.bincount(bin_of, values, minlength=bins)[filled] / counts[filled]
+        for values in (confidence, right)
+    ]
+    left.plot([0, 1], [0, 1], color="grey", linestyle="--", label="as sure as it is right")
+    left.plot(*means, "o-", color="C0", label="the model")
+    left.set(xlabel="mean confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02),
+             title="Accuracy by confidence")  # fmt: skip
+    left.legend()
+    edges = np.linspace(0, 1, bins + 1)
+    other.bar(edges[:-1], counts, width=1 / bins, align="edge", color="C0", edgecolor="white")
+    other.set(xlabel="confidence", ylabel="images (logarithmic)", yscale="log", xlim=(0, 1),
+              title="Images by confidence")  # fmt: skip
+    return figure

@@ -1,0 +1,110 @@
+"""Pictures of explanations on trial."""
+
+import math
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from mnist_xai.plots.base import SIGNED, TILE, Images, new_figure, show_image
+
+_MARKERS = "os^vDP*X<>"
+_LINES = ("-", "--", ":", "-.")
+
+
+def method_rows(
+    images: Images,
+    maps: Mapping[str, Images],
+    titles: Sequence[str],
+    name: str,
+    *,
+    stamp: str = "",
+) -> Figure:
+    """Show images side by side, and below them a row of maps for each method.
+
+    Each map has a symmetric scale of its own, which ends at its largest magnitude.
+
+    Args:
+        images: `(N, H, W, C)` in [0, 1].
+        maps: `(N, H, W, C)` by name of the method; channels are summed for the picture.
+        titles: A line above each image.
+        name: What the methods have in common.
+        stamp: What the picture was made from, written below it.
+
+    Returns:
+        A figure of one row more than there are methods.
+    """
+    tile = 0.85 * TILE
+    width, height = tile * len(images) + 1.9, tile * (len(maps) + 1) + 0.9
+    figure = new_figure(width, height, stamp)
+    figure.suptitle(fill(name, max(20, int(11 * width))))
+    grid = figure.subplots(len(maps) + 1, len(images), squeeze=False)
+    for axes, image, title in zip(grid[0], images, titles, strict=True):
+        show_image(axes, image, title)
+    for row, (method, made) in zip(grid[1:], maps.items(), strict=True):
+        flat = made.sum(axis=-1)
+        for axes, one in zip(row, flat, strict=True):
+            limit = float(np.abs(one[np.isfinite(one)]).max(initial=0)) or 1.0
+            shown = axes.imshow(one / limit, cmap=SIGNED, vmin=-1, vmax=1)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        row[0].set_ylabel(
+            fill(method.replace("_", " "), 14), rotation=0, ha="right", va="center", fontsize=8
+        )
+    if maps:
+        figure.colorbar(shown, ax=grid, label="share of its largest", aspect=30, pad=0.01)
+    return figure
+
+
+def curve_panels(
+    panels: Mapping[str, Mapping[str, NDArray[np.floating]]],
+    ticks: Sequence[str],
+    name: str,
+    *,
+    xlabel: str,
+    ylabel: str,
+    columns: int = 2,
+    stamp: str = "",
+) -> Figure:
+    """Plot curves in panels of one scale, told apart by marker and line as well as by colour.
+
+    Args:
+        panels: By title, the curves `(K,)` of a panel by name.
+        ticks: What stands below each of the `K` points.
+        name: What is shown.
+        xlabel: What runs to the right, below the lowest panels.
+        ylabel: What runs upwards.
+        columns: Panels in a row.
+        stamp: What the picture was made from, written below it.
+
+    Returns:
+        A figure of as many panels.
+    """
+    rows = math.ceil(len(panels) / columns)
+    figure = new_figure(5.2 * columns, 3.1 * rows + 0.6, "")
+    figure.suptitle(name)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for number, axes in enumerate(grid.flat):
+        axes.set_visible(number < len(panels))
+        axes.tick_params(labelbottom=number >= len(panels) - columns)
+    for axes, (title, curves) in zip(grid.flat, panels.items(), strict=False):
+        for number, (label, curve) in enumerate(curves.items()):
+            axes.plot(
+                curve,
+                marker=_MARKERS[number % len(_MARKERS)],
+                linestyle=_LINES[number // len(_MARKERS) % len(_LINES)],
+                color=f"C{number % 10}",
+                markersize=4,
+                label=label.replace("_", " "),
+            )
+        axes.set_title(title, fontsize=10)
+        axes.set_xticks(range(len(ticks)), ticks, rotation=30, ha="right", fontsize=8)
+        axes.axhline(0, color="grey", linewidth=0.8)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=6.5, ncols=2)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(ylabel)
+    figure.supxlabel(xlabel if not stamp else f"{xlabel}      {stamp}", fontsize=8)
+    return figure

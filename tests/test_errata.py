@@ -1,0 +1,47 @@
+"""`docs/errata.md` is a test: under every heading the article's version fails and ours holds."""
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+TEXT = (Path(__file__).parents[1] / "docs" / "errata.md").read_text(encoding="utf-8")
+UNTESTED = "What no program can show"  # The last heading: dates, and who said what first.
+SECTIONS = {s.partition("\n")[0]: s for s in re.split(r"^## ", TEXT, flags=re.MULTILINE)[1:]}
+ERRATA = {heading: s for heading, s in SECTIONS.items() if heading != UNTESTED}
+
+
+def test_headings_are_unique_and_in_the_order_of_the_articles():
+    headings = re.findall(r"^## (.+)$", TEXT, re.MULTILINE)
+    assert len(headings) == len(SECTIONS)
+    assert headings[-1] == UNTESTED
+    places = []
+    for heading in ERRATA:
+        place = re.match(r"(00[0-4]) §([\d.]+)(?: and §[\d.]+)?: \S", heading)
+        assert place, heading
+        places.append((place[1], [int(part) for part in place[2].split(".")]))
+    assert places == sorted(places)
+    assert {document for document, _ in places} == {"000", "001", "002", "003", "004"}
+
+
+def test_the_number_at_the_top_is_that_of_the_headings():
+    assert int(re.search(r"^(\d+) errata", TEXT, re.MULTILINE)[1]) == len(ERRATA)
+
+
+@pytest.mark.parametrize("heading", ERRATA)
+def test_the_articles_version_fails_and_ours_holds(heading, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # Some examples write files.
+    test = doctest.DocTestParser().get_doctest(ERRATA[heading], {}, heading, "errata.md", 0)
+    assert len(test.examples) >= 2, "an erratum shows what fails and what holds"
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    report = []
+    doctest.DocTestRunner(optionflags=flags, verbose=False).run(test, out=report.append)
+    assert not report, "".join(report)
+
+
+def test_a_false_claim_is_found():
+    wrong = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", "errata.md", 0)
+    report = []
+    doctest.DocTestRunner(verbose=False).run(wrong, out=report.append)
+    assert "Expected:\n    3\nGot:\n    2\n" in "".join(report)

@@ -1,0 +1,99 @@
+"""Every row of `docs/formulas.md` is true: its function is there, its test, its erratum."""
+
+import re
+from collections import Counter
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs" / "formulas.md").read_text(encoding="utf-8")
+ERRATA = (ROOT / "docs" / "errata.md").read_text(encoding="utf-8")
+
+KINDS = ("displayed", "inline", "code")
+VERDICTS = ("right", "incomplete", "wrong")
+
+
+class Row(NamedTuple):
+    number: str
+    section: str
+    kind: str
+    formula: str
+    verdict: str
+    function: str
+    test: str
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+ROWS = [Row(*cells(line)) for line in TEXT.splitlines() if re.match(r"\| 00\d\.\d", line)]
+
+
+def verdict(row):
+    return re.match(r"\w*", row.verdict)[0]
+
+
+def anchor(heading):
+    """Return what GitHub makes of a heading."""
+    kept = "".join(c for c in heading.lower() if c.isalnum() or c in " -_")
+    return kept.replace(" ", "-")
+
+
+HEADINGS = {anchor(heading) for heading in re.findall(r"^## (.+)$", ERRATA, re.MULTILINE)}
+
+
+def test_rows_are_numbered_without_a_gap_and_follow_the_sections():
+    for document in ("000", "001", "002", "003", "004"):
+        mine = [row for row in ROWS if row.number.startswith(document)]
+        assert [row.number for row in mine] == [f"{document}.{i + 1}" for i in range(len(mine))]
+        sections = [[int(n) for n in row.section.strip("§").split(".")] for row in mine]
+        assert sections == sorted(sections)
+
+
+def test_the_counts_at_the_top_are_those_of_the_rows():
+    table = [cells(line) for line in TEXT.splitlines() if re.match(r"\| (\[00\d\]|all) ?", line)]
+    stated = {re.search(r"00\d|all", line[0])[0]: [int(n) for n in line[1:]] for line in table}
+    counted = Counter()
+    for row in ROWS:
+        for document in (row.number[:3], "all"):
+            counted.update((document, what) for what in (row.kind, verdict(row), "rows"))
+    assert len(stated) == 6
+    for document, numbers in stated.items():
+        columns = (*KINDS, "rows", *VERDICTS)
+        assert numbers == [counted[document, what] for what in columns], document
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.number)
+def test_a_row_has_a_function_a_test_and_where_it_is_not_right_an_erratum(row):
+    assert row.kind in KINDS
+    assert verdict(row) in VERDICTS
+    assert re.fullmatch(r"`.+`", row.formula)
+
+    module, name = row.function.strip("`").rsplit(".", 1)
+    assert callable(getattr(import_module(f"mnist_xai.{module}"), name))
+
+    file, name = row.test.strip("`").split("::")
+    assert f"\ndef {name}(" in (ROOT / file).read_text(encoding="utf-8")
+
+    links = re.findall(r"\(errata\.md#(.+?)\)", row.verdict)
+    assert links or row.verdict == "right"
+    assert HEADINGS.issuperset(links)
+
+
+@pytest.mark.parametrize("page", ["formulas.md", "errata.md"])
+def test_links_between_the_pages_lead_somewhere(page):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    for file, target in re.findall(r"\]\(([\w./]*)#?([^)]*)\)", text):
+        there = (ROOT / "docs" / (file or page)).read_text(encoding="utf-8")
+        anchors = {anchor(heading) for heading in re.findall(r"^#+ (.+)$", there, re.MULTILINE)}
+        assert not target or target in anchors
+
+
+def test_a_row_of_a_function_that_is_gone_is_found():
+    row = ROWS[0]._replace(function="`foundations.dense.gone`")
+    with pytest.raises(AttributeError, match="gone"):
+        test_a_row_has_a_function_a_test_and_where_it_is_not_right_an_erratum(row)
