@@ -18,6 +18,10 @@ np.trapz = np.trapezoid  # Quantus 0.6.0 calls what NumPy 2.4 has no longer.
 
 import quantus  # noqa: E402
 from quantus.functions import perturb_func as perturb  # noqa: E402
+from quantus_stubs import stub_zennit  # noqa: E402
+
+stub_zennit()
+
 from twins import twin  # noqa: E402
 
 PERCENTAGES = list(range(10, 100, 10))
