@@ -163,6 +163,17 @@ def copied(model: keras.Model) -> keras.Model:
     return copy
 
 
+def preceded(model: keras.Model, step: Callable[[Any], Any]) -> keras.Model:
+    """A model that does something to the image and goes on as this one, layer by layer.
+
+    It is made of this model's own layers, which it leaves with a node more: give it a copy.
+    """
+    image = keras.Input(model.inputs[0].shape[1:])
+    return keras.Model(
+        image, functional_graph(model)._run_through_graph(step(image), lambda op: op)
+    )
+
+
 def sublayers(layer: Any) -> list[Any]:
     """A layer and those inside it, each once, in the order in which Keras keeps them."""
     return list({id(inner): inner for inner in layer._flatten_layers()}.values())

@@ -80,6 +80,7 @@ class Network:
         self.batch_size = batch_size
         self._output = _output_index(model, output)
         self._passes: dict[Any, Callable[..., Any]] = {}
+        self._derived: dict[Any, tuple[keras.Model, Network]] = {}
         self.front, self.h_spec = NO_FRONT, self.image_spec
         self.layer_shapes = self._probe()
 
@@ -98,9 +99,7 @@ class Network:
         Raises:
             ValueError: For a model that Keras cannot make again from its configuration.
         """
-        copy = copied(self.model)
-        names = list(getattr(copy, "output_names", None) or [copy.name])
-        twin = Network(copy, batch_size=self.batch_size, output=names[self._output])
+        twin = self._alike(copied(self.model))
         noise = np.random.default_rng(0).random((4, *self.typical_shape), np.float32)
         if not np.allclose(twin.logits(noise), self.logits(noise), rtol=1e-2, atol=1e-4):
             raise ValueError(
@@ -108,6 +107,30 @@ class Network:
                 f"{self.model.name!r} gives other scores"
             )
         return twin
+
+    def derived(self, key: Any, make: Callable[[keras.Model], keras.Model]) -> "Network":
+        """A network on what is made of a copy of the model, with the weights of this moment.
+
+        Made once for each key: what it compiles then serves every experiment.
+
+        Args:
+            key: Everything that `make` closes over.
+            make: Makes a model with the outputs of the copy it is given, on the copy's weights.
+
+        Raises:
+            ValueError: For a model that Keras cannot make again from its configuration.
+        """
+        if key not in self._derived:
+            copy = copied(self.model)
+            self._derived[key] = copy, self._alike(make(copy))
+        copy, network = self._derived[key]
+        copy.set_weights(self.model.get_weights())
+        return network
+
+    def _alike(self, model: keras.Model) -> "Network":
+        """A network on another model with the same outputs, that explains the same one."""
+        names = list(getattr(model, "output_names", None) or [model.name])
+        return Network(model, batch_size=self.batch_size, output=names[self._output])
 
     @property
     def image_shape(self) -> tuple[int | None, ...]:

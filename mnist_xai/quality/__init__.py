@@ -1,5 +1,7 @@
 """How far an explanation can be trusted: metrics, controls, and data that know the answer."""
 
+from mnist_xai.quality.axioms import Completeness, NonSensitivity
+from mnist_xai.quality.closed_forms import ClosedForm, closed_forms
 from mnist_xai.quality.complexity import EffectiveComplexity, EntropyComplexity, Sparseness
 from mnist_xai.quality.consistency import Consistency
 from mnist_xai.quality.controls import CONTROLS, ImageItself, RandomMap, SobelEdges
@@ -9,7 +11,14 @@ from mnist_xai.quality.correlation import (
     SensitivityN,
 )
 from mnist_xai.quality.flipping import Insertion, PixelFlipping, RegionPerturbation, Selectivity
+from mnist_xai.quality.ground_truth import Known, digit_grid, distractor, planted_rule
 from mnist_xai.quality.infidelity import AddedNoise, Infidelity, RemovedSquares
+from mnist_xai.quality.invariance import (
+    ImplementationInvariance,
+    InputInvariance,
+    Linearity,
+    Symmetry,
+)
 from mnist_xai.quality.irof import IROF
 from mnist_xai.quality.localisation import (
     LocalisationAUC,
@@ -41,6 +50,8 @@ __all__ = [
     "AvgSensitivity",
     "Baseline",
     "Blur",
+    "ClosedForm",
+    "Completeness",
     "Consistency",
     "EffectiveComplexity",
     "EfficientParameterRandomisation",
@@ -48,13 +59,18 @@ __all__ = [
     "FaithfulnessCorrelation",
     "FaithfulnessEstimate",
     "ImageItself",
+    "ImplementationInvariance",
     "Infidelity",
+    "InputInvariance",
     "Insertion",
+    "Known",
+    "Linearity",
     "LocalLipschitz",
     "LocalisationAUC",
     "MaxSensitivity",
     "Metric",
     "NoisyImputation",
+    "NonSensitivity",
     "ParameterRandomisation",
     "PixelFlipping",
     "PointingGame",
@@ -73,10 +89,15 @@ __all__ = [
     "SmoothParameterRandomisation",
     "SobelEdges",
     "Sparseness",
+    "Symmetry",
     "TopKIntersection",
     "Traits",
     "Trial",
     "Uniform",
+    "closed_forms",
+    "digit_grid",
+    "distractor",
     "lead",
+    "planted_rule",
     "stages",
 ]

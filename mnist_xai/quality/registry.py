@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from mnist_xai.quality.axioms import Completeness, NonSensitivity
 from mnist_xai.quality.complexity import EffectiveComplexity, EntropyComplexity, Sparseness
 from mnist_xai.quality.consistency import Consistency
 from mnist_xai.quality.correlation import (
@@ -9,13 +10,14 @@ from mnist_xai.quality.correlation import (
     FaithfulnessEstimate,
     SensitivityN,
 )
-from mnist_xai.quality.flipping import (
-    Insertion,
-    PixelFlipping,
-    RegionPerturbation,
-    Selectivity,
-)
+from mnist_xai.quality.flipping import Insertion, PixelFlipping, RegionPerturbation, Selectivity
 from mnist_xai.quality.infidelity import Infidelity
+from mnist_xai.quality.invariance import (
+    ImplementationInvariance,
+    InputInvariance,
+    Linearity,
+    Symmetry,
+)
 from mnist_xai.quality.irof import IROF
 from mnist_xai.quality.localisation import (
     LocalisationAUC,
@@ -65,5 +67,11 @@ METRICS: Mapping[str, Metric] = {
     "relevance_mass": RelevanceMass(),
     "relevance_rank": RelevanceRank(),
     "localisation_auc": LocalisationAUC(),
+    "completeness": Completeness(),
+    "non_sensitivity": NonSensitivity(),
+    "input_invariance": InputInvariance(),
+    "implementation_invariance": ImplementationInvariance(),
+    "linearity": Linearity(),
+    "symmetry": Symmetry(),
 }
 """Ready metrics by name, family by family: faithfulness first."""

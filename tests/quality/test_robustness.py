@@ -257,6 +257,18 @@ def test_inconsistent_is_who_says_the_same_of_every_class():
     np.testing.assert_allclose(metric(trial).values, share)
 
 
+def test_only_copies_that_are_explained_alike_count():
+    network, images = at_the_edge()
+    metric = Consistency(radius=0.5, cells=3)
+    trial = Trial.of(network, images, Calls(lambda x, _: place(0 if x[3, 3] < 0.6 else 8), []))
+    copies = copies_of(trial, metric)
+    alike = (copies[:, :, 3, 3, 0] < 0.6) == (images[:, 3, 3] < 0.6)
+    agreed = copies.mean(axis=(2, 3, 4)) > 0.5
+    assert 0 < (alike & agreed).sum() < agreed.sum()
+    expected = (alike & agreed).sum(axis=1) / alike.sum(axis=1)
+    np.testing.assert_allclose(metric(trial).values, expected)
+
+
 def test_what_is_never_said_again_has_no_consistency():
     network, images = at_the_edge()
     trial = Trial.of(
