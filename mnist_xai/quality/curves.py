@@ -7,8 +7,8 @@ says otherwise. Papers mostly take the probability: `Trial.of(…, score="probab
 theirs. Areas under probabilities lie in [0, 1] and can be compared from image to image; those under
 logits have the unit of the logit, and do not saturate.
 
-Ties in a map are broken in the order of rows, then columns: the same order every time, and one
-that knows nothing of the image.
+Ties in a map are broken in the order of rows, then columns: the same order every time. Where what
+is put in the place of black is black they make no difference; where it is not, they do.
 """
 
 from collections.abc import Iterable

@@ -3,10 +3,12 @@
 Which score, and how ties are broken, is said in `mnist_xai.quality.curves`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnist_xai.interpret.features import Labels, Patches, Pixels
 from mnist_xai.interpret.masking import check_counts
@@ -32,7 +34,7 @@ _FLIPPING = Traits(
     higher_is_better=False,
     measures="how far the score stays up while places are taken away in the order of the map",
     misleads=HOLES,
-    reference="Bach et al. 2015, section on pixel-flipping; Petsiuk et al. 2018, section 4.3",
+    reference="Bach et al. 2015, pixel-flipping; Petsiuk et al. 2018, deletion",
     needs="network",
 )
 
@@ -100,7 +102,7 @@ class Insertion:
         higher_is_better=True,
         measures="how early the score comes up when places are brought in in the order of the map",
         misleads=HOLES,
-        reference="Petsiuk et al. 2018, section 4.3",
+        reference="Petsiuk et al. 2018, insertion",
         needs="network",
     )
 
@@ -116,7 +118,7 @@ class Insertion:
             positions = ranks(relevance(kept, labels))
             starts = self.start.fills(kept.images)
             curves = _mean(
-                [exchange_curves(kept, s, kept.images, positions, bounds, labels) for s in starts]
+                exchange_curves(kept, s, kept.images, positions, bounds, labels) for s in starts
             )
             return area(curves, bounds), curves
 
@@ -167,7 +169,7 @@ _REGIONS = Traits(
     higher_is_better=True,
     measures="how far the score falls on average while patches are perturbed in the map's order",
     misleads=HOLES,
-    reference="Samek et al. 2017, section III",
+    reference="Samek et al. 2017, region perturbation and the AOPC",
     needs="network",
 )
 
@@ -218,7 +220,7 @@ class RegionPerturbation:
 def removal_curves(
     trial: Trial,
     labels: Labels,
-    bounds: np.ndarray,
+    bounds: NDArray[np.intp],
     removal: Removal,
     *,
     order: Order = "most",
@@ -236,9 +238,7 @@ def removal_curves(
     """
     positions = ranks(relevance(trial, labels) if values is None else values, order)
     fills = removal.fills(trial.images)
-    return _mean(
-        [exchange_curves(trial, trial.images, f, positions, bounds, labels) for f in fills]
-    )
+    return _mean(exchange_curves(trial, trial.images, f, positions, bounds, labels) for f in fills)
 
 
 def unfit(trial: Trial, labels: Labels, removal: Removal, values: Values | None = None) -> Refusals:
@@ -247,11 +247,15 @@ def unfit(trial: Trial, labels: Labels, removal: Removal, values: Values | None 
     return without_order(values) | without_change(trial, removal.fills(trial.images))
 
 
-def _mean(curves: list[Values]) -> Values:
-    return np.mean(curves, axis=0)
+def _mean(curves: Iterable[Values]) -> Values:
+    """Mean over draws, of which one at a time is held."""
+    total, count = np.zeros(()), 0
+    for curve in curves:
+        total, count = total + curve, count + 1
+    return total / count
 
 
-def _places(trial: Trial, step: int | None) -> np.ndarray:
+def _places(trial: Trial, step: int | None) -> NDArray[np.intp]:
     height, width = trial.height_width
     return bounds_of(height * width, step or width)
 

@@ -36,7 +36,7 @@ class IROF:
         higher_is_better=True,
         measures="what share of the score is lost while segments are taken away in the map's order",
         misleads=HOLES + "; of logits, a share of the score is no share of the evidence",
-        reference="Rieger and Hansen 2020, section 3",
+        reference="Rieger and Hansen 2020, iterative removal of features",
         needs="network",
     )
 

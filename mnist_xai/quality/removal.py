@@ -99,7 +99,7 @@ class NoisyImputation:
         noise: Standard deviation of `ε`.
         seed: Seed of `ε`, which belongs to the pixel and is the same for every image.
 
-    Source: Rong et al. 2022, section 4.
+    Source: Rong et al. 2022, noisy linear imputation.
     """
 
     noise: float = 0.01

@@ -13,8 +13,9 @@ _ROAD = Traits(
     family="faithfulness",
     higher_is_better=False,
     measures="at how many shares of places taken away the target is still predicted",
-    misleads="whole strokes are taken: what the neighbours are filled in with is then a guess",
-    reference="Rong et al. 2022, sections 4 and 5",
+    misleads="whole strokes are taken, and what is filled in is a guess; of a map that says the "
+    "same of many places, as one that is zero on black does, the order of rows decides",
+    reference="Rong et al. 2022, remove and debias",
     needs="network",
     range=(0, 1),
 )
