@@ -69,7 +69,7 @@ def main():
             softmax=False,
             batch_size=size,
         )
-        # ROAD is a number for each percentage, of the first batch alone.
+        # ROAD is a number for each percentage.
         return np.array(list(found.values()) if isinstance(found, dict) else found, np.float64)
 
     methods = {name: batched(lambda size, name=name: run(name, size), BATCHES) for name in METRICS}
