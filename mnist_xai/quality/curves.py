@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from mnist_xai.interpret.features import Labels
 from mnist_xai.interpret.masking import PAIRS, Indices, scored_in_chunks
 from mnist_xai.interpret.network import TARGETS, Array, Network, Score
-from mnist_xai.quality.metric import Refusals, Traits, Trial, Values
+from mnist_xai.quality.metric import Refusals, Traits, Trial
+from mnist_xai.quality.statistics import Values
 
 Order = Literal["most", "least"]
 """Whether the most relevant feature is exchanged first, or the least relevant one."""

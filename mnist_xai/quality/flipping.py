@@ -24,8 +24,9 @@ from mnist_xai.quality.curves import (
     without_change,
     without_order,
 )
-from mnist_xai.quality.metric import Refusals, Scores, Traits, Trial, Values, measured
+from mnist_xai.quality.metric import Refusals, Scores, Traits, Trial, measured
 from mnist_xai.quality.removal import Baseline, Removal, Uniform
+from mnist_xai.quality.statistics import Values
 
 HOLES = "the network answers to the holes, which are like no image that it was trained on"
 

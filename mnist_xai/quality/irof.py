@@ -8,8 +8,9 @@ import numpy as np
 from mnist_xai.interpret.features import Features, Grid
 from mnist_xai.quality.curves import area, bounds_of, relevance
 from mnist_xai.quality.flipping import HOLES, removal_curves, unfit
-from mnist_xai.quality.metric import Scores, Traits, Trial, Values, measured
+from mnist_xai.quality.metric import Scores, Traits, Trial, measured
 from mnist_xai.quality.removal import Baseline, Removal
+from mnist_xai.quality.statistics import Values
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import numpy as np
 
 from mnist_xai.interpret.features import Pixels
 from mnist_xai.quality.curves import Order, check_order, ranks, relevance, towards, without_order
-from mnist_xai.quality.metric import Scores, Traits, Trial, Values, measured
+from mnist_xai.quality.metric import Scores, Traits, Trial, measured
 from mnist_xai.quality.removal import NoisyImputation
+from mnist_xai.quality.statistics import Values
 
 _ROAD = Traits(
     family="faithfulness",
