@@ -4,6 +4,7 @@ A mask holds a number `m_f` for each feature: 1 keeps its pixels, 0 puts the bas
 place, and between them `x ⊙ m + b (1 - m)`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -119,24 +120,35 @@ def _masked_scores(network: Network, score: Score, chunk: int) -> Any:
         shape = tf.concat([[-1], tf.shape(labels), [1]], axis=0)
         feature = tf.reshape(labels, [-1])
 
-        def step(k: tf.Tensor, parts: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            row = rows[k * chunk : (k + 1) * chunk]
-            mask = tf.gather(masks, columns[k * chunk : (k + 1) * chunk])
+        def score_chunk(pairs: slice) -> tf.Tensor:
+            row = rows[pairs]
+            mask = tf.gather(masks, columns[pairs])
             mask = tf.reshape(tf.gather(mask, feature, axis=1), shape)
             # Not `b + m (x - b)`, which does not give back `x` to the last bit.
             masked = tf.gather(images, row) * mask + baseline * (1 - mask)
             z = network.logits_of(tf.ensure_shape(masked, images.shape))
-            return k + 1, parts.write(k, network.score_of(z, tf.gather(targets, row), score))
+            return network.score_of(z, tf.gather(targets, row), score)
 
-        # Not tf.map_fn, which would have the last chunk filled up.
-        count = -(-tf.size(rows) // chunk)
-        parts = tf.TensorArray(tf.float32, count, element_shape=[None], infer_shape=False)
-        _, parts = tf.while_loop(
-            lambda k, _: k < count, step, (tf.constant(0), parts), parallel_iterations=2
-        )
-        return parts.concat()
+        return scored_in_chunks(tf.size(rows), chunk, score_chunk)
 
     return scores
+
+
+def scored_in_chunks(
+    count: tf.Tensor, chunk: int, score_chunk: Callable[[slice], tf.Tensor]
+) -> tf.Tensor:
+    """Scores of so many pairs inside a compiled pass, two chunks of them at once: `(count,)`."""
+
+    def step(k: tf.Tensor, parts: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+        return k + 1, parts.write(k, score_chunk(slice(k * chunk, (k + 1) * chunk)))
+
+    # Not tf.map_fn, which would have the last chunk filled up.
+    chunks = -(-count // chunk)
+    parts = tf.TensorArray(tf.float32, chunks, element_shape=[None], infer_shape=False)
+    _, parts = tf.while_loop(
+        lambda k, _: k < chunks, step, (tf.constant(0), parts), parallel_iterations=2
+    )
+    return parts.concat()
 
 
 def _equal_masks(masks: NDArray[Any], present: NDArray[np.bool_]) -> NDArray[np.intp]:

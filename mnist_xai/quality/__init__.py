@@ -27,6 +27,12 @@ from mnist_xai.quality.correlation import (
     FaithfulnessEstimate,
     SensitivityN,
 )
+from mnist_xai.quality.flipping import (
+    Insertion,
+    PixelFlipping,
+    RegionPerturbation,
+    Selectivity,
+)
 from mnist_xai.quality.ground_truth import (
     Known,
     digit_grid,
@@ -44,6 +50,7 @@ from mnist_xai.quality.invariance import (
     Linearity,
     Symmetry,
 )
+from mnist_xai.quality.irof import IROF
 from mnist_xai.quality.localisation import (
     LocalisationAUC,
     PointingGame,
@@ -70,6 +77,14 @@ from mnist_xai.quality.randomisation import (
 from mnist_xai.quality.registry import (
     METRICS,
 )
+from mnist_xai.quality.removal import (
+    Baseline,
+    Blur,
+    NoisyImputation,
+    Removal,
+    Uniform,
+)
+from mnist_xai.quality.road import ROAD
 from mnist_xai.quality.robustness import (
     AvgSensitivity,
     LocalLipschitz,
@@ -82,9 +97,13 @@ from mnist_xai.quality.stability import (
 
 __all__ = [
     "CONTROLS",
+    "IROF",
     "METRICS",
+    "ROAD",
     "AddedNoise",
     "AvgSensitivity",
+    "Baseline",
+    "Blur",
     "ClosedForm",
     "Completeness",
     "Consistency",
@@ -97,23 +116,29 @@ __all__ = [
     "ImplementationInvariance",
     "Infidelity",
     "InputInvariance",
+    "Insertion",
     "Known",
     "Linearity",
     "LocalLipschitz",
     "LocalisationAUC",
     "MaxSensitivity",
     "Metric",
+    "NoisyImputation",
     "NonSensitivity",
     "ParameterRandomisation",
+    "PixelFlipping",
     "PointingGame",
     "RandomLogit",
     "RandomMap",
+    "RegionPerturbation",
     "RelativeInputStability",
     "RelativeOutputStability",
     "RelevanceMass",
     "RelevanceRank",
+    "Removal",
     "RemovedSquares",
     "Scores",
+    "Selectivity",
     "SensitivityN",
     "SmoothParameterRandomisation",
     "SobelEdges",
@@ -122,6 +147,7 @@ __all__ = [
     "TopKIntersection",
     "Traits",
     "Trial",
+    "Uniform",
     "closed_forms",
     "digit_grid",
     "distractor",

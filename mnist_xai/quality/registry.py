@@ -10,6 +10,7 @@ from mnist_xai.quality.correlation import (
     FaithfulnessEstimate,
     SensitivityN,
 )
+from mnist_xai.quality.flipping import Insertion, PixelFlipping, RegionPerturbation, Selectivity
 from mnist_xai.quality.infidelity import Infidelity
 from mnist_xai.quality.invariance import (
     ImplementationInvariance,
@@ -17,6 +18,7 @@ from mnist_xai.quality.invariance import (
     Linearity,
     Symmetry,
 )
+from mnist_xai.quality.irof import IROF
 from mnist_xai.quality.localisation import (
     LocalisationAUC,
     PointingGame,
@@ -31,10 +33,18 @@ from mnist_xai.quality.randomisation import (
     RandomLogit,
     SmoothParameterRandomisation,
 )
+from mnist_xai.quality.road import ROAD
 from mnist_xai.quality.robustness import AvgSensitivity, LocalLipschitz, MaxSensitivity
 from mnist_xai.quality.stability import RelativeInputStability, RelativeOutputStability
 
 METRICS: Mapping[str, Metric] = {
+    "pixel_flipping": PixelFlipping(),
+    "insertion": Insertion(),
+    "region_perturbation": RegionPerturbation(),
+    "road": ROAD(),
+    "road_least": ROAD(order="least"),
+    "selectivity": Selectivity(),
+    "irof": IROF(),
     "faithfulness_correlation": FaithfulnessCorrelation(),
     "faithfulness_estimate": FaithfulnessEstimate(),
     "sensitivity_n": SensitivityN(),
