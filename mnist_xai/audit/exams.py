@@ -25,12 +25,14 @@ class Budget:
     Attributes:
         images: Test images that every method explains.
         again: Of these, the first so many for the metrics that run the method again.
-        samples: Draws of the metrics that draw, at most.
+        samples: Draws of the metrics that draw, and other classes, at most.
+        without: Metrics that are left out.
     """
 
     images: int
     again: int
     samples: int
+    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("images", "again", "samples"):
@@ -39,12 +41,16 @@ class Budget:
 
     def metrics(self) -> dict[str, Metric]:
         """Every metric by name, with no more draws than the budget has."""
-        return {name: _within(metric, self.samples) for name, metric in METRICS.items()}
+        return {
+            name: _within(metric, self.samples)
+            for name, metric in METRICS.items()
+            if name not in self.without
+        }
 
 
 BUDGETS: Mapping[str, Budget] = {
-    "fast": Budget(images=24, again=4, samples=4),
-    "full": Budget(images=256, again=24, samples=10),
+    "fast": Budget(16, again=3, samples=4, without=("smooth_parameter_randomisation",)),
+    "full": Budget(256, again=16, samples=6),
 }
 """The budgets by name."""
 
@@ -129,10 +135,13 @@ def images_of(dataset: Dataset, rows: Indices) -> Array:
 
 
 def _within(metric: Metric, samples: int) -> Metric:
-    """The metric with at most so many samples; itself where it draws none."""
-    drawn = getattr(metric, "samples", 0)
-    if drawn <= samples:
-        return metric
+    """The metric with at most so many draws; itself where it draws none."""
     values: Any = metric  # That it is a dataclass no protocol can say.
-    fewer: Metric = dataclasses.replace(values, samples=samples)
-    return fewer
+    fewer = {
+        name: samples
+        for name in ("samples", "others")
+        # Other classes: None for all of them.
+        if (drawn := getattr(metric, name, 0)) is None or drawn > samples
+    }
+    within: Metric = dataclasses.replace(values, **fewer)
+    return within

@@ -27,6 +27,7 @@ from mnist_xai.audit.exams import (
     shown_of,
 )
 from mnist_xai.audit.findings import Finding, Notebook
+from mnist_xai.audit.memory import Remembering
 from mnist_xai.data import Dataset, load_data
 from mnist_xai.evaluation import Evaluation
 from mnist_xai.files import check_output, write_whole
@@ -249,11 +250,12 @@ def _finding(
     except (UnsupportedLayerError, ValueError) as error:
         return Finding(name, refused=str(error))
     scores: dict[str, Scores] = {}
+    remembering = Remembering(method, network)
     for number, exam in enumerate(exams):
         trial = Trial.of(
             network,
             exam.images,
-            method,
+            remembering,
             exam.targets,
             maps=first.maps[: len(exam.images)] if number < 2 else None,
             masks=exam.masks,

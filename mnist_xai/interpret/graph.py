@@ -150,6 +150,9 @@ def copied(model: keras.Model) -> keras.Model:
     try:
         copy = keras.models.clone_model(model)
         copy.set_weights(model.get_weights())
+        for layer in sublayers(copy):
+            if isinstance(layer, keras.layers.Normalization):
+                layer.finalize_state()  # It computes with what it made of its weights.
     except Exception as error:
         raise ValueError(
             f"model: expected one that Keras can make again from its configuration; {model.name!r} "

@@ -99,7 +99,14 @@ class Network:
         Raises:
             ValueError: For a model that Keras cannot make again from its configuration.
         """
-        return self._alike(copied(self.model))
+        twin = self._alike(copied(self.model))
+        noise = np.random.default_rng(0).random((4, *self.typical_shape), np.float32)
+        if not np.allclose(twin.logits(noise), self.logits(noise), rtol=1e-2, atol=1e-4):
+            raise ValueError(
+                f"model: expected one that its configuration and weights describe; a copy of "
+                f"{self.model.name!r} gives other scores"
+            )
+        return twin
 
     def derived(self, key: Any, make: Callable[[keras.Model], keras.Model]) -> "Network":
         """A network on what is made of a copy of the model, with the weights of this moment.
@@ -114,7 +121,7 @@ class Network:
             ValueError: For a model that Keras cannot make again from its configuration.
         """
         if key not in self._derived:
-            copy = copied(self.model)
+            copy = copied(self.twin.model)  # Of which it is known that it is a true copy.
             self._derived[key] = copy, self._alike(make(copy))
         copy, network = self._derived[key]
         copy.set_weights(self.model.get_weights())

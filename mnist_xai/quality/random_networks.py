@@ -3,11 +3,13 @@
 A layer's new weights are a function of the seed and of where the layer stands, and of nothing
 else: whichever other layers are random, and in whichever order they became so. They come from the
 layer's own initialisers, under seeds of their own, as in a network before training. A weight whose
-initialiser cannot be found by its name, as in a layer of the user's own, is permuted instead.
+initialiser cannot be found by its name, as in attention or in a layer of the user's own, is
+permuted instead.
 
 All of it happens in `network.twin`. The network that is given is read only.
 """
 
+import copy
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -89,9 +91,10 @@ def _own_weights(layer: Any) -> list[tuple[Any, Any]]:
 
 def _forget(layer: Any, seed: int, number: int) -> None:
     for place, (weight, owner) in enumerate(_own_weights(layer)):
-        key = np.random.SeedSequence([seed, number, place])
-        initialiser = getattr(owner, f"{weight.name}_initializer", None)
-        if isinstance(initialiser, keras.initializers.Initializer):
+        # A spawn key, for [0, 1] and [0, 1, 0] are one seed: that of a model made from seed 0.
+        key = np.random.SeedSequence(seed, spawn_key=(number, place))
+        initialiser = _initialiser(owner, weight)
+        if initialiser:
             weight.assign(_reseeded(initialiser, key)(weight.shape, dtype=weight.dtype))
         else:
             old = np.asarray(weight)
@@ -99,9 +102,17 @@ def _forget(layer: Any, seed: int, number: int) -> None:
             weight.assign(new.reshape(old.shape))
 
 
+def _initialiser(owner: Any, weight: Any) -> Any:
+    """The initialiser that a layer has for a weight by its name; None where it cannot be known."""
+    if isinstance(owner, keras.layers.EinsumDense):
+        return None  # It tells a copy of its initialiser which axes are inputs, and keeps none.
+    found = getattr(owner, f"{weight.name}_initializer", None)
+    return found if isinstance(found, keras.initializers.Initializer) else None
+
+
 def _reseeded(initialiser: Any, key: np.random.SeedSequence) -> Any:
     """The same initialiser under this seed: under its own it may draw the old weights again."""
-    config = initialiser.get_config()
-    if "seed" not in config:
-        return initialiser
-    return type(initialiser).from_config({**config, "seed": int(key.generate_state(1)[0])})
+    other = copy.copy(initialiser)
+    if hasattr(other, "seed"):
+        other.seed = int(key.generate_state(1)[0])
+    return other

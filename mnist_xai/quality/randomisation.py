@@ -15,7 +15,7 @@ from mnist_xai.interpret.network import Network
 from mnist_xai.quality.copies import normal_noise, smooth
 from mnist_xai.quality.metric import Scores, Traits, Trial, Values, explained, measured
 from mnist_xai.quality.random_networks import Order, check_order, fully_random, randomised
-from mnist_xai.quality.similarity import Similarity, alike, check_similarity, flat_maps
+from mnist_xai.quality.similarity import Similarity, alike, check_similarity, flat_maps, is_flat
 
 Summary = Literal["mean", "last"]
 
@@ -130,7 +130,9 @@ class SmoothParameterRandomisation:
             alike(self.similarity, first, maps(network))
             for _, network in randomised(trial.network, self.order, self.seed)
         ]
-        return _summarised(curve, self.summary)
+        values, curves = _summarised(curve, self.summary)
+        # Of the trial's map `measured` knows, of the mean map only this.
+        return np.where(is_flat(self.similarity, first), np.nan, values), curves
 
 
 @dataclass(frozen=True)

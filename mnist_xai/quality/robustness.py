@@ -22,7 +22,7 @@ class MaxSensitivity:
 
     The target stays that of the image, whatever is predicted for a copy. Quantus's normalisation,
     where it is switched on, divides by the largest value of a batch, so that a score depends on
-    the image's neighbours; and its noise leaves out the first pixel.
+    the image's neighbours.
 
     Attributes:
         radius: Largest change of a pixel, `r`; copies stay in [0, 1].

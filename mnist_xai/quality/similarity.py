@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from mnist_xai.quality.metric import Refusals, Trial, Values, rank_correlation
@@ -38,7 +39,7 @@ def alike(name: Similarity, first: Values, second: Values) -> Values:
     Source: Wang, Bovik, Sheikh, Simoncelli 2004, section III, with uniform windows of 7 x 7.
     """
     values = np.zeros(len(first))
-    rows = np.flatnonzero(~_is_flat(name, second) & np.isfinite(second).all(axis=(1, 2)))
+    rows = np.flatnonzero(~is_flat(name, second) & np.isfinite(second).all(axis=(1, 2)))
     if len(rows):
         values[rows] = _SIMILARITIES[name](first[rows], second[rows])
     return values
@@ -46,12 +47,13 @@ def alike(name: Similarity, first: Values, second: Values) -> Values:
 
 def flat_maps(trial: Trial, name: Similarity) -> Refusals:
     """The images whose map cannot be compared, since it is the same everywhere."""
-    flat = np.flatnonzero(_is_flat(name, trial.places))
+    flat = np.flatnonzero(is_flat(name, trial.places))
     what = "the magnitude of its map" if name == "rank_of_magnitudes" else "its map"
     return {int(row): f"{what} is the same everywhere" for row in flat}
 
 
-def _is_flat(name: Similarity, maps: Values) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def is_flat(name: Similarity, maps: Values) -> NDArray[np.bool_]:
+    """Whether what is compared of a map is the same everywhere, `(N,)`."""
     seen = np.abs(maps) if name == "rank_of_magnitudes" else maps
     return seen.max(axis=(1, 2)) == seen.min(axis=(1, 2))
 

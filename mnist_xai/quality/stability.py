@@ -32,8 +32,8 @@ class RelativeInputStability:
     Over the copies `x_k` that are predicted as the image is. The paper says nothing of places
     where `Φ(x)` or `x` is 0, of which there are many; here a divisor's magnitude is at least a
     share of the largest in its map or image, so that the unit of a map does not count. Quantus
-    puts `ε` in the place of zeros, whatever the unit, and gives no score when a single copy is
-    predicted otherwise.
+    puts `ε` in the place of zeros, whatever the unit, gives no score when a single copy is
+    predicted otherwise, and by default only brightens.
 
     Attributes:
         radius: Largest change of a pixel; copies stay in [0, 1].

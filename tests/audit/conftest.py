@@ -1,0 +1,76 @@
+"""What the tests of the audit share: a small trained network, and its audit."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import mnist_xai as mx
+from mnist_xai.audit import Budget
+from mnist_xai.interpret.gradients import Gradient
+
+SMALL = Budget(images=6, again=2, samples=2)
+METHODS = ("gradient", "gradcam", "lrp_epsilon")
+
+
+@dataclasses.dataclass(frozen=True)
+class Refuses(Gradient):
+    """A method that cannot treat any network."""
+
+    def __call__(self, network, images, targets, *, score="logit"):
+        raise mx.UnsupportedLayerError("conv: this method cannot treat it")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dead(Gradient):
+    """A method that says nothing."""
+
+    def __call__(self, network, images, targets, *, score="logit"):
+        return np.zeros_like(images)
+
+
+@pytest.fixture(scope="package")
+def small_digits(digits):
+    """scikit-learn's digits, 14 x 14."""
+    return dataclasses.replace(
+        digits,
+        train_images=digits.train_images[:, ::2, ::2],
+        test_images=digits.test_images[:120, ::2, ::2],
+        test_labels=digits.test_labels[:120],
+    )
+
+
+@pytest.fixture(scope="package")
+def model(small_digits):
+    """A network that has learnt a little, and so is right, wrong and uncertain."""
+    keras.utils.set_random_seed(0)
+    built = keras.Sequential(
+        [
+            keras.Input((14, 14, 1)),
+            layers.Conv2D(8, 5, activation="relu", name="conv"),
+            layers.MaxPooling2D(2, name="pool"),
+            layers.Flatten(name="flatten"),
+            layers.Dense(10, activation="softmax", name="probabilities"),
+        ],
+        name="small",
+    )
+    built.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
+    images = mx.normalise(small_digits.train_images)
+    built.fit(images, small_digits.train_labels, batch_size=32, epochs=2, verbose=0)
+    return built
+
+
+@pytest.fixture(scope="package")
+def audited(model, small_digits, tmp_path_factory):
+    """An audit of the network, with its files."""
+    page = tmp_path_factory.mktemp("audit") / "audit.html"
+    return run(model, small_digits, page)
+
+
+def run(model, dataset, page, **given):
+    methods = {name: mx.METHODS[name] for name in METHODS}
+    methods |= {"refuses": Refuses(), "<b>dead</b>": Dead()}
+    options = {"methods": methods, "budget": SMALL, "progress": False, **given}
+    return mx.audit(model, dataset, save_to=page, **options)

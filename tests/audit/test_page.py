@@ -1,0 +1,98 @@
+import re
+
+import pytest
+
+from mnist_xai.quality import CONTROLS
+
+
+@pytest.fixture
+def page(audited, opened):
+    return opened(audited.path)
+
+
+def test_every_picture_has_a_caption_and_an_alternative_text(page):
+    figures = page.locator("figure")
+    assert figures.count() >= 5
+    for number in range(figures.count()):
+        figure = figures.nth(number)
+        assert len(figure.locator("figcaption").inner_text()) > 20
+        assert len(figure.locator("img").get_attribute("alt")) > 20
+        assert figure.locator("img").evaluate("e => e.complete && e.naturalWidth > 100")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_opens_in_light_and_in_dark(audited, opened, scheme):
+    page = opened(audited.path, color_scheme=scheme)
+    assert page.title() == "Audit of small"
+    assert page.locator("section#warnings li").count() >= 2
+
+
+def test_every_leaderboard_can_be_sorted_by_every_column(page):
+    tables = page.locator("section[id^=leaderboard] table")
+    assert tables.count() >= 4
+    for number in range(tables.count()):
+        table = tables.nth(number)
+        rows = sorted(table.locator("tbody tr").all_inner_texts())
+        buttons = table.locator("th button")
+        for column in range(buttons.count()):
+            buttons.nth(column).click()
+            assert sorted(table.locator("tbody tr").all_inner_texts()) == rows
+            keys = table.locator(f"tbody td:nth-child({column + 1})").evaluate_all(
+                "cells => cells.map(c => c.dataset.key)"
+            )
+            values = [float(key) for key in keys if key]
+            assert values == sorted(values)
+
+
+def test_controls_take_part_in_every_leaderboard(page):
+    tables = page.locator("section[id^=leaderboard] table")
+    for number in range(tables.count()):
+        names = tables.nth(number).locator("tbody td:first-child").all_inner_texts()
+        assert {f"{c.replace('_', ' ')} (control)" for c in CONTROLS} <= set(names)
+
+
+def test_a_method_is_marked_better_only_if_its_interval_says_so(page, audited):
+    better = page.locator("td.good[title*=lead]")
+    for number in range(better.count()):
+        interval = re.search(r"interval (\S+) to", better.nth(number).get_attribute("title"))
+        assert float(interval[1]) > 0
+    worse = page.locator("td.bad[title*=lead]")
+    assert worse.count() > 0
+    for number in range(worse.count()):
+        interval = re.search(r"interval (\S+) to", worse.nth(number).get_attribute("title"))
+        assert not float(interval[1]) > 0
+
+
+def test_a_refusal_is_told_in_the_model_layers_own_name(page):
+    told = page.locator("section#warnings li").all_inner_texts()
+    assert "Refuses cannot treat this model: conv: this method cannot treat it." in told
+
+
+def test_a_name_of_tags_stays_text(page):
+    assert page.locator("table b").count() == 0
+    assert page.get_by_text("<b>dead</b>", exact=True).count() >= 1
+
+
+def test_the_page_is_narrow_on_a_narrow_window(page):
+    page.set_viewport_size({"width": 360, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_the_page_is_small_and_prints_on_paper(page, audited):
+    assert audited.path.stat().st_size < 5_000_000
+    pdf = page.pdf(format="A4")
+    assert pdf[:4] == b"%PDF"
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 794, "height": 1123})
+    wide = page.locator("table").evaluate_all(
+        "tables => tables.filter(t => t.getBoundingClientRect().right > innerWidth + 1).length"
+    )
+    assert wide == 0
+
+
+def test_every_link_of_the_page_leads_somewhere(page, audited):
+    for href in page.locator("a").evaluate_all("links => links.map(a => a.getAttribute('href'))"):
+        if href.startswith("#"):
+            assert page.locator(f"section[id='{href[1:]}']").count() == 1
+        else:
+            assert (audited.path.parent / href).is_file()

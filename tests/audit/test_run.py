@@ -1,0 +1,280 @@
+import csv
+import dataclasses
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import mnist_xai as mx
+from mnist_xai.audit import run as audit_run
+from mnist_xai.files import OutputExistsError
+from mnist_xai.quality import CONTROLS, METRICS, Trial
+from tests.audit.conftest import METHODS, SMALL, run
+
+
+def test_every_method_and_every_control_is_asked(audited):
+    assert list(audited.findings) == [*METHODS, "refuses", "<b>dead</b>", *CONTROLS]
+    for name in METHODS:
+        scored = set(audited.findings[name].scores)
+        assert scored == {n for n, m in METRICS.items() if m.traits.needs != "masks"} - LEFT_OUT
+
+
+LEFT_OUT = set()
+
+
+def test_scores_are_those_of_the_metrics_called_alone(audited, model, small_digits):
+    rows = np.random.default_rng(0).permutation(120)[:6]
+    images = mx.normalise(small_digits.test_images[rows])
+    trial = Trial.of(mx.Network(model), images, mx.METHODS["gradient"])
+    metrics = SMALL.metrics()
+    for name in ("faithfulness_correlation", "sparseness"):
+        ours = audited.findings["gradient"].scores[name].values
+        np.testing.assert_allclose(ours, metrics[name](trial).values, rtol=1e-5)
+
+
+def test_a_method_that_refuses_the_model_has_its_reason_and_the_audit_goes_on(audited):
+    refused = audited.findings["refuses"]
+    assert refused.refused == "conv: this method cannot treat it"
+    assert refused.scores == {}
+    assert audited.summary()["methods"]["refuses"]["refused"] == refused.refused
+
+
+def test_dead_maps_have_no_score_and_a_reason(audited):
+    for scores in audited.findings["<b>dead</b>"].scores.values():
+        assert np.isnan(scores.mean)
+        assert set(scores.refused.values()) == {"its map is zero everywhere"}
+
+
+def test_certificates_are_the_explanations_residuals(audited, model, small_digits):
+    rows = np.random.default_rng(0).permutation(120)[:6]
+    images = mx.normalise(small_digits.test_images[rows])
+    explanation = mx.explain(model, images, "lrp_epsilon")
+    shares = np.abs(explanation.residuals / explanation.differences)
+    finding = audited.findings["lrp_epsilon"]
+    np.testing.assert_allclose(finding.missing, shares, atol=1e-5)
+    assert set(finding.lost) == set(explanation.lost)
+    assert len(audited.findings["gradient"].missing) == 0
+
+
+def test_the_best_control_is_the_one_to_beat(audited):
+    for name, metric in audited.metrics.items():
+        best = audited.best_control(name)
+        means = {c: audited.findings[c].scores[name].mean for c in CONTROLS}
+        if metric.traits.higher_is_better is None:
+            assert best is None
+        else:
+            extreme = max if metric.traits.higher_is_better else min
+            assert means[best] == extreme(v for v in means.values() if np.isfinite(v))
+            assert audited.leads(best, name)[0] == 0
+
+
+def test_images_of_every_kind_are_shown(audited, small_digits):
+    test = audited.evaluation
+    right, wrong, uncertain = (audited.shown[kind] for kind in ("right", "wrong", "uncertain"))
+    assert (test.predictions[right] == test.labels[right]).all()
+    assert len(set(test.labels[right])) == 3
+    assert (test.predictions[wrong] != test.labels[wrong]).all()
+    top = np.sort(test.probabilities, axis=1)
+    margins = top[:, -1] - top[:, -2]
+    assert margins[uncertain].max() <= np.sort(margins)[len(uncertain) + len(wrong)]
+    assert audited.findings["gradient"].shown.shape == (9, 14, 14, 1)
+
+
+def test_the_table_holds_every_score_and_every_reason(audited):
+    text = audited.path.with_suffix(".csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    found = {(r["method"], r["metric"], int(r["image"])): r for r in rows}
+    for name, finding in audited.findings.items():
+        for metric, scores in finding.scores.items():
+            for image, value in enumerate(scores.values):
+                row = found.pop((name, metric, image))
+                assert row["refused"] == scores.refused.get(image, "")
+                assert (float(row["score"]) if row["score"] else None) == (
+                    None if np.isnan(value) else value
+                )
+    assert not found
+
+
+def test_the_figures_for_programs_are_plain_json(audited):
+    figures = json.loads(audited.path.with_suffix(".json").read_text())
+    assert figures == json.loads(json.dumps(audited.summary()))
+    assert figures["test"]["accuracy"] == audited.evaluation.accuracy
+    assert figures["methods"]["random_map"]["control"]
+
+
+def test_an_audit_is_the_same_each_time_but_for_the_costs(audited, model, small_digits, tmp_path):
+    again = run(model, small_digits, tmp_path / "again.html")
+    assert again.table() == audited.table()
+    figures = [a.summary() for a in (again, audited)]
+    for one in figures:
+        for method in one["methods"].values():
+            assert method.pop("seconds_per_image") is None or True
+    assert figures[0] == figures[1]
+
+
+def test_another_seed_draws_other_images(audited, model, small_digits):
+    other = run(model, small_digits, None, seed=1, methods=["gradient"])
+    name = "sparseness"
+    scores = (a.findings["gradient"].scores[name].values for a in (audited, other))
+    assert not np.array_equal(*scores)
+
+
+class StoppedError(Exception):
+    """Ctrl-C, as far as an audit can tell."""
+
+
+def test_an_interrupted_audit_goes_on_and_asks_nothing_twice(
+    audited, model, small_digits, tmp_path, monkeypatch
+):
+    asked = []
+    whole = audit_run._finding
+
+    def finding(name, *given):
+        if len(asked) == 3:
+            raise StoppedError
+        asked.append(name)
+        return whole(name, *given)
+
+    monkeypatch.setattr(audit_run, "_finding", finding)
+    page = tmp_path / "audit.html"
+    with pytest.raises(StoppedError):
+        run(model, small_digits, page)
+    assert not page.exists()
+    assert {p.name for p in tmp_path.iterdir()} == {".audit.html.unfinished"}
+
+    monkeypatch.setattr(
+        audit_run, "_finding", lambda name, *g: asked.append(name) or whole(name, *g)
+    )
+    resumed = run(model, small_digits, page)
+    assert asked == list(resumed.findings)
+    assert resumed.table() == audited.table()
+    assert {p.name for p in tmp_path.iterdir()} == {"audit.html", "audit.json", "audit.csv"}
+
+
+def test_what_was_found_of_another_model_is_not_gone_on_with(
+    model, small_digits, tmp_path, monkeypatch
+):
+    page = tmp_path / "audit.html"
+    stop = {"after": 2}
+    whole = audit_run._finding
+
+    def finding(name, *given):
+        if not stop["after"]:
+            raise StoppedError
+        stop["after"] -= 1
+        return whole(name, *given)
+
+    monkeypatch.setattr(audit_run, "_finding", finding)
+    with pytest.raises(StoppedError):
+        run(model, small_digits, page)
+    other = keras.models.clone_model(model)
+    stop["after"] = 100
+    run(other, small_digits, page, methods=["gradient"])
+    assert stop["after"] == 100 - 4
+
+
+def test_a_damaged_finding_is_made_anew(model, small_digits, tmp_path, monkeypatch):
+    page = tmp_path / "audit.html"
+    remove = audit_run.Notebook.remove
+    monkeypatch.setattr(audit_run.Notebook, "remove", lambda _: None)
+    first = run(model, small_digits, page, methods=["gradient"])
+    monkeypatch.setattr(audit_run.Notebook, "remove", remove)
+    kept = tmp_path / ".audit.html.unfinished" / "gradient.npz"
+    kept.write_bytes(kept.read_bytes()[:1000])
+    again = run(model, small_digits, page, methods=["gradient"], overwrite=True)
+    assert again.table() == first.table()
+    assert not kept.exists()
+
+
+def test_a_page_in_the_way_is_refused_before_anything_is_done(model, small_digits, tmp_path):
+    for suffix in (".html", ".json", ".csv"):
+        there = tmp_path / f"audit{suffix}"
+        there.write_text("mine")
+        with pytest.raises(OutputExistsError, match=f"audit{suffix} exists"):
+            mx.audit("no such model", "no such data", save_to=tmp_path / "audit.html")
+        assert there.read_text() == "mine"
+        there.unlink()
+
+
+def dense(shape, classes, activation="softmax"):
+    return keras.Sequential(
+        [keras.Input(shape), layers.Flatten(), layers.Dense(classes, activation=activation)],
+        name="dense",
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"model": dense((28, 28, 1), 10)},
+            r"data: expected images \(28, 28, 1\), as 'dense' takes",
+        ),
+        ({"model": dense((14, 14, 3), 10)}, r"data: expected images \(14, 14, 3\)"),
+        ({"model": dense((14, 14, 1), 7)}, "data: expected 7 classes, as 'dense' tells apart"),
+        ({"methods": ["gradiant"]}, "method: there is no 'gradiant'; did you mean"),
+        ({"methods": {"random_map": None}}, "methods: expected names other than the controls'"),
+        ({"budget": "huge"}, "budget: expected one of fast, full; got 'huge'"),
+        ({"images": 1}, "images: expected at least 2; got 1"),
+        ({"save_to": "audit.pdf"}, "save_to: expected a name ending in .html; got audit.pdf"),
+    ],
+)
+def test_what_cannot_be_audited_is_refused_by_name(
+    model, small_digits, tmp_path, monkeypatch, given, message
+):
+    monkeypatch.chdir(tmp_path)
+    options = {"model": model, "data": small_digits, "progress": False, **given}
+    with pytest.raises(ValueError, match=message):
+        mx.audit(options.pop("model"), options.pop("data"), **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_without_softmax_is_audited_like_any_other(small_digits):
+    logits = dense((14, 14, 1), 10, None)
+    with_softmax = dense((14, 14, 1), 10)
+    with_softmax.set_weights(logits.get_weights())
+    first, second = (
+        run(m, small_digits, None, methods=["gradient"]) for m in (logits, with_softmax)
+    )
+    assert first.evaluation.accuracy == second.evaluation.accuracy
+    a, b = (r.findings["gradient"].scores["faithfulness_correlation"] for r in (first, second))
+    np.testing.assert_allclose(a.values, b.values, rtol=1e-3, atol=1e-4)
+
+
+def test_fewer_test_images_than_the_budget_are_all_used(model, small_digits):
+    few = dataclasses.replace(
+        small_digits,
+        test_images=small_digits.test_images[:4],
+        test_labels=small_digits.test_labels[:4],
+    )
+    found = run(model, few, None, methods=["gradient"])
+    assert found.findings["gradient"].scores["sparseness"].values.shape == (4,)
+
+
+def test_the_command_says_where_the_page_is(model, small_digits, tmp_path):
+    mx.save_model(model, tmp_path / "small.keras")
+    np.savez(
+        tmp_path / "digits.npz",
+        x_train=small_digits.train_images[..., 0],
+        y_train=small_digits.train_labels,
+        x_test=small_digits.test_images[..., 0],
+        y_test=small_digits.test_labels,
+    )
+    page = tmp_path / "out" / "audit.html"
+    command = [
+        *(sys.executable, "-c", "from mnist_xai.cli import main; main()", "audit"),
+        *(str(tmp_path / "small.keras"), "--data", str(tmp_path / "digits.npz")),
+        *("--methods", "gradient,gradcam", "--methods", "lrp_epsilon"),
+        *("--images", "3", "--save-to", str(page)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"Open {page}" in done.stdout
+    assert page.exists()
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 1
+    assert "exists" in again.stderr
