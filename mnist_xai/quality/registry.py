@@ -2,26 +2,15 @@
 
 from collections.abc import Mapping
 
-from mnist_xai.quality.axioms import (
-    Completeness,
-    NonSensitivity,
-)
-from mnist_xai.quality.complexity import (
-    EffectiveComplexity,
-    EntropyComplexity,
-    Sparseness,
-)
-from mnist_xai.quality.consistency import (
-    Consistency,
-)
+from mnist_xai.quality.axioms import Completeness, NonSensitivity
+from mnist_xai.quality.complexity import EffectiveComplexity, EntropyComplexity, Sparseness
+from mnist_xai.quality.consistency import Consistency
 from mnist_xai.quality.correlation import (
     FaithfulnessCorrelation,
     FaithfulnessEstimate,
     SensitivityN,
 )
-from mnist_xai.quality.infidelity import (
-    Infidelity,
-)
+from mnist_xai.quality.infidelity import Infidelity
 from mnist_xai.quality.invariance import (
     ImplementationInvariance,
     InputInvariance,
@@ -35,24 +24,15 @@ from mnist_xai.quality.localisation import (
     RelevanceRank,
     TopKIntersection,
 )
-from mnist_xai.quality.metric import (
-    Metric,
-)
+from mnist_xai.quality.metric import Metric
 from mnist_xai.quality.randomisation import (
     EfficientParameterRandomisation,
     ParameterRandomisation,
     RandomLogit,
     SmoothParameterRandomisation,
 )
-from mnist_xai.quality.robustness import (
-    AvgSensitivity,
-    LocalLipschitz,
-    MaxSensitivity,
-)
-from mnist_xai.quality.stability import (
-    RelativeInputStability,
-    RelativeOutputStability,
-)
+from mnist_xai.quality.robustness import AvgSensitivity, LocalLipschitz, MaxSensitivity
+from mnist_xai.quality.stability import RelativeInputStability, RelativeOutputStability
 
 METRICS: Mapping[str, Metric] = {
     "faithfulness_correlation": FaithfulnessCorrelation(),
