@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,12 @@ from mnist_xai.data import Dataset, normalise
 from mnist_xai.evaluation import Evaluation
 from mnist_xai.interpret.network import Array, Network
 from mnist_xai.quality import METRICS, Metric
+from mnist_xai.quality.ground_truth import digit_grid
 
 Indices = NDArray[np.int64]
 
+_GRIDS = 8  # Images explained for which there is one grid of four cells more.
+_FEWEST = 2  # Cells without which no interval can be told.
 _SHOWN = 3  # Images of each kind, side by side.
 
 
@@ -60,43 +63,73 @@ class Exam:
     """Images and the metrics that look at their explanations.
 
     Attributes:
-        name: What it is called.
         images: float32 `(N, H, W, C)` in [0, 1].
         targets: The classes explained, `(N,)`.
         metrics: By name.
         masks: Where the evidence lies, `(N, H, W)`, where it is known.
     """
 
-    name: str
     images: Array
     targets: NDArray[np.int32]
     metrics: Mapping[str, Metric]
     masks: NDArray[np.bool_] | None = None
 
+    @property
+    def same(self) -> bool:
+        """Whether these images, or the first of them, are those that all exams are about."""
+        return self.masks is None
 
-def exams_of(network: Network, images: Array, budget: Budget) -> list[Exam]:
-    """The exams of a network: one look at many images, and several looks at some of them.
+
+def exams_of(network: Network, dataset: Dataset, budget: Budget, seed: int) -> list[Exam]:
+    """The exams of a network: one look at many images, several looks at some, and grids.
 
     Args:
         network: The network.
-        images: Those that the budget allows, float32 `(N, H, W, C)`.
+        dataset: Its test images are drawn from.
         budget: How much is looked at.
+        seed: Seed of the draw.
     """
+    images = images_of(dataset, sample_of(dataset, budget.images, seed))
     targets = network.logits(images).argmax(axis=1).astype(np.int32)
     metrics = budget.metrics()
-    kinds: list[tuple[str, set[Literal["maps", "network", "method", "masks"]], int]] = [
-        ("once", {"maps", "network"}, len(images)),
-        ("again", {"method"}, budget.again),
+
+    def asking(*needs: str) -> dict[str, Metric]:
+        return {name: m for name, m in metrics.items() if m.traits.needs in needs}
+
+    exams = [
+        Exam(images, targets, asking("maps", "network")),
+        Exam(images[: budget.again], targets[: budget.again], asking("method")),
     ]
-    return [
-        Exam(
-            name,
-            images[:count],
-            targets[:count],
-            {key: m for key, m in metrics.items() if m.traits.needs in needs},
-        )
-        for name, needs, count in kinds
-    ]
+    grids = _grids(network, dataset, budget, seed)
+    if grids is not None:
+        exams.append(Exam(grids.pixels, grids.labels, asking("masks"), grids.masks))
+    return exams
+
+
+@dataclass(frozen=True, eq=False)
+class _Grids:
+    pixels: Array
+    labels: NDArray[np.int32]
+    masks: NDArray[np.bool_]
+
+
+def _grids(network: Network, dataset: Dataset, budget: Budget, seed: int) -> _Grids | None:
+    """Grids of four shrunk images, as far as the network sees in them what they show.
+
+    A cell whose class is not among the network's first four answers is left out: no map could be
+    held to evidence that the network did not find. None where fewer than two are left, or images
+    cannot be halved or are of fewer than four classes.
+    """
+    try:
+        known = digit_grid(dataset, max(1, budget.images // _GRIDS), seed=seed)
+    except ValueError:
+        return None
+    pixels, labels = normalise(known.images), known.labels.astype(np.int32)
+    first = np.argsort(-network.logits(pixels), axis=1, kind="stable")[:, :4]
+    rows = np.flatnonzero((first == labels[:, np.newaxis]).any(axis=1))
+    if len(rows) < _FEWEST:
+        return None
+    return _Grids(pixels[rows], labels[rows], known.masks[rows])
 
 
 def sample_of(dataset: Dataset, count: int, seed: int) -> Indices:

@@ -13,7 +13,10 @@ import numpy as np
 
 from mnist_xai.files import write_whole
 from mnist_xai.interpret.network import Array
-from mnist_xai.quality.metric import Scores, Values
+from mnist_xai.quality.metric import (
+    Scores,
+)
+from mnist_xai.quality.statistics import Values
 
 _HEADER = "header"
 _NOTHING = np.zeros(0)

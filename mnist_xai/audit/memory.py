@@ -1,6 +1,5 @@
 """A method that explains nothing twice: several metrics ask about the same noisy copies."""
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from mnist_xai.interpret.method import About, Method
 from mnist_xai.interpret.network import Array, Network, Score
+from mnist_xai.quality.metric import digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +47,7 @@ class Remembering:
         """Explain, or remember."""
         if network is not self.network:
             return self.method(network, images, targets, score=score)
-        asked = hashlib.sha256(np.ascontiguousarray(images).data)
-        asked.update(np.ascontiguousarray(targets).data)
-        key = asked.digest(), score
+        key = digest(images, targets), score
         if key not in self._answers:
             answer = self.method(network, images, targets, score=score)
             answer.flags.writeable = False

@@ -11,7 +11,7 @@ from mnist_xai.audit.findings import Finding
 from mnist_xai.audit.run import Audit
 from mnist_xai.audit.verdicts import warnings
 from mnist_xai.quality import CONTROLS, Metric, Scores
-from mnist_xai.quality.metric import Values
+from mnist_xai.quality.statistics import Values
 from mnist_xai.report import Cell, Section, Table, html_page, png
 
 _FAMILIES = {

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from mnist_xai.audit.exams import (
     Indices,
     exams_of,
     images_of,
-    sample_of,
     shown_of,
 )
 from mnist_xai.audit.findings import Finding, Notebook
@@ -197,9 +196,7 @@ def audit(
     probabilities = network.probabilities(images_of(dataset, everything))
     evaluation = Evaluation(probabilities, dataset.test_labels)
     shown = shown_of(evaluation)
-    exams = exams_of(
-        network, images_of(dataset, sample_of(dataset, spending.images, seed)), spending
-    )
+    exams = exams_of(network, dataset, spending, seed)
     fingerprint = _fingerprint(network, dataset, spending, subjects, seed)
     notebook = Notebook(page.parent / f".{page.name}.unfinished", fingerprint) if page else None
     rows = np.concatenate(list(shown.values()))
@@ -223,10 +220,11 @@ def _findings(
 ) -> Iterator[tuple[str, Finding]]:
     """What is found of every method, read where it was found before."""
     bar = keras.utils.Progbar(len(subjects), unit_name="method") if progress else None
+    memory: dict[Hashable, Any] = {}
     for name, method in subjects.items():
         finding = notebook.find(name) if notebook else None
         if finding is None:
-            finding = _finding(name, method, network, pictures, exams)
+            finding = _finding(name, method, network, pictures, exams, memory)
             if notebook:
                 notebook.keep(finding)
         yield name, finding
@@ -240,7 +238,9 @@ def _finding(
     network: Network,
     pictures: tuple[Any, Any],
     exams: Sequence[Exam],
+    memory: dict[Hashable, Any],
 ) -> Finding:
+    """Ask a method everything; what does not depend on its maps is remembered for the others."""
     try:
         # Before the clock runs, since the first explanation also compiles.
         shown = explain(network, pictures[0], method, pictures[1])
@@ -251,14 +251,15 @@ def _finding(
         return Finding(name, refused=str(error))
     scores: dict[str, Scores] = {}
     remembering = Remembering(method, network)
-    for number, exam in enumerate(exams):
+    for exam in exams:
         trial = Trial.of(
             network,
             exam.images,
             remembering,
             exam.targets,
-            maps=first.maps[: len(exam.images)] if number < 2 else None,
+            maps=first.maps[: len(exam.images)] if exam.same else None,
             masks=exam.masks,
+            memory=memory,
         )
         scores |= {key: metric(trial) for key, metric in exam.metrics.items()}
     missing, lost = _certificate(first)

@@ -13,10 +13,17 @@ from numpy.typing import NDArray
 
 from mnist_xai.interpret.explanation import Explanation
 from mnist_xai.interpret.features import Features, Labels, Pixels
-from mnist_xai.interpret.masking import check_baseline, scores_of_masks
+from mnist_xai.interpret.masking import check_baseline
 from mnist_xai.interpret.method import Accounted, Complete
 from mnist_xai.interpret.registry import explain
-from mnist_xai.quality.metric import Scores, Traits, Trial, Values, measured
+from mnist_xai.quality.correlation import scores_of_kept
+from mnist_xai.quality.metric import (
+    Scores,
+    Traits,
+    Trial,
+    measured,
+)
+from mnist_xai.quality.statistics import Values
 
 _ROUNDING = 1e-5  # Share of a score by which it may differ from batch to batch.
 
@@ -144,15 +151,7 @@ class NonSensitivity:
         masks = np.concatenate([np.ones((1, count), np.bool_), ~np.eye(count, dtype=np.bool_)])
         largest = np.zeros((len(trial), count))
         for level in np.linspace(0, 1, self.levels):
-            found = scores_of_masks(
-                trial.network,
-                trial.images,
-                trial.targets,
-                masks,
-                labels,
-                baseline=float(level),
-                score=trial.score,
-            ).astype(np.float64)
+            found = scores_of_kept(trial, masks, labels, float(level))
             changes = np.abs(found[:, 1:] - found[:, :1])
             # Equal scores of two batches differ in their last digits.
             changes[changes <= _ROUNDING * np.abs(found).max(axis=1, keepdims=True)] = 0

@@ -9,7 +9,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from mnist_xai.quality.metric import Scores, Traits, Trial, Values, measured
+from mnist_xai.quality.metric import (
+    Scores,
+    Traits,
+    Trial,
+    measured,
+)
+from mnist_xai.quality.statistics import Values
 
 _ALONE = "the map says little and is wrong: simple is not faithful"
 

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from mnist_xai.interpret.features import Grid
 from mnist_xai.interpret.masking import check_counts
 from mnist_xai.quality.copies import check_noise, explained_copies, logits_of_copies, uniform_noise
-from mnist_xai.quality.metric import Refusals, Scores, Traits, Trial, Values, measured
+from mnist_xai.quality.metric import (
+    Refusals,
+    Scores,
+    Traits,
+    Trial,
+    measured,
+)
+from mnist_xai.quality.statistics import Values
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 
 from mnist_xai.interpret.masking import check_counts
 from mnist_xai.interpret.network import Array, Network
-from mnist_xai.quality.metric import Trial, Values, explained
+from mnist_xai.quality.metric import (
+    Trial,
+    explained,
+)
+from mnist_xai.quality.statistics import Values
 
 
 @dataclass(frozen=True, eq=False)

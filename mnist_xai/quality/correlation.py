@@ -18,9 +18,12 @@ from mnist_xai.quality.metric import (
     Scores,
     Traits,
     Trial,
+    digest,
+    measured,
+)
+from mnist_xai.quality.statistics import (
     Values,
     correlation,
-    measured,
 )
 
 Subsets = NDArray[np.bool_]
@@ -201,16 +204,28 @@ def relevance_of_features(places: Values, labels: Labels) -> Values:
 def score_drops(trial: Trial, off: Subsets, labels: Labels, baseline: float) -> Values:
     """`f(x) - f(x with x_S at the baseline)` for each image and each row `S` of `off`: `(N, K)`."""
     kept = np.concatenate([np.ones((1, off.shape[1]), np.bool_), ~off])
-    scores = scores_of_masks(
-        trial.network,
-        trial.images,
-        trial.targets,
-        kept,
-        labels,
-        baseline=baseline,
-        score=trial.score,
-    ).astype(np.float64)
+    scores = scores_of_kept(trial, kept, labels, baseline)
     return scores[:, :1] - scores[:, 1:]
+
+
+def scores_of_kept(trial: Trial, kept: Subsets, labels: Labels, baseline: float) -> Values:
+    """`f(x with all but x_S at the baseline)` for each image and row `S` of `kept`: `(N, K)`.
+
+    Computed once for all methods whose trials share a memory.
+    """
+
+    def scores() -> Values:
+        return scores_of_masks(
+            trial.network,
+            trial.images,
+            trial.targets,
+            kept,
+            labels,
+            baseline=baseline,
+            score=trial.score,
+        ).astype(np.float64)
+
+    return trial.once(("scores of kept", digest(np.packbits(kept), labels), baseline), scores)
 
 
 def blank_images(trial: Trial, labels: Labels, baseline: float) -> Refusals:
@@ -239,10 +254,8 @@ def _correlated(trial: Trial, measure: Measure, labels: Labels, baseline: float)
         equal = np.ptp(relevance_of_features(trial.places, labels), axis=1) == 0
     for row in np.flatnonzero(equal):
         refused.setdefault(int(row), "its map gives the same to every feature")
-    scores = measured(trial, measure, refused)
-    reason = "its score, or its relevance, is the same whichever subset is missing"
-    dead = {int(row): reason for row in np.flatnonzero(np.isnan(scores.values))}
-    return Scores(scores.values, dict(sorted({**dead, **scores.refused}.items())), scores.curves)
+    why = "its score, or its relevance, is the same whichever subset is missing"
+    return measured(trial, measure, refused, undefined=why)
 
 
 def _labels(features: Features, trial: Trial) -> Labels:

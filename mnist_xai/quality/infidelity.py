@@ -16,7 +16,14 @@ from mnist_xai.quality.correlation import (
     relevance_of_features,
     score_drops,
 )
-from mnist_xai.quality.metric import Refusals, Scores, Traits, Trial, Values, measured
+from mnist_xai.quality.metric import (
+    Refusals,
+    Scores,
+    Traits,
+    Trial,
+    measured,
+)
+from mnist_xai.quality.statistics import Values
 
 Reading = Literal["slopes", "shares"]
 

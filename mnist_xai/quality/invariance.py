@@ -16,7 +16,13 @@ from typing import ClassVar
 import numpy as np
 
 from mnist_xai.interpret.network import Array, Network, UnsupportedLayerError
-from mnist_xai.quality.metric import Scores, Traits, Trial, Values, explained, measured
+from mnist_xai.quality.metric import (
+    Scores,
+    Traits,
+    Trial,
+    explained,
+    measured,
+)
 from mnist_xai.quality.rewriting import (
     CannotRewriteError,
     combined,
@@ -24,6 +30,7 @@ from mnist_xai.quality.rewriting import (
     mirrored,
     reordered,
 )
+from mnist_xai.quality.statistics import Values
 
 _SUNDARARAJAN = "Sundararajan, Taly and Yan 2017"
 _BLIND = "a map that does not look at the network keeps it too"

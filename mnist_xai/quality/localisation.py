@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from scipy import ndimage, stats
 
 from mnist_xai.interpret.masking import check_counts
-from mnist_xai.quality.metric import Refusals, Scores, Traits, Trial, Values, measured
+from mnist_xai.quality.metric import (
+    Refusals,
+    Scores,
+    Traits,
+    Trial,
+    measured,
+)
+from mnist_xai.quality.statistics import Values
 
 Marked = NDArray[np.bool_]
 

@@ -1,22 +1,20 @@
 """What a quality metric is: a value with a pure call, that puts maps on trial and scores them."""
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from mnist_xai.interpret.method import Method
 from mnist_xai.interpret.network import Array, Network, Score, check_score
+from mnist_xai.quality.statistics import Values, bootstrap_interval
 
-Values = NDArray[np.float64]
 Family = Literal[
     "faithfulness", "robustness", "randomisation", "complexity", "localisation", "axiom"
 ]
-
-_RESAMPLES = 2000  # Of the bootstrap.
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,7 @@ class Trial:
         maps: Its maps, `(N, H, W, C)` or `(N, H, W, 1)`.
         masks: Where the evidence is known to lie, `(N, H, W)`; None where it is not known.
         score: What of the target was explained.
+        memory: What trials of the same images have to compute only once, when it is shared.
     """
 
     network: Network
@@ -64,6 +63,7 @@ class Trial:
     maps: Array
     masks: NDArray[np.bool_] | None = None
     score: Score = "logit"
+    memory: dict[Hashable, Any] | None = None
 
     @classmethod
     def of(
@@ -76,6 +76,7 @@ class Trial:
         maps: ArrayLike | None = None,
         masks: ArrayLike | None = None,
         score: Score = "logit",
+        memory: dict[Hashable, Any] | None = None,
     ) -> "Trial":
         """Check what is put on trial, and make the maps unless they are given.
 
@@ -87,6 +88,8 @@ class Trial:
             maps: Its maps, when they are there already.
             masks: Booleans `(N, H, W)`, true where the evidence lies.
             score: What of the target is explained, `"logit"` or `"probability"`.
+            memory: A dictionary that trials of several methods share. They have to be of one
+                network, whose weights stay as they are.
 
         Returns:
             The trial.
@@ -109,6 +112,7 @@ class Trial:
             _check_maps(made, checked),
             None if masks is None else _check_masks(masks, checked),
             score,
+            memory,
         )
 
     @property
@@ -134,16 +138,42 @@ class Trial:
             self.maps[rows],
             None if self.masks is None else self.masks[rows],
             self.score,
+            self.memory,
         )
 
     def explain(self, images: Array, network: Network | None = None) -> Array:
         """What the method says of other images, or of another network, for the same targets."""
         return explained(self.method, network or self.network, images, self.targets, self.score)
 
+    def once(self, key: Hashable, compute: Callable[[], Values]) -> Values:
+        """What does not depend on the maps, computed once for all trials that share a memory.
+
+        Args:
+            key: Whatever `compute` depends on beside network, images, targets and score.
+            compute: Makes it.
+        """
+        if self.memory is None:
+            return compute()
+        whole = key, self.score, digest(self.images, self.targets)
+        if whole not in self.memory:
+            self.memory[whole] = compute()
+            self.memory[whole].flags.writeable = False
+        found: Values = self.memory[whole]
+        return found
+
     def scores(self, images: Array) -> Values:
         """The targets' scores of other images in the place of these, `(N,)`."""
         found = self.network.scores(images, self.targets, score=self.score)
         return found.astype(np.float64)
+
+
+def digest(*arrays: NDArray[Any]) -> bytes:
+    """A name for these numbers: others have another."""
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(f"{array.dtype} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.digest()
 
 
 def explained(
@@ -249,19 +279,6 @@ def measured(
     return Scores(values, dict(sorted(reasons.items())), curves)
 
 
-def bootstrap_interval(values: Values, confidence: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap of a mean, seeded; NaN for fewer than two values.
-
-    Source: Efron and Tibshirani 1993, chapter 13.
-    """
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    draws = np.random.default_rng(0).integers(len(values), size=(_RESAMPLES, len(values)))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(values[draws].mean(axis=1), [tail, 1 - tail])
-    return float(low), float(high)
-
-
 def lead(metric: Metric, scores: Scores, others: Scores) -> tuple[float, float, float]:
     """By how much one method is better than another on the same images, image by image.
 
@@ -280,28 +297,6 @@ def lead(metric: Metric, scores: Scores, others: Scores) -> tuple[float, float, 
     if better is None or not len(kept):
         return float("nan"), float("nan"), float("nan")
     return float(kept.mean()), *bootstrap_interval(kept)
-
-
-def rank_correlation(first: Values, second: Values) -> Values:
-    """Spearman's correlation of each row with its counterpart, ties sharing their mean rank.
-
-    Args:
-        first: `(N, K)`.
-        second: `(N, K)`.
-
-    Returns:
-        `(N,)` in [-1, 1]; NaN where a row is constant.
-    """
-    ranks = (stats.rankdata(rows, axis=1) for rows in (first, second))
-    return correlation(*ranks)
-
-
-def correlation(first: Values, second: Values) -> Values:
-    """Pearson's correlation of each row with its counterpart, `(N,)`; NaN for a constant row."""
-    a, b = (rows - rows.mean(axis=1, keepdims=True) for rows in (first, second))
-    norm = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.clip((a * b).sum(axis=1) / norm, -1, 1)
 
 
 def _unfit_maps(places: Values) -> Refusals:

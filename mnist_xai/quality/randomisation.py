@@ -13,9 +13,16 @@ from numpy.typing import NDArray
 from mnist_xai.interpret.masking import check_counts
 from mnist_xai.interpret.network import Network
 from mnist_xai.quality.copies import normal_noise, smooth
-from mnist_xai.quality.metric import Scores, Traits, Trial, Values, explained, measured
+from mnist_xai.quality.metric import (
+    Scores,
+    Traits,
+    Trial,
+    explained,
+    measured,
+)
 from mnist_xai.quality.random_networks import Order, check_order, fully_random, randomised
 from mnist_xai.quality.similarity import Similarity, alike, check_similarity, flat_maps, is_flat
+from mnist_xai.quality.statistics import Values
 
 Summary = Literal["mean", "last"]
 

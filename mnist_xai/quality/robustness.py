@@ -11,7 +11,13 @@ from typing import ClassVar
 import numpy as np
 
 from mnist_xai.quality.copies import check_noise, explained_copies, norms, uniform_noise
-from mnist_xai.quality.metric import Scores, Traits, Trial, Values, measured
+from mnist_xai.quality.metric import (
+    Scores,
+    Traits,
+    Trial,
+    measured,
+)
+from mnist_xai.quality.statistics import Values
 
 _STEADY = "a map that is the same for all images is perfectly robust"
 

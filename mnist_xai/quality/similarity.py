@@ -7,7 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mnist_xai.quality.metric import Refusals, Trial, Values, rank_correlation
+from mnist_xai.quality.metric import (
+    Refusals,
+    Trial,
+)
+from mnist_xai.quality.statistics import (
+    Values,
+    rank_correlation,
+)
 
 Similarity = Literal["rank", "rank_of_magnitudes", "ssim"]
 

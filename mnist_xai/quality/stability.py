@@ -17,7 +17,13 @@ from mnist_xai.quality.copies import (
     norms,
     uniform_noise,
 )
-from mnist_xai.quality.metric import Scores, Traits, Trial, Values, measured
+from mnist_xai.quality.metric import (
+    Scores,
+    Traits,
+    Trial,
+    measured,
+)
+from mnist_xai.quality.statistics import Values
 
 _MISLEADS = (
     "a map that is the same for all images is perfectly stable; places where the map is near 0 "

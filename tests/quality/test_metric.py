@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mnist_xai.interpret.gradients import Gradient
-from mnist_xai.quality import EntropyComplexity, Scores, Sparseness, Trial, lead
-from mnist_xai.quality.metric import correlation, rank_correlation
+from mnist_xai.interpret.gradients import Gradient, SmoothGrad
+from mnist_xai.quality import METRICS, EntropyComplexity, Scores, Sparseness, Trial, lead
+from mnist_xai.quality.statistics import (
+    correlation,
+    rank_correlation,
+)
 
 
 def test_a_trial_explains_the_predicted_classes_in_chunks(network, images):
@@ -77,3 +80,35 @@ def test_images_that_one_has_no_score_for_count_in_no_lead():
     assert lead(Sparseness(), ours, theirs)[0] == 1
     nothing = Scores(np.full(3, np.nan))
     assert np.isnan(lead(Sparseness(), ours, nothing)).all()
+
+
+def test_what_does_not_depend_on_the_maps_is_computed_once_for_all_methods(network, images):
+    memory, asked = {}, []
+
+    def compute():
+        asked.append(1)
+        return np.ones(1)
+
+    first = Trial.of(network, images, Gradient(), memory=memory)
+    second = Trial.of(network, images, SmoothGrad(samples=2), memory=memory)
+    for trial in (first, second, second.take(slice(0, 5))):
+        trial.once("a", compute)
+    assert len(asked) == 1
+    second.once("b", compute)
+    second.take(slice(0, 2)).once("a", compute)
+    Trial.of(network, images, Gradient(), [1] * 5, memory=memory).once("a", compute)
+    Trial.of(network, images, Gradient(), score="probability", memory=memory).once("a", compute)
+    assert len(asked) == 5
+    Trial.of(network, images, Gradient()).once("a", compute)
+    Trial.of(network, images, Gradient()).once("a", compute)
+    assert len(asked) == 7
+
+
+@pytest.mark.parametrize("name", ["faithfulness_correlation", "sensitivity_n", "non_sensitivity"])
+def test_a_shared_memory_changes_no_score(name, network, images):
+    memory = {}
+    for method in (Gradient(), SmoothGrad(samples=2)):
+        alone = METRICS[name](Trial.of(network, images[:2], method)).values
+        shared = METRICS[name](Trial.of(network, images[:2], method, memory=memory)).values
+        np.testing.assert_array_equal(shared, alone)
+    assert memory
