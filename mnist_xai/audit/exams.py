@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from mnist_xai.data import Dataset, normalise
 from mnist_xai.evaluation import Evaluation
 from mnist_xai.interpret.network import Array, Network
-from mnist_xai.quality import METRICS, Metric
+from mnist_xai.quality import METRICS, Infidelity, Metric
 from mnist_xai.quality.ground_truth import digit_grid
 
 Indices = NDArray[np.int64]
 
-_GRIDS = 8  # Images explained for which there is one grid of four cells more.
+# Maps have different units: only their proportions can be held against one another.
+_INFIDELITY = Infidelity(maps="shares", scaled=True)
+_CELLS = 2  # Images explained for which there is one cell of a grid more.
 _FEWEST = 2  # Cells without which no interval can be told.
 _SHOWN = 3  # Images of each kind, side by side.
 
@@ -44,9 +46,10 @@ class Budget:
 
     def metrics(self) -> dict[str, Metric]:
         """Every metric by name, with no more draws than the budget has."""
+        asked = {**METRICS, "infidelity": _INFIDELITY}
         return {
             name: _within(metric, self.samples)
-            for name, metric in METRICS.items()
+            for name, metric in asked.items()
             if name not in self.without
         }
 
@@ -111,6 +114,7 @@ class _Grids:
     pixels: Array
     labels: NDArray[np.int32]
     masks: NDArray[np.bool_]
+    seen: float
 
 
 def _grids(network: Network, dataset: Dataset, budget: Budget, seed: int) -> _Grids | None:
@@ -121,15 +125,16 @@ def _grids(network: Network, dataset: Dataset, budget: Budget, seed: int) -> _Gr
     cannot be halved or are of fewer than four classes.
     """
     try:
-        known = digit_grid(dataset, max(1, budget.images // _GRIDS), seed=seed)
+        known = digit_grid(dataset, budget.images, seed=seed)
     except ValueError:
         return None
     pixels, labels = normalise(known.images), known.labels.astype(np.int32)
     first = np.argsort(-network.logits(pixels), axis=1, kind="stable")[:, :4]
-    rows = np.flatnonzero((first == labels[:, np.newaxis]).any(axis=1))
-    if len(rows) < _FEWEST:
+    seen = np.flatnonzero((first == labels[:, np.newaxis]).any(axis=1))
+    if len(seen) < _FEWEST:
         return None
-    return _Grids(pixels[rows], labels[rows], known.masks[rows])
+    rows = seen[: max(_FEWEST, budget.images // _CELLS)]
+    return _Grids(pixels[rows], labels[rows], known.masks[rows], len(seen) / len(labels))
 
 
 def sample_of(dataset: Dataset, count: int, seed: int) -> Indices:

@@ -268,10 +268,16 @@ def _costs(audit: Audit) -> Section:
 
 def _glossary(audit: Audit) -> Section:
     rows = [
-        [_spaced(name), m.traits.family, m.traits.measures, m.traits.misleads, m.traits.reference]
+        [
+            _spaced(name),
+            m.traits.measures,
+            m.traits.misleads,
+            repr(m),
+            m.traits.reference,
+        ]
         for name, m in audit.metrics.items()
     ]
-    head = ["metric", "family", "measures", "misleads", "reference"]
+    head = ["metric", "measures", "misleads", "as asked here", "reference"]
     return Section("What the metrics are", "Every metric of this page.", table=[head, *rows])
 
 
