@@ -208,7 +208,8 @@ def _curves(audit: Audit) -> Iterator[Section]:
     yield Section(
         "Randomisation curves",
         "How similar a map stays when the layers are given random weights, one more at every "
-        "point, the last layer first. A map that explains what was learnt falls to 0.",
+        "point, the last layer first: 1 is the same order of the pixels, -1 the opposite one. A "
+        "map that explains what was learnt comes to 0.",
         png(
             plots.curve_panels(
                 panels,

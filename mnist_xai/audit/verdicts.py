@@ -59,7 +59,7 @@ def _of_forgetting(audit: Audit) -> Iterator[str]:
     alike = {
         name: last
         for name, finding in _methods(audit)
-        if (last := _last_similarity(finding)) > _UNMOVED
+        if (last := abs(_last_similarity(finding))) > _UNMOVED
     }
     if alike:
         yield (
@@ -84,15 +84,17 @@ def _of_classes(audit: Audit) -> Iterator[str]:
 
 def _of_faithfulness(audit: Audit) -> Iterator[str]:
     for metric in _FAITHFUL:
-        if metric not in audit.metrics:
+        control = audit.best_control(metric) if metric in audit.metrics else None
+        if control is None:
             continue
-        control = audit.best_control(metric)
-        beaten = [name for name, _ in _methods(audit) if audit.leads(name, metric)[1] <= 0]
-        if beaten and control:
-            yield (
-                f"No better than {_spaced(control)} by {_spaced(metric)}, as far as these images "
-                f"can tell: {_listed(beaten)}."
-            )
+        leads = {name: audit.leads(name, metric)[1] for name, _ in _methods(audit)}
+        better = [name for name, low in leads.items() if low > 0]
+        others = [name for name, low in leads.items() if low <= 0]
+        what = f"than {_spaced(control)} by {_spaced(metric)}, as far as these images can tell"
+        if len(others) > len(better):
+            yield f"Better {what}, are of {len(leads)} methods only: {_listed(better) or 'none'}."
+        elif others:
+            yield f"No better {what}: {_listed(others)}."
 
 
 def _of_sums(audit: Audit) -> Iterator[str]:
