@@ -217,6 +217,7 @@ def _curves(audit: Audit) -> Iterator[Section]:
                 "Similarity to the map of the trained network",
                 xlabel="layers with random weights, counted from the output",
                 ylabel="similarity",
+                columns=1,
                 stamp=_stamp(audit),
             )
         ),

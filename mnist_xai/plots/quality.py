@@ -70,7 +70,7 @@ def curve_panels(
 ) -> Figure:
     """Plot curves in panels of one scale, told apart by marker and line as well as by colour.
 
-    Panels of the same curves share one legend, beside them.
+    Panels of the same curves share one legend, beside them; others have each their own.
 
     Args:
         panels: By title, the curves `(K,)` of a panel by name.
@@ -86,7 +86,8 @@ def curve_panels(
     """
     rows = math.ceil(len(panels) / columns)
     shared = len(panels) > 1 and len({tuple(curves) for curves in panels.values()}) == 1
-    figure = new_figure(5.2 * columns, 3.1 * rows + 0.6, "")
+    width = 5.2 if shared else 8.5  # A legend beside each panel takes its place.
+    figure = new_figure(width * columns, 3.1 * rows + 0.6, "")
     figure.suptitle(name)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for number, axes in enumerate(grid.flat):
@@ -107,7 +108,7 @@ def curve_panels(
         axes.axhline(0, color="grey", linewidth=0.8)
         axes.grid(alpha=0.3)
         if not shared:
-            axes.legend(fontsize=6.5, ncols=2)
+            axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     if shared:
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right center", fontsize=8)
