@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,23 +15,17 @@ from mnist_xai.quality import (
     METRICS,
     Infidelity,
     Metric,
-    ParameterRandomisation,
     RegionPerturbation,
-    SmoothParameterRandomisation,
     Uniform,
 )
 from mnist_xai.quality.ground_truth import digit_grid
 
 Indices = NDArray[np.int64]
 
-# Maps have different units: only their proportions can be held against one another. And where an
-# image is black, maps that are multiplied by it are zero whatever the weights are: by magnitudes
-# alone they would be taken for each other.
-_ASKED: dict[str, Metric] = {
-    "infidelity": Infidelity(maps="shares", scaled=True),
-    "parameter_randomisation": ParameterRandomisation(similarity="rank"),
-    "smooth_parameter_randomisation": SmoothParameterRandomisation(similarity="rank"),
-}
+# Maps have different units: only their proportions can be held against one another.
+_INFIDELITY = Infidelity(maps="shares", scaled=True)
+_FIRST = 4  # Answers among which the class of a grid's cell has to be: there are four cells.
+_CHANCE = 3  # Standard errors that a share has to be above chance.
 _CELLS = 2  # Images explained for which there is one cell of a grid more.
 _FEWEST = 2  # Cells without which no interval can be told.
 _SHOWN = 3  # Images of each kind, side by side.
@@ -61,7 +55,7 @@ class Budget:
 
     def metrics(self) -> dict[str, Metric]:
         """Every metric by name, with no more draws than the budget has."""
-        asked = {**METRICS, **_ASKED}
+        asked = {**METRICS, "infidelity": _INFIDELITY}
         asked["region_perturbation"] = RegionPerturbation(removal=Uniform(draws=self.samples))
         return {
             name: _within(metric, self.samples)
@@ -133,32 +127,47 @@ def exams_of(network: Network, dataset: Dataset, budget: Budget, seed: int) -> l
         Exam(images[: budget.again], targets[: budget.again], asking("method")),
     ]
     grids = _grids(network, dataset, budget, seed)
-    return exams if grids is None else [*exams, dataclasses.replace(grids, metrics=asking("masks"))]
+    if not len(grids.images):
+        return [*exams, grids]
+    return [*exams, dataclasses.replace(grids, metrics=asking("masks"))]
 
 
-def _grids(network: Network, dataset: Dataset, budget: Budget, seed: int) -> Exam | None:
-    """Grids of four shrunk images, as far as the network sees in them what they show.
+def _grids(network: Network, dataset: Dataset, budget: Budget, seed: int) -> Exam:
+    """Grids of four images, as far as the network sees in them what they show.
 
-    A cell whose class is not among the network's first four answers is left out: no map could be
-    held to evidence that the network did not find. None where fewer than two are left, or images
-    cannot be halved or are of fewer than four classes.
+    No map can be held to evidence that the network did not find. So a cell is asked about when its
+    class is among the network's first four answers; and none is when this is no more often so than
+    it would be by chance. The exam then has no images, and says so.
     """
+    size: Literal["same", "double"] = "double" if None in network.image_shape else "same"
     try:
-        known = digit_grid(dataset, budget.images, seed=seed)
-    except ValueError:
-        return None
+        known = digit_grid(dataset, budget.images, size=size, seed=seed)
+    except ValueError as error:
+        return _no_grids(dataset, f"No grids can be made of these images: {error}.")
     pixels, labels = normalise(known.images), known.labels.astype(np.int32)
-    first = np.argsort(-network.logits(pixels), axis=1, kind="stable")[:, :4]
-    seen = np.flatnonzero((first == labels[:, np.newaxis]).any(axis=1))
-    if len(seen) < _FEWEST:
-        return None
-    rows = seen[: max(_FEWEST, budget.images // _CELLS)]
+    first = np.argsort(-network.logits(pixels), axis=1, kind="stable")[:, :_FIRST]
+    seen = (first == labels[:, np.newaxis]).any(axis=1)
+    chance = _FIRST / network.classes
     note = (
-        f"Four images of four classes, shrunk to half, are one image; the evidence for a class is "
-        f"known to lie in its quarter. The network has the class of {len(seen) / len(labels):.0%} "
-        f"of such quarters among its first four answers; {len(rows)} of these were asked about."
+        f"Four images of four classes{', shrunk to half,' if size == 'same' else ''} make one: the "
+        "evidence for a class is known to lie in its quarter. The network has the class of "
+        f"{seen.mean():.0%} of the quarters among its first {_FIRST} answers; by chance it would "
+        f"be {chance:.0%}."
     )
+    spread = np.sqrt(chance * (1 - chance) / len(seen))
+    rows = np.flatnonzero(seen)[: budget.images // _CELLS]
+    if seen.mean() < chance + _CHANCE * spread or len(rows) < _FEWEST:
+        return _no_grids(
+            dataset, f"{note} It does not see what they show, so that no map was held to it."
+        )
+    note = f"{note} {len(rows)} of those that it sees were asked about."
     return Exam(pixels[rows], labels[rows], {}, known.masks[rows], note)
+
+
+def _no_grids(dataset: Dataset, why: str) -> Exam:
+    nothing = images_of(dataset, np.zeros(0, np.int64))
+    masks = np.zeros(nothing.shape[:3], np.bool_)
+    return Exam(nothing, np.zeros(0, np.int32), {}, masks, why)
 
 
 def sample_of(dataset: Dataset, count: int, seed: int) -> Indices:

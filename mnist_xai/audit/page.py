@@ -105,6 +105,8 @@ def _of_model(audit: Audit) -> Iterator[Section]:
 def _leaderboards(audit: Audit) -> Iterator[Section]:
     for family, question in _FAMILIES.items():
         metrics = {n: m for n, m in audit.metrics.items() if m.traits.family == family}
+        if not metrics and family == "localisation" and audit.grids:
+            yield Section(f"Leaderboard: {family}", f"{question} Not asked. {audit.grids}")
         if not metrics:
             continue
         text = [question, _READING]

@@ -271,7 +271,7 @@ def _finding(
         return Finding(name, refused=str(error))
     scores: dict[str, Scores] = {}
     remembering = Remembering(method, network)
-    for exam in exams:
+    for exam in (exam for exam in exams if exam.metrics):
         trial = Trial.of(
             network,
             exam.images,

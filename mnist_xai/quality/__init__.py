@@ -153,5 +153,6 @@ __all__ = [
     "distractor",
     "lead",
     "planted_rule",
+    "randomised",
     "stages",
 ]

@@ -40,14 +40,15 @@ class ParameterRandomisation:
 
     Attributes:
         order: `"cascading"` or `"independent"`.
-        similarity: `"rank_of_magnitudes"`, `"rank"` or `"ssim"`.
+        similarity: `"rank"`, of signed values; `"rank_of_magnitudes"`, under which maps that are
+            multiplied by a mostly black image are alike whatever the weights; or `"ssim"`.
         summary: `"mean"` over the layers, or `"last"`, which after a cascade is that of the
             network with no weight left.
         seed: Seed of the random weights.
     """
 
     order: Order = "cascading"
-    similarity: Similarity = "rank_of_magnitudes"
+    similarity: Similarity = "rank"
     summary: Summary = "mean"
     seed: int = 0
 
@@ -88,7 +89,7 @@ class SmoothParameterRandomisation:
         samples: Copies of each image.
         noise: The share.
         order: `"cascading"` or `"independent"`.
-        similarity: `"rank_of_magnitudes"`, `"rank"` or `"ssim"`.
+        similarity: `"rank"`, `"rank_of_magnitudes"` or `"ssim"`.
         summary: `"mean"` over the layers, or `"last"`.
         seed: Seed of the noise and of the random weights.
     """
@@ -96,7 +97,7 @@ class SmoothParameterRandomisation:
     samples: int = 10
     noise: float = 0.1
     order: Order = "cascading"
-    similarity: Similarity = "rank_of_magnitudes"
+    similarity: Similarity = "rank"
     summary: Summary = "mean"
     seed: int = 0
 
