@@ -439,13 +439,13 @@ def data(source: str, save_to: Path | None, overwrite: bool) -> None:
 @_overwrite
 @_debug
 def reproduce(save_to: Path, data: str, seed: int, overwrite: bool) -> None:
-    """Train the case study and write all its figures and pictures into one folder.
+    """Train the case study, put it on trial, and write all of it into one folder.
 
     \b
     Example:
       mnist-xai reproduce --save-to runs/case-study
     """
-    overwrite = _may_replace([save_to / "index.html"], overwrite)
+    overwrite = _may_replace([save_to / "audit.html"], overwrite)
     _start_tensorflow()
     from mnist_xai.reproduce import reproduce as run
 

@@ -1,4 +1,4 @@
-"""The whole case study in one run folder: train, evaluate, look inside, show it on a page."""
+"""The whole case study in one run folder: train, evaluate, look inside, put it on trial."""
 
 import json
 import os
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_xai import plots
+from mnist_xai.audit import audit
 from mnist_xai.data import Dataset, load_data, normalise
 from mnist_xai.files import OutputExistsError, write_whole
 from mnist_xai.interpret import Network, attention_map, gradient_map, layer_outputs
@@ -28,6 +29,8 @@ def reproduce(
 ) -> Path:
     """Run the case study of document 000 and write everything it shows into one folder.
 
+    The last step is a fast audit of the network. A run that was stopped during it goes on with it.
+
     Args:
         folder: The run folder, made when it is missing.
         data: What `load_data` takes. Where MNIST can be had from nowhere, the digits of
@@ -46,9 +49,18 @@ def reproduce(
     """
     run = Path(folder)
     index = run / "index.html"
-    if index.exists() and not overwrite:
+    trial = run / "audit.html"
+    if index.exists() and trial.exists() and not overwrite:
         raise OutputExistsError(f"{index} exists; pass overwrite=True (--overwrite) to replace it")
     dataset, recipe = _data_or_digits(data)
+    if not index.exists() or overwrite:
+        _case_study(run, dataset, recipe, seed)
+    audit(run / "cnn.keras", dataset, save_to=trial, overwrite=True)
+    return index
+
+
+def _case_study(run: Path, dataset: Dataset, recipe: str, seed: int) -> None:
+    """Train, and write the model, its figures and its pictures; the page comes last."""
     result = train(
         data=dataset,
         recipe=recipe,
@@ -62,8 +74,8 @@ def reproduce(
         if section.picture:
             write_whole(run / f"{_slug(section.title)}.png", section.picture)
     write_whole(run / "history.json", json.dumps(result.history, indent=2) + "\n")
-    write_whole(index, _page(result, dataset, sections))
-    return index
+    (run / "audit.html").unlink(missing_ok=True)  # That of an earlier network.
+    write_whole(run / "index.html", _page(result, dataset, sections))
 
 
 def _data_or_digits(data: str | os.PathLike[str]) -> tuple[Dataset, str]:
@@ -171,6 +183,7 @@ def _page(result: TrainResult, dataset: Dataset, sections: list[Section]) -> str
     beside = {
         "cnn.keras": "the trained network",
         "cnn.json": "its model card",
+        "audit.html": "the network and every way to explain it, on trial",
         "history.csv": "loss and accuracy after each epoch",
         "history.json": "the same for programs",
     }

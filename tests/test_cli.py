@@ -16,7 +16,7 @@ from PIL import Image
 import mnist_xai as mx
 from mnist_xai.cli import main
 
-COMMANDS = ["train", "evaluate", "layers", "explain", "methods", "data", "reproduce"]
+COMMANDS = ["train", "evaluate", "layers", "explain", "audit", "methods", "data", "reproduce"]
 
 
 def run(*arguments, code=0, env=None):

@@ -144,6 +144,18 @@ def test_panels_of_curves_share_one_scale_and_differ_by_more_than_colour():
     np.testing.assert_array_equal(lines[3].get_ydata(), [0, 3, 6])
 
 
+def test_panels_of_the_same_curves_share_a_legend():
+    def drawn(**panels):
+        return plots.curve_panels(panels, ["a", "b"], "Curves", xlabel="x", ylabel="y")
+
+    one, two = {"one": np.array([0, 1])}, {"two": np.array([0, 1])}
+    same, other = drawn(first=one, second=one), drawn(first=one, second=two)
+    assert [t.get_text() for t in same.legends[0].get_texts()] == ["one"]
+    assert not any(axes.get_legend() for axes in same.axes)
+    assert not other.legends
+    assert [axes.get_legend().get_texts()[0].get_text() for axes in other.axes] == ["one", "two"]
+
+
 def test_a_reliability_diagram_shows_accuracy_by_confidence():
     confidence = np.array([0.55, 0.6, 0.95, 1.0])
     right = np.array([True, False, True, True])

@@ -1,9 +1,12 @@
 import json
 import sys
+from functools import partial
+from importlib import import_module
 
 import pytest
 
 import mnist_xai as mx
+from mnist_xai.audit import Budget
 from mnist_xai.files import OutputExistsError
 from tests.test_report import Page
 from tests.test_train import SHORT
@@ -11,17 +14,20 @@ from tests.test_train import SHORT
 
 @pytest.fixture
 def short(monkeypatch):
-    """Every recipe takes seconds."""
+    """Every recipe takes seconds, and so does the audit."""
     recipes = {"default": SHORT, "small": SHORT}
     monkeypatch.setattr(sys.modules["mnist_xai.train"], "RECIPES", recipes)
+    few = partial(mx.audit, methods=["gradient"], budget=Budget(2, 2, 2, ("road", "road_least")))
+    monkeypatch.setattr(import_module("mnist_xai.reproduce"), "audit", few)
 
 
 FILES = {
     "index.html", "cnn.keras", "cnn.json", "history.csv", "history.json", "learning_curves.png",
     "confusion_matrix.png", "misclassified_images.png", "feature_maps_of_conv1.png",
     "feature_maps_of_conv2.png", "attention_maps_of_conv1.png", "attention_maps_of_conv2.png",
-    "gradient_maps.png",
+    "gradient_maps.png", "audit.html", "audit.json", "audit.csv",
 }  # fmt: skip
+BESIDE_THE_AUDIT = {"audit.json", "audit.csv"}
 
 
 def test_one_folder_holds_the_whole_run(short, tmp_path):
@@ -32,7 +38,9 @@ def test_one_folder_holds_the_whole_run(short, tmp_path):
     assert f"accuracy {card['test']['accuracy']:.2%}" in page.text
     assert "The case study on scikit-learn digits" in page.text
     links = {a["href"] for tag, a in page.tags if tag == "a"}
-    assert {link for link in links if not link.startswith("#")} == FILES - {"index.html"}
+    assert {link for link in links if not link.startswith("#")} == FILES - BESIDE_THE_AUDIT - {
+        "index.html"
+    }
     assert len([tag for tag, _ in page.tags if tag == "img"]) == 8
     with pytest.raises(OutputExistsError, match=r"index.html exists; pass overwrite=True"):
         mx.reproduce(tmp_path / "run", data="digits")
@@ -54,3 +62,20 @@ def test_other_data_sets_are_not_replaced(short, tmp_path):
     with pytest.raises(ValueError, match="data: expected one of"):
         mx.reproduce(tmp_path / "run", data="mnits")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_was_stopped_in_its_audit_goes_on_with_it(short, tmp_path, monkeypatch):
+    reproduce = import_module("mnist_xai.reproduce")
+    audit = reproduce.audit
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reproduce, "audit", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        mx.reproduce(tmp_path, data="digits")
+    model = (tmp_path / "cnn.keras").stat()
+    monkeypatch.setattr(reproduce, "audit", audit)
+    mx.reproduce(tmp_path, data="digits")
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+    assert (tmp_path / "cnn.keras").stat().st_mtime_ns == model.st_mtime_ns

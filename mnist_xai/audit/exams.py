@@ -11,13 +11,27 @@ from numpy.typing import NDArray
 from mnist_xai.data import Dataset, normalise
 from mnist_xai.evaluation import Evaluation
 from mnist_xai.interpret.network import Array, Network
-from mnist_xai.quality import METRICS, Infidelity, Metric
+from mnist_xai.quality import (
+    METRICS,
+    Infidelity,
+    Metric,
+    ParameterRandomisation,
+    RegionPerturbation,
+    SmoothParameterRandomisation,
+    Uniform,
+)
 from mnist_xai.quality.ground_truth import digit_grid
 
 Indices = NDArray[np.int64]
 
-# Maps have different units: only their proportions can be held against one another.
-_INFIDELITY = Infidelity(maps="shares", scaled=True)
+# Maps have different units: only their proportions can be held against one another. And where an
+# image is black, maps that are multiplied by it are zero whatever the weights are: by magnitudes
+# alone they would be taken for each other.
+_ASKED: dict[str, Metric] = {
+    "infidelity": Infidelity(maps="shares", scaled=True),
+    "parameter_randomisation": ParameterRandomisation(similarity="rank"),
+    "smooth_parameter_randomisation": SmoothParameterRandomisation(similarity="rank"),
+}
 _CELLS = 2  # Images explained for which there is one cell of a grid more.
 _FEWEST = 2  # Cells without which no interval can be told.
 _SHOWN = 3  # Images of each kind, side by side.
@@ -30,7 +44,8 @@ class Budget:
     Attributes:
         images: Test images that every method explains.
         again: Of these, the first so many for the metrics that run the method again.
-        samples: Draws of the metrics that draw, and other classes, at most.
+        samples: Copies and other classes for which a metric runs the method again, at most; and
+            draws of what patches are replaced by.
         without: Metrics that are left out.
     """
 
@@ -46,7 +61,8 @@ class Budget:
 
     def metrics(self) -> dict[str, Metric]:
         """Every metric by name, with no more draws than the budget has."""
-        asked = {**METRICS, "infidelity": _INFIDELITY}
+        asked = {**METRICS, **_ASKED}
+        asked["region_perturbation"] = RegionPerturbation(removal=Uniform(draws=self.samples))
         return {
             name: _within(metric, self.samples)
             for name, metric in asked.items()
@@ -54,8 +70,19 @@ class Budget:
         }
 
 
+# They take most of the time, for the least that a reader learns.
+_DEAR = (
+    "road_least",
+    "smooth_parameter_randomisation",
+    "efficient_parameter_randomisation",
+    "consistency",
+    "implementation_invariance",
+    "linearity",
+    "symmetry",
+)
+
 BUDGETS: Mapping[str, Budget] = {
-    "fast": Budget(16, again=3, samples=4, without=("smooth_parameter_randomisation",)),
+    "fast": Budget(16, again=3, samples=2, without=_DEAR),
     "full": Budget(256, again=16, samples=6),
 }
 """The budgets by name."""
@@ -70,12 +97,14 @@ class Exam:
         targets: The classes explained, `(N,)`.
         metrics: By name.
         masks: Where the evidence lies, `(N, H, W)`, where it is known.
+        note: What a reader has to know of the images.
     """
 
     images: Array
     targets: NDArray[np.int32]
     metrics: Mapping[str, Metric]
     masks: NDArray[np.bool_] | None = None
+    note: str = ""
 
     @property
     def same(self) -> bool:
@@ -104,20 +133,10 @@ def exams_of(network: Network, dataset: Dataset, budget: Budget, seed: int) -> l
         Exam(images[: budget.again], targets[: budget.again], asking("method")),
     ]
     grids = _grids(network, dataset, budget, seed)
-    if grids is not None:
-        exams.append(Exam(grids.pixels, grids.labels, asking("masks"), grids.masks))
-    return exams
+    return exams if grids is None else [*exams, dataclasses.replace(grids, metrics=asking("masks"))]
 
 
-@dataclass(frozen=True, eq=False)
-class _Grids:
-    pixels: Array
-    labels: NDArray[np.int32]
-    masks: NDArray[np.bool_]
-    seen: float
-
-
-def _grids(network: Network, dataset: Dataset, budget: Budget, seed: int) -> _Grids | None:
+def _grids(network: Network, dataset: Dataset, budget: Budget, seed: int) -> Exam | None:
     """Grids of four shrunk images, as far as the network sees in them what they show.
 
     A cell whose class is not among the network's first four answers is left out: no map could be
@@ -134,7 +153,12 @@ def _grids(network: Network, dataset: Dataset, budget: Budget, seed: int) -> _Gr
     if len(seen) < _FEWEST:
         return None
     rows = seen[: max(_FEWEST, budget.images // _CELLS)]
-    return _Grids(pixels[rows], labels[rows], known.masks[rows], len(seen) / len(labels))
+    note = (
+        f"Four images of four classes, shrunk to half, are one image; the evidence for a class is "
+        f"known to lie in its quarter. The network has the class of {len(seen) / len(labels):.0%} "
+        f"of such quarters among its first four answers; {len(rows)} of these were asked about."
+    )
+    return Exam(pixels[rows], labels[rows], {}, known.masks[rows], note)
 
 
 def sample_of(dataset: Dataset, count: int, seed: int) -> Indices:
@@ -173,7 +197,9 @@ def images_of(dataset: Dataset, rows: Indices) -> Array:
 
 
 def _within(metric: Metric, samples: int) -> Metric:
-    """The metric with at most so many draws; itself where it draws none."""
+    """The metric with at most so many runs of the method; itself where it makes none."""
+    if metric.traits.needs != "method":
+        return metric
     values: Any = metric  # That it is a dataclass no protocol can say.
     fewer = {
         name: samples

@@ -22,6 +22,13 @@ _FAMILIES = {
     "localisation": "Does the map point where the evidence is known to lie?",
     "axiom": "Does the method keep the rules that it should keep?",
 }
+_READING = (
+    "Mean over the images, and half the width of its 95 % confidence interval; in the head stands "
+    "whether more or less is better. Choose a head to sort by it."
+)
+_CONTEST = (
+    "+ is better than the best control, and ! is not, image by image, as far as the interval tells."
+)
 _NO_SCORE = Cell("–", math.nan)
 
 
@@ -98,15 +105,14 @@ def _of_model(audit: Audit) -> Iterator[Section]:
 def _leaderboards(audit: Audit) -> Iterator[Section]:
     for family, question in _FAMILIES.items():
         metrics = {n: m for n, m in audit.metrics.items() if m.traits.family == family}
-        if metrics:
-            yield Section(
-                f"Leaderboard: {family}",
-                f"{question} Mean over the images, and half the width of its 95 % confidence "
-                "interval. + is better than the best control and ! is not, image by image, as far "
-                "as the interval tells; an arrow in the head says which way is better. Choose a "
-                "head to sort.",
-                table=_leaderboard(audit, metrics),
-            )
+        if not metrics:
+            continue
+        text = [question, _READING]
+        if any(audit.best_control(name) for name in metrics):
+            text.append(_CONTEST)
+        if family == "localisation":
+            text.append(audit.grids)
+        yield Section(f"Leaderboard: {family}", " ".join(text), table=_leaderboard(audit, metrics))
 
 
 def _leaderboard(audit: Audit, metrics: Mapping[str, Metric]) -> Table:
@@ -137,7 +143,7 @@ def _score(audit: Audit, method: str, metric: str) -> Cell:
     if scores is None or not math.isfinite(scores.mean):
         return _NO_SCORE
     low, high = scores.interval()
-    half = f" ± {_rounded((high - low) / 2)}" if math.isfinite(low) else ""
+    half = f" ± {_rounded((high - low) / 2, 2)}" if math.isfinite(low) else ""
     text = f"{_rounded(scores.mean)}{half}"
     if method in CONTROLS:
         return Cell(text, scores.mean)
@@ -202,7 +208,8 @@ def _curves(audit: Audit) -> Iterator[Section]:
     yield Section(
         "Randomisation curves",
         "How similar a map stays when the layers are given random weights, one more at every "
-        "point, the last layer first. A map that explains what was learnt falls to 0.",
+        "point, the last layer first: 1 is the same order of the pixels, -1 the opposite one. A "
+        "map that explains what was learnt comes to 0.",
         png(
             plots.curve_panels(
                 panels,
@@ -267,18 +274,12 @@ def _costs(audit: Audit) -> Section:
 
 
 def _glossary(audit: Audit) -> Section:
-    rows = [
-        [
-            _spaced(name),
-            m.traits.measures,
-            m.traits.misleads,
-            repr(m),
-            m.traits.reference,
-        ]
+    points = [
+        f"{_spaced(name).capitalize()} says {m.traits.measures}. It misleads where "
+        f"{m.traits.misleads}. Asked here as {m!r}. {m.traits.reference}."
         for name, m in audit.metrics.items()
     ]
-    head = ["metric", "measures", "misleads", "as asked here", "reference"]
-    return Section("What the metrics are", "Every metric of this page.", table=[head, *rows])
+    return Section("What the metrics are", "Every metric of this page.", points=points)
 
 
 def _by_family(audit: Audit) -> dict[str, dict[str, Finding]]:
@@ -298,8 +299,8 @@ def _spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _rounded(value: float) -> str:
-    return f"{value:.3g}"
+def _rounded(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.0e}"
 
 
 def _share(value: float | None) -> str:

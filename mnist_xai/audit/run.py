@@ -36,6 +36,8 @@ from mnist_xai.interpret.registry import method_named
 from mnist_xai.quality import CONTROLS, Metric, Scores, Trial, lead
 from mnist_xai.saving import load_model
 
+_CONTESTED = ("faithfulness", "randomisation", "localisation")
+
 
 @dataclass(frozen=True, eq=False)
 class Audit:
@@ -50,6 +52,7 @@ class Audit:
         shown: Numbers of the test images shown, by kind.
         methods: What was on trial, controls included, by name.
         findings: What was found of each of them, by name.
+        grids: What a reader has to know of the images with known evidence; empty without any.
         path: The page, where one was written.
     """
 
@@ -61,6 +64,7 @@ class Audit:
     shown: Mapping[str, Indices]
     methods: Mapping[str, Method]
     findings: Mapping[str, Finding]
+    grids: str = ""
     path: Path | None = None
 
     @property
@@ -70,8 +74,13 @@ class Audit:
         return {name: m for name, m in self.budget.metrics().items() if name in used}
 
     def best_control(self, metric: str) -> str | None:
-        """The control with the best mean score; None for a metric without a direction."""
-        better = self.metrics[metric].traits.higher_is_better
+        """The control with the best mean score; None where it is no feat to beat one.
+
+        A map that never changes is robust, keeps every axiom about change and may be simple: there
+        a control is not to be beaten.
+        """
+        traits = self.metrics[metric].traits
+        better = traits.higher_is_better if traits.family in _CONTESTED else None
         means = {
             name: self.findings[name].scores[metric].mean
             for name in CONTROLS
@@ -202,7 +211,18 @@ def audit(
     rows = np.concatenate(list(shown.values()))
     pictures = images_of(dataset, rows), evaluation.predictions[rows].astype(np.int32)
     findings = dict(_findings(network, subjects, pictures, exams, notebook, progress))
-    result = Audit(name, network, dataset, evaluation, spending, shown, subjects, findings, page)
+    result = Audit(
+        name,
+        network,
+        dataset,
+        evaluation,
+        spending,
+        shown,
+        subjects,
+        findings,
+        exams[-1].note,
+        page,
+    )
     if page:
         _write(result, page)
     if notebook:

@@ -1,7 +1,7 @@
 """What an audit's figures mean, in plain sentences."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -56,39 +56,45 @@ def _of_model(audit: Audit) -> Iterator[str]:
 
 
 def _of_forgetting(audit: Audit) -> Iterator[str]:
-    alike = [
-        (name, last)
+    alike = {
+        name: last
         for name, finding in _methods(audit)
-        if (last := _last_similarity(finding)) > _UNMOVED
-    ]
-    for name, last in sorted(alike, key=lambda pair: -pair[1]):
+        if (last := abs(_last_similarity(finding))) > _UNMOVED
+    }
+    if alike:
         yield (
-            f"{_called(name)} hardly changes when all weights are drawn anew (similarity "
-            f"{last:.2f}): do not use it to judge this model."
+            "Hardly changed when all weights are drawn anew (similarity of the ranks of the "
+            f"pixels): {_measured(alike)}. Do not use {'it' if len(alike) == 1 else 'them'} to "
+            "judge this model."
         )
 
 
 def _of_classes(audit: Audit) -> Iterator[str]:
-    for name, finding in _methods(audit):
-        scores = finding.scores.get(_CLASSES)
-        if scores and scores.mean > _SAME:
-            yield (
-                f"{_called(name)} says nearly the same for every class (similarity "
-                f"{scores.mean:.2f}): it cannot tell why this class and no other."
-            )
+    alike = {
+        name: scores.mean
+        for name, finding in _methods(audit)
+        if (scores := finding.scores.get(_CLASSES)) and scores.mean > _SAME
+    }
+    if alike:
+        yield (
+            f"Nearly the same for every class (similarity): {_measured(alike)}. It cannot be told "
+            "from such a map why this class was answered and no other."
+        )
 
 
 def _of_faithfulness(audit: Audit) -> Iterator[str]:
     for metric in _FAITHFUL:
-        if metric not in audit.metrics:
+        control = audit.best_control(metric) if metric in audit.metrics else None
+        if control is None:
             continue
-        control = audit.best_control(metric)
-        beaten = [name for name, _ in _methods(audit) if audit.leads(name, metric)[1] <= 0]
-        if beaten and control:
-            yield (
-                f"No better than {_spaced(control)} by {_spaced(metric)}, as far as these images "
-                f"can tell: {_listed(beaten)}."
-            )
+        leads = {name: audit.leads(name, metric)[1] for name, _ in _methods(audit)}
+        better = [name for name, low in leads.items() if low > 0]
+        others = [name for name, low in leads.items() if low <= 0]
+        what = f"than {_spaced(control)} by {_spaced(metric)}, as far as these images can tell"
+        if len(others) > len(better):
+            yield f"Better {what}, are of {len(leads)} methods only: {_listed(better) or 'none'}."
+        elif others:
+            yield f"No better {what}: {_listed(others)}."
 
 
 def _of_sums(audit: Audit) -> Iterator[str]:
@@ -97,10 +103,11 @@ def _of_sums(audit: Audit) -> Iterator[str]:
         for name, finding in _methods(audit)
         if len(finding.missing) and np.median(finding.missing) > _MISSING
     }
-    for name, share in sorted(missed.items(), key=lambda pair: -pair[1]):
+    if missed:
+        shares = ", ".join(f"{_spaced(n)} ({share:.1%})" for n, share in _ordered(missed))
         yield (
-            f"{_called(name)} misses {share:.1%} of what its maps should sum to (median): its "
-            "pixels cannot be read as shares of the score."
+            f"Missing of what the maps should sum to (median share): {shares}. Such pixels cannot "
+            "be read as shares of the score."
         )
 
 
@@ -150,6 +157,14 @@ def _called(name: str) -> str:
 
 def _spaced(name: str) -> str:
     return name.replace("_", " ")
+
+
+def _ordered(values: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(values.items(), key=lambda pair: -pair[1])
+
+
+def _measured(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{_spaced(name)} ({value:.2f})" for name, value in _ordered(values))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -132,6 +132,17 @@ def present(images: Array, labels: Labels, baseline: float) -> NDArray[np.bool_]
     return np.logical_or.reduceat(differs[:, order], starts, axis=1)
 
 
+def summed(places: NDArray[Any], labels: Labels) -> NDArray[Any]:
+    """Add up what the places of each feature hold: `(N, H, W)` to `(N, F)`."""
+    order = np.argsort(labels, axis=None, kind="stable")
+    starts = np.searchsorted(labels.ravel()[order], np.arange(labels.max() + 1))
+    with np.errstate(invalid="ignore"):  # Of maps that are not finite.
+        found: NDArray[Any] = np.add.reduceat(
+            places.reshape(len(places), -1)[:, order], starts, axis=1
+        )
+    return found
+
+
 def shared(values: NDArray[Any], labels: Labels) -> Array:
     """Share each feature's value equally among its pixels: `(N, F)` to maps `(N, H, W, 1)`."""
     return spread(values / np.bincount(labels.ravel()), labels)

@@ -121,7 +121,7 @@ class Network:
             ValueError: For a model that Keras cannot make again from its configuration.
         """
         if key not in self._derived:
-            copy = copied(self.model)
+            copy = copied(self.twin.model)  # Of which it is known that it is a true copy.
             self._derived[key] = copy, self._alike(make(copy))
         copy, network = self._derived[key]
         copy.set_weights(self.model.get_weights())

@@ -99,7 +99,7 @@ def reliability_diagram(
     left.plot(*means, "o-", color="C0", label="the model")
     left.set(xlabel="mean confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02),
              title="Accuracy by confidence")  # fmt: skip
-    left.legend()
+    left.legend(loc="lower right")
     edges = np.linspace(0, 1, bins + 1)
     other.bar(edges[:-1], counts, width=1 / bins, align="edge", color="C0", edgecolor="white")
     other.set(xlabel="confidence", ylabel="images (logarithmic)", yscale="log", xlim=(0, 1),

@@ -70,6 +70,8 @@ def curve_panels(
 ) -> Figure:
     """Plot curves in panels of one scale, told apart by marker and line as well as by colour.
 
+    Panels of the same curves share one legend, beside them.
+
     Args:
         panels: By title, the curves `(K,)` of a panel by name.
         ticks: What stands below each of the `K` points.
@@ -83,6 +85,7 @@ def curve_panels(
         A figure of as many panels.
     """
     rows = math.ceil(len(panels) / columns)
+    shared = len(panels) > 1 and len({tuple(curves) for curves in panels.values()}) == 1
     figure = new_figure(5.2 * columns, 3.1 * rows + 0.6, "")
     figure.suptitle(name)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
@@ -103,7 +106,11 @@ def curve_panels(
         axes.set_xticks(range(len(ticks)), ticks, rotation=30, ha="right", fontsize=8)
         axes.axhline(0, color="grey", linewidth=0.8)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=6.5, ncols=2)
+        if not shared:
+            axes.legend(fontsize=6.5, ncols=2)
+    if shared:
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right center", fontsize=8)
     for axes in grid[:, 0]:
         axes.set_ylabel(ylabel)
     figure.supxlabel(xlabel if not stamp else f"{xlabel}      {stamp}", fontsize=8)

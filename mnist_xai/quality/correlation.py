@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.features import Features, Labels, Pixels, present
+from mnist_xai.interpret.features import Features, Labels, Pixels, present, summed
 from mnist_xai.interpret.masking import check_baseline, scores_of_masks
 from mnist_xai.quality.metric import (
     Refusals,
@@ -128,7 +128,7 @@ class FaithfulnessEstimate:
             score_drops(trial, every[k : k + step, None] == every, labels, self.baseline)
             for k in range(0, count, step)
         ]
-        relevance = relevance_of_features(trial.places, labels)
+        relevance = summed(trial.places, labels)
         return _correlation(trial, relevance, np.concatenate(drops, axis=1))
 
 
@@ -194,13 +194,6 @@ def random_subsets(rng: np.random.Generator, subsets: int, count: int, share: fl
     return off
 
 
-def relevance_of_features(places: Values, labels: Labels) -> Values:
-    """Sum what a map gives to the places of each feature: `(N, H, W)` to `(N, F)`."""
-    order = np.argsort(labels, axis=None, kind="stable")
-    starts = np.searchsorted(labels.ravel()[order], np.arange(labels.max() + 1))
-    return np.add.reduceat(places.reshape(len(places), -1)[:, order], starts, axis=1)
-
-
 def score_drops(trial: Trial, off: Subsets, labels: Labels, baseline: float) -> Values:
     """`f(x) - f(x with x_S at the baseline)` for each image and each row `S` of `off`: `(N, K)`."""
     kept = np.concatenate([np.ones((1, off.shape[1]), np.bool_), ~off])
@@ -235,7 +228,7 @@ def blank_images(trial: Trial, labels: Labels, baseline: float) -> Refusals:
 
 
 def _answers(trial: Trial, off: Subsets, labels: Labels, baseline: float) -> Values:
-    relevance = relevance_of_features(trial.places, labels)
+    relevance = summed(trial.places, labels)
     drops = score_drops(trial, off, labels, baseline)
     return _correlation(trial, relevance @ off.T.astype(np.float64), drops)
 
@@ -251,7 +244,7 @@ def _correlated(trial: Trial, measure: Measure, labels: Labels, baseline: float)
     """The scores, with a reason for each image that has none."""
     refused = blank_images(trial, labels, baseline)
     with np.errstate(invalid="ignore"):  # Of maps that are not finite: they are refused anyway.
-        equal = np.ptp(relevance_of_features(trial.places, labels), axis=1) == 0
+        equal = np.ptp(summed(trial.places, labels), axis=1) == 0
     for row in np.flatnonzero(equal):
         refused.setdefault(int(row), "its map gives the same to every feature")
     why = "its score, or its relevance, is the same whichever subset is missing"

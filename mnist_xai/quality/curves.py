@@ -42,15 +42,6 @@ def towards(traits: Traits, order: Order) -> Traits:
     return replace(traits, higher_is_better=not traits.higher_is_better)
 
 
-def relevance(trial: Trial, labels: Labels) -> Values:
-    """What the maps say of each feature, summed over its places: `(N, F)`."""
-    order = np.argsort(labels, axis=None, kind="stable")
-    starts = np.searchsorted(labels.ravel()[order], np.arange(labels.max() + 1))
-    places = trial.places.reshape(len(trial), -1)[:, order]
-    with np.errstate(invalid="ignore"):  # Maps with infinite values are refused by `measured`.
-        return np.add.reduceat(places, starts, axis=1)
-
-
 def ranks(values: Values, order: Order = "most") -> NDArray[np.intp]:
     """The position of each feature in the order, `(N, F)`, from 0; the first of equals first."""
     ordered = np.argsort(-values if order == "most" else values, axis=1, kind="stable")

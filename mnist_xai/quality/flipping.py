@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.features import Labels, Patches, Pixels
+from mnist_xai.interpret.features import Labels, Patches, Pixels, summed
 from mnist_xai.interpret.masking import check_counts
 from mnist_xai.quality.curves import (
     Order,
@@ -19,7 +19,6 @@ from mnist_xai.quality.curves import (
     check_order,
     exchange_curves,
     ranks,
-    relevance,
     towards,
     without_change,
     without_order,
@@ -116,7 +115,7 @@ class Insertion:
         bounds = _places(trial, self.step)
 
         def measure(kept: Trial) -> tuple[Values, Values]:
-            positions = ranks(relevance(kept, labels))
+            positions = ranks(summed(kept.places, labels))
             starts = self.start.fills(kept.images)
             curves = _mean(
                 exchange_curves(kept, s, kept.images, positions, bounds, labels) for s in starts
@@ -237,14 +236,14 @@ def removal_curves(
         order: Which are taken first.
         values: What the features are ordered by, `(N, F)`; by default their summed relevance.
     """
-    positions = ranks(relevance(trial, labels) if values is None else values, order)
+    positions = ranks(summed(trial.places, labels) if values is None else values, order)
     fills = removal.fills(trial.images)
     return _mean(exchange_curves(trial, trial.images, f, positions, bounds, labels) for f in fills)
 
 
 def unfit(trial: Trial, labels: Labels, removal: Removal, values: Values | None = None) -> Refusals:
     """What a curve cannot be drawn of: maps without an order, images without a change."""
-    values = relevance(trial, labels) if values is None else values
+    values = summed(trial.places, labels) if values is None else values
     return without_order(values) | without_change(trial, removal.fills(trial.images))
 
 

@@ -7,13 +7,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.lib.stride_tricks import sliding_window_view
 
-from mnist_xai.interpret.features import Pixels
+from mnist_xai.interpret.features import Pixels, summed
 from mnist_xai.interpret.masking import check_baseline, check_counts
 from mnist_xai.interpret.network import Array
 from mnist_xai.quality.correlation import (
     Subsets,
     blank_images,
-    relevance_of_features,
     score_drops,
 )
 from mnist_xai.quality.metric import (
@@ -77,7 +76,7 @@ class RemovedSquares:
         taken = trial.places
         if maps == "slopes":
             taken = (_slopes(trial) * (trial.images - np.float64(self.baseline))).sum(axis=-1)
-        expected = relevance_of_features(taken, labels) @ off.T.astype(np.float64)
+        expected = summed(taken, labels) @ off.T.astype(np.float64)
         return expected, score_drops(trial, off, labels, self.baseline)
 
     def squares(self, height: int, width: int, samples: int, seed: int) -> Subsets:

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from mnist_xai.interpret.features import Features, Grid
-from mnist_xai.quality.curves import area, bounds_of, relevance
+from mnist_xai.interpret.features import Features, Grid, summed
+from mnist_xai.quality.curves import area, bounds_of
 from mnist_xai.quality.flipping import HOLES, removal_curves, unfit
 from mnist_xai.quality.metric import Scores, Traits, Trial, measured
 from mnist_xai.quality.removal import Baseline, Removal
@@ -48,11 +48,11 @@ class IROF:
         sizes = np.bincount(labels.ravel())
 
         def measure(kept: Trial) -> tuple[Values, Values]:
-            values = relevance(kept, labels) / sizes
+            values = summed(kept.places, labels) / sizes
             curves = removal_curves(kept, labels, bounds, self.removal, values=values)
             return 1 - area(curves, bounds) / curves[:, 0], curves
 
-        refused = unfit(trial, labels, self.removal, relevance(trial, labels) / sizes)
+        refused = unfit(trial, labels, self.removal, summed(trial.places, labels) / sizes)
         for row in np.flatnonzero(trial.scores(trial.images) <= 0):
             refused[int(row)] = "its score is not positive, so that no share of it can be lost"
         return measured(trial, measure, refused)

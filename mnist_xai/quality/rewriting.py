@@ -5,7 +5,8 @@ given is read only. No rewriting is believed: each is compared with what it has 
 and refused where it gives something else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -135,8 +136,12 @@ def mirrored(network: Network) -> Network:
     """A network that cannot tell left from right: `f((x + x̃) / 2)`, `x̃` the mirror image of `x`.
 
     Two places that are each other's mirror image play the same role in it.
+
+    Raises:
+        CannotRewriteError: For a model that cannot be copied.
     """
-    return network.derived("mirrored", lambda copy: preceded(copy, _with_mirror_image))
+    with _copying():
+        return network.derived("mirrored", lambda copy: preceded(copy, _with_mirror_image))
 
 
 def _with_mirror_image(image: Any) -> Any:
@@ -145,9 +150,19 @@ def _with_mirror_image(image: Any) -> Any:
 
 def _fresh_twin(network: Network) -> Network:
     """The twin with the network's weights of this moment."""
-    twin = network.twin
+    with _copying():
+        twin = network.twin
     twin.model.set_weights(network.model.get_weights())
     return twin
+
+
+@contextmanager
+def _copying() -> Iterator[None]:
+    """A model that cannot be copied cannot be rewritten."""
+    try:
+        yield
+    except ValueError as error:
+        raise CannotRewriteError(str(error)) from error
 
 
 def _noise(network: Network) -> Array:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mnist_xai.interpret.features import Pixels
-from mnist_xai.quality.curves import Order, check_order, ranks, relevance, towards, without_order
+from mnist_xai.interpret.features import Pixels, summed
+from mnist_xai.quality.curves import Order, check_order, ranks, towards, without_order
 from mnist_xai.quality.metric import Scores, Traits, Trial, measured
 from mnist_xai.quality.removal import NoisyImputation
 from mnist_xai.quality.statistics import Values
@@ -53,7 +53,7 @@ class ROAD:
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image; its curve is 1 where the target is predicted, and else 0."""
-        values = relevance(trial, Pixels().labels(*trial.height_width))
+        values = summed(trial.places, Pixels().labels(*trial.height_width))
         flat = (trial.images == trial.images[:, :1, :1]).all(axis=(1, 2, 3))
         refused = without_order(values) | {
             int(row): "its image is of one colour, which imputation gives back"

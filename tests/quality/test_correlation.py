@@ -6,8 +6,9 @@ from scipy import stats
 
 import mnist_xai as mx
 from mnist_xai.interpret import Patches, Segmentation
+from mnist_xai.interpret.features import summed
 from mnist_xai.quality import FaithfulnessCorrelation, FaithfulnessEstimate, SensitivityN
-from mnist_xai.quality.correlation import random_subsets, relevance_of_features
+from mnist_xai.quality.correlation import random_subsets
 from tests.quality.conftest import trial_of
 
 METRICS = [
@@ -114,7 +115,7 @@ def test_features_are_removed_together_and_their_relevance_is_summed(curved, col
     masks = np.stack([labels == k for k in range(6)])
     values = FaithfulnessEstimate(Patches(3))(trial).values
     np.testing.assert_allclose(values, slow_correlation(trial, masks, 0.0), atol=1e-6)
-    sums = relevance_of_features(trial.places, labels)
+    sums = summed(trial.places, labels)
     np.testing.assert_allclose(sums[:, 5], trial.places[:, 6:, 3:].sum(axis=(1, 2)))
 
 

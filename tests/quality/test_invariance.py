@@ -148,18 +148,20 @@ def test_what_is_multiplied_by_the_image_depends_on_its_encoding(linear, picture
 
 
 @pytest.mark.parametrize(
-    ("first", "reason"),
+    ("make", "reason"),
     [
-        (layers.Conv2D(2, 3, padding="same", name="conv"), "conv: its bias cannot take up a shift"),
-        (layers.Conv2D(2, 3, use_bias=False, name="conv"), "conv: has no bias"),
-        (layers.AveragePooling2D(2), None),
-        (layers.Rescaling(2.0, offset=-1.0), None),
+        (lambda: layers.Conv2D(2, 3, padding="same"), "conv: its bias cannot take up a shift"),
+        (lambda: layers.Conv2D(2, 3, use_bias=False), "conv: has no bias"),
+        (lambda: layers.AveragePooling2D(2), None),
+        (lambda: layers.Rescaling(2.0, offset=-1.0), None),
     ],
 )
-def test_a_first_layer_that_cannot_take_up_a_shift_is_named(pictures, first, reason):
-    keras.utils.set_random_seed(0)
+def test_a_first_layer_that_cannot_take_up_a_shift_is_named(pictures, make, reason):
+    keras.utils.set_random_seed(0)  # Before the layer is made: it draws its seed then.
+    first = make()
+    first.name = "conv"
     image = keras.Input((SIDE, SIDE, 2))
-    x = layers.Flatten()(layers.Activation("relu")(first(image)) if reason else first(image))
+    x = layers.Flatten()(layers.LeakyReLU()(first(image)) if reason else first(image))
     network = mx.Network(keras.Model(image, layers.Dense(3)(x)))
     found = InputInvariance()(Trial.of(network, pictures, Gradient()))
     if reason:
@@ -239,6 +241,27 @@ def test_a_map_that_vanishes_is_as_far_as_can_be_and_a_broken_one_is_refused(net
     assert set(broken.refused.values()) == {
         "the method's maps of the rewritten network are not finite, or zero everywhere"
     }
+
+
+class Stubborn(layers.Layer):
+    """Cannot be made again from its configuration."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def call(self, x):
+        return self.factor * x
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_model_that_cannot_be_copied_is_refused_by_its_name(pictures, metric):
+    image = keras.Input((SIDE, SIDE, 2))
+    z = layers.Dense(3)(layers.Flatten()(Stubborn(np.float32(2))(image)))
+    network = mx.Network(keras.Model(image, z, name="stubborn"))
+    found = metric(Trial.of(network, pictures, Gradient()))
+    assert len(found.refused) == 4
+    assert "'stubborn' cannot be copied" in found.refused[0]
 
 
 def test_a_method_that_cannot_treat_the_rewritten_network_says_so(network, images):
