@@ -66,7 +66,7 @@ def test_a_random_map_of_every_class_survives_none(network, images):
 
 @pytest.mark.parametrize("order", ["cascading", "independent"])
 def test_a_curve_is_the_similarity_after_each_stage(trial, order):
-    metric = ParameterRandomisation(order, seed=4)
+    metric = ParameterRandomisation(order, "rank_of_magnitudes", seed=4)
     expected = []
     for _, made in randomised(trial.network, order, 4):
         fresh = mx.build_model("cnn")
@@ -86,7 +86,9 @@ def test_seeds_make_other_networks(trial):
 
 
 def test_smooth_maps_are_means_over_noisy_copies_of_either_network(trial):
-    metric = SmoothParameterRandomisation(samples=3, noise=0.2, summary="last", seed=2)
+    metric = SmoothParameterRandomisation(
+        3, 0.2, similarity="rank_of_magnitudes", summary="last", seed=2
+    )
     noise = normal_noise(trial, 3, 2)
     made = fully_random(trial.network, 2)
 
