@@ -14,6 +14,7 @@ DOCS = Path(__file__).parent
 
 
 def main() -> None:
+    """Run the audit and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--budget", choices=["fast", "full"], default="full")
     model = DOCS.parent / "saved_models" / "cnn.keras"
