@@ -76,7 +76,9 @@ WORK = {
         quality.FaithfulnessCorrelation(share=224 / 784, subsets=100), random=True
     ),
     "max_sensitivity": Work(quality.MaxSensitivity(0.1, 10), random=True, again=True),
-    "parameter_randomisation": Work(quality.ParameterRandomisation(), random=True, again=True),
+    "parameter_randomisation": Work(
+        quality.ParameterRandomisation(similarity="rank_of_magnitudes"), random=True, again=True
+    ),
 }
 
 
