@@ -26,7 +26,8 @@ CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _TEXT_BYTES = 8 << 20  # The largest architectures that Keras ships have configurations of 1 MiB.
 _DEEPEST = 200
 _LAYERS = 2_000
-_OBJECTS = 50_000
+_OBJECTS = 20_000
+_STEPS = 50_000
 _VALUES = 1 << 27  # What one layer may make of one image: half a gibibyte of float32.
 
 
@@ -135,7 +136,7 @@ def vet_config(config: Any, path: Path) -> None:
     Raises:
         ModelFileError: For code from elsewhere, layers that open files, and the like.
     """
-    if not isinstance(config, dict) or config.get("class_name") not in _MODELS:
+    if not isinstance(config, dict) or str(config.get("class_name")) not in _MODELS:
         raise ModelFileError(f"{path}: {CONFIG} describes no model")
     layers = 0
     for objects, part in enumerate(_parts(config, path), 1):
@@ -145,6 +146,7 @@ def vet_config(config: Any, path: Path) -> None:
         if part.keys() & {"class_name", "module", "registered_name"}:
             _vet_name(part, path)
         _vet_calls(part, path)
+        _vet_order(part, path)
         name = part.get("name")
         if isinstance(name, str) and printable(name) != name:
             raise ModelFileError(f"{path}: a name in the model holds control characters: {name}")
@@ -172,19 +174,19 @@ def _vet_name(part: dict[str, Any], path: Path) -> None:
     called = part.get("config") if function else name
     named = ".".join(str(word) for word in (module, called) if word is not None)
     registered = part.get("registered_name")
-    if name in _OPEN_FILES:
+    if str(name) in _OPEN_FILES:
         raise ModelFileError(
-            f"{path}: the model names {named}, which reads files; it is not loaded"
+            f"{path}: the model names {named[:200]}, which reads files; it is not loaded"
         )
-    own = isinstance(module, str) and isinstance(called, str) and called not in _MAKE_OBJECTS
+    own = isinstance(called, str) and called not in _RUN_CODE | _MAKE_OBJECTS
     if function:
-        own = own and module in _FUNCTIONS
+        own = own and str(module) in _FUNCTIONS
     elif module is None:
-        own = name in _VALUES_BY_NAME
+        own = own and called in _VALUES_BY_NAME
     else:
-        own = own and (module in _CLASSES or str(module).startswith("keras.src.ops."))
-    if not own or name in _RUN_CODE or registered not in {None, name, called}:
-        named = named if registered in {None, name, called} else f"{named} ({registered})"
+        own = own and (str(module) in _CLASSES or str(module).startswith("keras.src.ops."))
+    if not own or registered not in (None, name, called):
+        named = named if registered in (None, name, called) else f"{named} ({registered})"
         raise ModelFileError(
             f"{path}: the model names {named[:200]}, which is code from outside Keras or no part "
             "of a network; it is not loaded"
@@ -202,6 +204,34 @@ def _vet_calls(part: dict[str, Any], path: Path) -> None:
                 f"{path}: {part.get('name', 'a layer')} is called on nothing that comes from the "
                 "input"
             )
+
+
+def _vet_order(part: dict[str, Any], path: Path) -> None:
+    """Refuse layers listed the wrong way round: Keras would go over them once for each."""
+    layers = part.get("layers")
+    if not isinstance(layers, list):
+        return
+    layers = [layer for layer in layers if isinstance(layer, dict)]
+    places = {str(layer.get("name")): place for place, layer in enumerate(layers)}
+    later = sum(
+        places.get(word, -1) > place
+        for place, layer in enumerate(layers)
+        for word in _words(layer.get("inbound_nodes"))
+    )
+    if later * len(layers) > _STEPS:
+        raise ModelFileError(
+            f"{path}: {later:,} calls of {len(layers):,} layers come before what they are called on"
+        )
+
+
+def _words(value: Any) -> Iterator[str]:
+    rest = [value]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict | list):
+            rest += value.values() if isinstance(value, dict) else value
 
 
 # --- What the weights hold ---------------------------------------------------------------
