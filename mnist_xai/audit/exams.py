@@ -77,7 +77,7 @@ _DEAR = (
 
 BUDGETS: Mapping[str, Budget] = {
     "fast": Budget(16, again=3, samples=2, without=_DEAR),
-    "full": Budget(256, again=16, samples=6),
+    "full": Budget(256, again=12, samples=5),
 }
 """The budgets by name."""
 

@@ -1,7 +1,9 @@
 import re
+from pathlib import Path
 
 import pytest
 
+import mnist_xai as mx
 from mnist_xai.quality import CONTROLS
 
 
@@ -96,3 +98,15 @@ def test_every_link_of_the_page_leads_somewhere(page, audited):
             assert page.locator(f"section[id='{href[1:]}']").count() == 1
         else:
             assert (audited.path.parent / href).is_file()
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_example_is_an_audit_of_every_method_that_opens_without_a_word(opened):
+    page = opened(DOCS / "audit.html")
+    assert page.title() == "Audit of cnn.keras"
+    rows = page.locator("section#cost-of-each-method td:first-child").all_inner_texts()
+    assert rows == [name.replace("_", " ") for name in [*mx.METHODS, *CONTROLS]]
+    assert (DOCS / "audit.html").stat().st_size < 5_000_000
+    assert page.locator("a:not([href^='#'])").count() == 0
