@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mnist_xai.printable import printable
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -30,10 +32,10 @@ class _Cli(click.Group):
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             hint = f" ({context.command_path} --help shows how)" if context else ""
-            click.echo(f"Error: {error.format_message()}{hint}", err=True)
+            _say(f"Error: {' '.join(error.format_message().split())}{hint}", err=True)
             sys.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
-            click.echo("\nInterrupted.", err=True)
+            _say("\nInterrupted.", err=True)
             sys.exit(_INTERRUPTED)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -48,8 +50,12 @@ class _Cli(click.Group):
         except Exception as error:
             if ctx.meta.get("debug"):
                 raise
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise click.ClickException(reason) from error
+            raise click.ClickException(str(error) or type(error).__name__) from error
+
+
+def _say(text: str, *, err: bool = False) -> None:
+    """Print text: whatever it quotes from files, nothing in it acts on the terminal."""
+    click.echo(printable(text, keep="\n"), err=err)
 
 
 def _debug(command: _Decorated) -> _Decorated:
@@ -142,7 +148,7 @@ def train(
         csv=csv,
     )
     validation, test = result.card["validation"], result.evaluation
-    click.echo(
+    _say(
         f"{result.card['data']['name']}: validation accuracy {validation['accuracy']:.2%}, "
         f"test accuracy {test.accuracy:.2%}\nSaved {save_to}"
     )
@@ -175,9 +181,9 @@ def evaluate(model_path: Path, data: str, as_json: bool) -> None:
             "confusion": result.confusion.tolist(),
             "misclassified": result.misclassified.tolist(),
         }
-        click.echo(json.dumps(figures, indent=2))
+        _say(json.dumps(figures, indent=2))
         return
-    click.echo(
+    _say(
         f"{dataset.name}, {len(result.labels):,} test images\n"
         f"accuracy           {result.accuracy:.4f} ({len(result.misclassified)} mistakes)\n"
         f"cross-entropy      {result.loss:.4f} nats\n"
@@ -226,7 +232,7 @@ def layers(
     for name, maps in mx.layer_outputs(network, x, spatial).items():
         path = save_to / f"{name.replace('/', '.')}.png"
         _save_figure(feature_maps(x[0], maps[0], name, stamp=stamp), path, overwrite)
-        click.echo(f"Saved {path}")
+        _say(f"Saved {path}")
 
 
 @main.command()
@@ -288,7 +294,7 @@ def explain(
     else:
         _save_figure(explanation.plot(stamp=stamp), save_to, overwrite=True)
     probabilities = network.probabilities(x)[0]
-    click.echo(
+    _say(
         f"Predicted class {probabilities.argmax()} (p = {probabilities.max():.3f}); explained: "
         f"class {explanation.targets[0]}\n{explanation}\nSaved {save_to}"
     )
@@ -353,8 +359,8 @@ def audit(
     )
     refused = [name for name, finding in found.findings.items() if finding.refused]
     if refused:
-        click.echo(f"Refused by the model: {', '.join(refused)}")
-    click.echo(f"Open {save_to.resolve()}")
+        _say(f"Refused by the model: {', '.join(refused)}")
+    _say(f"Open {save_to.resolve()}")
 
 
 @main.command()
@@ -381,9 +387,9 @@ def methods(name: str | None, family: str | None) -> None:
     method = None if name is None else method_named(name)
     network = mx.Network(mx.build_model("cnn"))
     if name and method:
-        click.echo(catalogue.details(name, method, network, width))
+        _say(catalogue.details(name, method, network, width))
         return
-    click.echo(catalogue.table(chosen, network, width))
+    _say(catalogue.table(chosen, network, width))
 
 
 @main.command()
@@ -407,7 +413,7 @@ def data(source: str, save_to: Path | None, overwrite: bool) -> None:
 
     dataset = mx.load_data(source)
     height, width, channels = dataset.image_shape
-    click.echo(
+    _say(
         f"{dataset.name}: {len(dataset.train_images):,} training and "
         f"{len(dataset.test_images):,} test images of {height} x {width} x {channels}\n"
         f"SHA-256 {dataset.sha256}\n"
@@ -423,7 +429,7 @@ def data(source: str, save_to: Path | None, overwrite: bool) -> None:
         images = mx.normalise(dataset.train_images[:40])
         figure = image_grid(images, labels, f"Training images of {dataset.name}", columns=10)
         _save_figure(figure, save_to, overwrite)
-        click.echo(f"Saved {save_to}")
+        _say(f"Saved {save_to}")
 
 
 @main.command()
@@ -449,7 +455,7 @@ def reproduce(save_to: Path, data: str, seed: int, overwrite: bool) -> None:
     _start_tensorflow()
     from mnist_xai.reproduce import reproduce as run
 
-    click.echo(f"Open {run(save_to, data=data, seed=seed, overwrite=overwrite).resolve()}")
+    _say(f"Open {run(save_to, data=data, seed=seed, overwrite=overwrite).resolve()}")
 
 
 def _start_tensorflow() -> None:
@@ -485,7 +491,8 @@ def _may_replace(paths: list[Path], overwrite: bool) -> bool:
         return overwrite
     if not _at_a_terminal():
         raise OutputExistsError(f"{there[0]} exists; --overwrite replaces it")
-    click.confirm(f"{', '.join(map(str, there))} exists. Replace it?", abort=True)
+    names = printable(", ".join(map(str, there)))
+    click.confirm(f"{names} exists. Replace it?", abort=True)
     return True
 
 
@@ -533,11 +540,11 @@ def _save_array(array: "NDArray[np.float32]", path: Path) -> None:
 
 
 def _echo_table(head: list[str], rows: list[list[Any]]) -> None:
-    cells = [head, *([str(cell) for cell in row] for row in rows)]
+    cells = [head, *([printable(str(cell)) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         others = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-        click.echo("  ".join([row[0].ljust(widths[0]), *others]))
+        _say("  ".join([row[0].ljust(widths[0]), *others]))
 
 
 def _share(value: float | None) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from mnist_xai.printable import printable
 from mnist_xai.readers import DataError, read_path
 from mnist_xai.sources import LOADERS
 
@@ -51,7 +52,7 @@ class Dataset:
                     f"{self.name}: expected {len(images)} integer {part} labels; "
                     f"got {labels.dtype} {labels.shape}"
                 )
-            if not len(images):
+            if not images.size:
                 raise DataError(f"{self.name}: expected {part} images; there are none")
             if labels.min() < 0 or labels.max() >= len(self.class_names):
                 raise DataError(
@@ -110,7 +111,7 @@ def load_data(source: str | os.PathLike[str] = "mnist") -> Dataset:
         raise ValueError(
             f"data: expected one of {', '.join(SOURCES)} or an existing path; got {str(source)!r}"
         )
-    return Dataset(path.resolve().stem, *read_path(path))
+    return Dataset(printable(path.resolve().stem), *read_path(path))
 
 
 def normalise(images: NDArray[np.uint8]) -> NDArray[np.float32]:

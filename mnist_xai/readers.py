@@ -1,23 +1,29 @@
 """Image files as arrays: IDX, `mnist.npz`, and folders of pictures.
 
-What is read is data: nothing is unpickled, and no length that a file claims is believed
-before the bytes are there.
+What is read is data: nothing is unpickled, no length that a file claims is believed before the
+bytes are there, nothing unpacks to much more than its size, and a folder is read without leaving
+it. Every complaint is one line (`SECURITY.md`).
 """
 
 import gzip
 import math
 import struct
+import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from mnist_xai.printable import OneLineError, first_line, printable
+from mnist_xai.unpacking import allowance, in_words
 
 
-class DataError(ValueError):
+class DataError(OneLineError):
     """A data file is missing, damaged, or not what its name says."""
 
 
@@ -56,7 +62,6 @@ def read_path(path: Path) -> Arrays:
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _IDX_UINT8 = 0x08
-_DEFLATE_LIMIT = 1032  # No deflate stream unpacks to more than this many times its size.
 _CHUNK = 1 << 20
 
 
@@ -83,6 +88,7 @@ def _read_idx_pair(folder: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[
 def _find_idx(folder: Path, name: str) -> Path:
     for candidate in (folder / name, folder / f"{name}.gz"):
         if candidate.is_file():
+            _refuse_link_out(candidate, folder)
             return candidate
     raise DataError(
         f"{folder}: expected {name} or {name}.gz (IDX), or folders train/ and test/ with a "
@@ -112,9 +118,10 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         raw.seek(0)
         try:
             stream = gzip.GzipFile(fileobj=raw) if packed else raw
-            return _parse_idx(stream, path, dimensions, size * (_DEFLATE_LIMIT if packed else 1))
-        except (EOFError, gzip.BadGzipFile, OSError, struct.error) as error:
-            raise DataError(f"{path}: damaged or truncated file ({error})") from error
+            return _parse_idx(stream, path, dimensions, allowance(path) if packed else size)
+        # zlib.error is a bare Exception: a stream that is no deflate behind a header that is gzip.
+        except (EOFError, gzip.BadGzipFile, OSError, struct.error, zlib.error) as error:
+            raise DataError(f"{path}: damaged or truncated file ({first_line(error)})") from error
 
 
 def _parse_idx(
@@ -130,7 +137,10 @@ def _parse_idx(
     expected = math.prod(shape)
     too_short = f"{path}: expected {expected} bytes for shape {shape}; the file holds fewer"
     if expected > at_most:
-        raise DataError(too_short)
+        reason = f" than {in_words(at_most)}, the most that its size allows"
+        raise DataError(f"{too_short}{reason if isinstance(stream, gzip.GzipFile) else ''}")
+    if not expected:
+        raise DataError(f"{path}: expected at least one value; the shape is {shape}")
     values = bytearray()
     # One byte more than expected, in chunks: a length that lies costs no memory.
     while missing := expected + 1 - len(values):
@@ -142,40 +152,90 @@ def _parse_idx(
         raise DataError(f"{too_short}: {len(values)}")
     if len(values) > expected:
         raise DataError(f"{path}: expected {expected} bytes for shape {shape}; more follow")
-    return np.frombuffer(bytes(values), np.uint8).reshape(shape)
+    array = np.frombuffer(values, np.uint8).reshape(shape)
+    array.flags.writeable = False
+    return array
 
 
 # --- npz ---------------------------------------------------------------------------------
 
 
+_NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
+_MOST_CLASSES = 4096  # A confusion matrix has this many squared places.
+
+
 def _read_npz(path: Path) -> Arrays:
-    keys = ("x_train", "y_train", "x_test", "y_test")
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            missing = [key for key in keys if key not in archive]
-            if missing:
-                raise DataError(
-                    f"{path}: expected arrays {', '.join(keys)}; missing {', '.join(missing)}"
-                )
-            x_train, y_train, x_test, y_test = (archive[key] for key in keys)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, TypeError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: expected an .npz archive of plain arrays ({error})") from error
+        with zipfile.ZipFile(path) as archive:
+            _vet_npz(archive, path)
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            x_train, y_train, x_test, y_test = (arrays[key] for key in _NPZ_KEYS)
+    except DataError:
+        raise
+    # NumPy and zipfile have no error of their own for most that can be wrong with a file.
+    except Exception as error:
+        raise DataError(
+            f"{path}: expected an .npz archive of plain arrays ({first_line(error)})"
+        ) from error
     for key, labels in (("y_train", y_train), ("y_test", y_test)):
         if labels.dtype.kind not in "iu":
             raise DataError(f"{path}: expected integer labels in {key}; got {labels.dtype}")
+        if labels.size and labels.max() >= _MOST_CLASSES:
+            raise DataError(
+                f"{path}: expected labels below {_MOST_CLASSES} in {key}; got {labels.max()}"
+            )
     classes = int(max(y_train.max(initial=0), y_test.max(initial=0))) + 1
     names = tuple(str(label) for label in range(classes))
     x_train, x_test = (x[..., np.newaxis] if x.ndim == 3 else x for x in (x_train, x_test))
     return Arrays(x_train, y_train.reshape(-1), x_test, y_test.reshape(-1), names)
 
 
+def _vet_npz(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse an archive whose arrays are not there, or larger than the file makes likely."""
+    names = archive.namelist()
+    if missing := [key for key in _NPZ_KEYS if f"{key}.npy" not in names]:
+        raise DataError(
+            f"{path}: expected arrays {', '.join(_NPZ_KEYS)}; missing {', '.join(missing)}"
+        )
+    total = 0
+    for key in _NPZ_KEYS:
+        member = archive.getinfo(f"{key}.npy")
+        with archive.open(member) as stream:
+            claimed, header = _claimed(stream), stream.tell()
+        if claimed > member.file_size - header:
+            raise DataError(
+                f"{path}: {key}: expected {claimed} bytes for its shape; the file holds fewer"
+            )
+        total += claimed
+    if total > allowance(path):
+        raise DataError(
+            f"{path}: the arrays would unpack to {in_words(total)}; expected at most "
+            f"{in_words(allowance(path))}"
+        )
+
+
+def _claimed(stream: IO[bytes]) -> int:
+    """How many bytes an array has by its own account."""
+    version = np.lib.format.read_magic(stream)
+    of_version = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        of_version = np.lib.format.read_array_header_2_0
+    shape, _, dtype = of_version(stream)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    if min(shape, default=1) < 0:
+        raise ValueError(f"it has the shape {shape}")
+    return math.prod(shape) * dtype.itemsize
+
+
 # --- pictures ----------------------------------------------------------------------------
 
 _PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 _PICTURE_FORMATS = ("PNG", "JPEG", "BMP")
-_GREY_MODES = {"1", "L", "I;16", "LA"}
+_GREY_MODES = {"1", "L", "LA"}
+_MOST_PIXELS = 1 << 24  # 4096 x 4096.
+_MOST_SCANS = 100  # A progressive JPEG has about ten; each is a pass over all pixels.
+_SCAN = b"\xff\xda"
 _LITTER = {"Thumbs.db", "desktop.ini"}
 
 
@@ -188,11 +248,11 @@ def _read_picture_folders(root: Path) -> Arrays:
             f"{root}: expected the same label folders in train/ and test/; only one of the "
             f"two has {', '.join(difference)}"
         )
-    first = next(_pictures(root / "train" / train_labels[0]))
+    first = next(_pictures(root / "train" / train_labels[0], root))
     pattern = read_picture(first)
-    train = _read_part(root / "train", train_labels, first, pattern)
-    test = _read_part(root / "test", train_labels, first, pattern)
-    return Arrays(*train, *test, tuple(train_labels))
+    train = _read_part(root, "train", train_labels, first, pattern)
+    test = _read_part(root, "test", train_labels, first, pattern)
+    return Arrays(*train, *test, tuple(map(printable, train_labels)))
 
 
 def _label_folders(part: Path) -> list[str]:
@@ -207,7 +267,7 @@ def _label_folders(part: Path) -> list[str]:
     )
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
+def _pictures(folder: Path, root: Path) -> Iterator[Path]:
     found = False
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name in _LITTER:
@@ -215,22 +275,37 @@ def _pictures(folder: Path) -> Iterator[Path]:
         if path.suffix.lower() not in _PICTURE_SUFFIXES:
             raise DataError(f"{path}: expected a picture ({', '.join(sorted(_PICTURE_SUFFIXES))})")
         found = True
+        _refuse_link_out(path, root)
         yield path
     if not found:
         raise DataError(f"{folder}: expected pictures of this label; the folder is empty")
 
 
+def _refuse_link_out(path: Path, root: Path) -> None:
+    """A folder from a stranger must not bring private files into pictures and reports."""
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"{path}: links out of {root}; expected the file itself")
+
+
 def _read_part(
-    part: Path, labels: list[str], first: Path, pattern: NDArray[np.uint8]
+    root: Path, part: str, labels: list[str], first: Path, pattern: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    pictures, targets = [], []
+    pictures: list[NDArray[np.uint8]] = []
+    targets: list[int] = []
+    size = unpacked = 0
     for target, label in enumerate(labels):
-        for path in _pictures(part / label):
+        for path in _pictures(root / part / label, root):
             picture = read_picture(path)
             if picture.shape != pattern.shape:
                 raise DataError(
                     f"{path}: expected a picture of {_describe(pattern)} as {first} is; "
                     f"got {_describe(picture)}"
+                )
+            size, unpacked = size + path.stat().st_size, unpacked + picture.nbytes
+            if unpacked > allowance(size):
+                raise DataError(
+                    f"{path}: {len(pictures) + 1} pictures of {in_words(size)} would unpack to "
+                    f"{in_words(unpacked)}; expected at most {in_words(allowance(size))}"
                 )
             pictures.append(picture)
             targets.append(target)
@@ -243,15 +318,37 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: When it is missing or cannot be decoded as PNG, JPEG or BMP.
     """
+    if path.exists() and not path.is_file():  # Whoever opens a pipe waits for ever.
+        raise DataError(f"{path}: expected a picture; this is no file")
     try:
-        with Image.open(path, formats=_PICTURE_FORMATS) as picture:
-            grey = picture.mode in _GREY_MODES
-            if picture.mode == "I;16":
-                raise DataError(f"{path}: expected 8 bits a channel; got 16")
-            pixels = np.asarray(picture.convert("L" if grey else "RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as a picture ({error})") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_PICTURE_FORMATS) as picture:
+                _vet_picture(picture, path)
+                grey = picture.mode in _GREY_MODES
+                pixels = np.asarray(picture.convert("L" if grey else "RGB"))
+    except DataError:
+        raise
+    # Pillow complains of damaged files by whatever its decoders stumble over.
+    except Exception as error:
+        raise DataError(f"{path}: cannot be read as a picture ({first_line(error)})") from error
     return pixels[..., np.newaxis] if grey else pixels
+
+
+def _vet_picture(picture: Image.Image, path: Path) -> None:
+    """Refuse what would be read as something else than it is, or for very long."""
+    if picture.mode.startswith(("I", "F")):
+        raise DataError(f"{path}: expected 8 bits a channel; got 16")
+    if picture.width * picture.height > _MOST_PIXELS:
+        raise DataError(
+            f"{path}: expected at most {_MOST_PIXELS:,} pixels; got "
+            f"{picture.width:,} x {picture.height:,}"
+        )
+    frames = getattr(picture, "n_frames", 1)
+    if picture.format == "PNG" and frames > 1:
+        raise DataError(f"{path}: expected one picture; the file holds {frames}")
+    if picture.format == "JPEG" and path.read_bytes().count(_SCAN) > _MOST_SCANS:
+        raise DataError(f"{path}: expected a JPEG of at most {_MOST_SCANS} scans; it has more")
 
 
 def _describe(picture: NDArray[np.uint8]) -> str:

@@ -6,18 +6,24 @@ import json
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import keras
+import numpy as np
 
 from mnist_xai.files import write_whole
+from mnist_xai.printable import first_line, printable
+from mnist_xai.vetting import CONFIG, METADATA, WEIGHTS, ModelFileError, vet_model
 
-_WEIGHTS, _CONFIG, _METADATA = "model.weights.h5", "config.json", "metadata.json"
+__all__ = [
+    "ModelFileError",
+    "card_path",
+    "check_model_path",
+    "file_sha256",
+    "load_model",
+    "save_model",
+]
+
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # The first time that a zip archive can tell.
-
-
-class ModelFileError(ValueError):
-    """A model file is damaged, of another kind, or asks for code to be run."""
 
 
 def save_model(model: keras.Model, path: Path) -> None:
@@ -41,9 +47,9 @@ def save_model(model: keras.Model, path: Path) -> None:
         stamped = Path(folder, "model.keras")
         bare.save(stamped)
         with zipfile.ZipFile(stamped) as archive:
-            members = {name: archive.read(name) for name in (_METADATA, _CONFIG, _WEIGHTS)}
-    metadata = json.loads(members[_METADATA]) | {"date_saved": "1980-01-01@00:00:00"}
-    members[_METADATA] = json.dumps(metadata).encode()
+            members = {name: archive.read(name) for name in (METADATA, CONFIG, WEIGHTS)}
+    metadata = json.loads(members[METADATA]) | {"date_saved": "1980-01-01@00:00:00"}
+    members[METADATA] = json.dumps(metadata).encode()
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, content in members.items():
@@ -54,8 +60,9 @@ def save_model(model: keras.Model, path: Path) -> None:
 def load_model(path: str | Path) -> keras.Model:
     """Load a `.keras` model without ever running code that came with it.
 
-    Only layers, initialisers and other parts of Keras itself are built; a Lambda layer or a
-    class from elsewhere is refused before anything is made from the file.
+    Only layers, initialisers and other parts of Keras itself are built; a Lambda layer, a class
+    from elsewhere, a layer that opens files, weights that lie in another file and an archive
+    that unpacks to much more than its size are refused before anything is made (`SECURITY.md`).
 
     Args:
         path: A `.keras` file, written by `train` or by Keras.
@@ -65,49 +72,30 @@ def load_model(path: str | Path) -> keras.Model:
 
     Raises:
         FileNotFoundError: When there is no such file.
-        ModelFileError: For another format, a damaged archive, or one that names code.
+        ModelFileError: For another format, a damaged archive, one that names code, or weights
+            that are not finite. The message is one line.
     """
     path = Path(path)
     check_model_path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such model file")
+        raise FileNotFoundError(f"{printable(str(path))}: no such model file")
+    vet_model(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read(_CONFIG))
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise ModelFileError(f"{path}: damaged, or not a .keras model ({error})") from error
-    _refuse_code(config, path)
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise ModelFileError(f"{path}: Keras cannot load it ({reason})") from error
+        raise ModelFileError(f"{path}: Keras cannot load it ({first_line(error)})") from error
+    for variable in model.variables:
+        if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
+            raise ModelFileError(
+                f"{path}: expected finite weights; those of {variable.path} are not"
+            )
+    return model
 
 
 def check_model_path(path: Path) -> None:
     """Raise ValueError for the name of a model file that does not end in `.keras`."""
     if path.suffix != ".keras":
         raise ModelFileError(f"{path}: expected a file name that ends in .keras")
-
-
-def _refuse_code(config: Any, path: Path) -> None:
-    """Refuse every part of a model's configuration that Keras itself does not define."""
-    if isinstance(config, dict):
-        module, name = config.get("module"), config.get("class_name")
-        if name is not None and "config" in config:
-            own = module is None or str(module) == "keras" or str(module).startswith("keras.")
-            code = name in {"Lambda", "__lambda__", "TorchModuleWrapper", "TFSMLayer"}
-            if not own or code:
-                where = f"{module}.{name}" if module else name
-                raise ModelFileError(
-                    f"{path}: the model names {where}, which is code from outside Keras; "
-                    "it is not loaded"
-                )
-        for value in config.values():
-            _refuse_code(value, path)
-    elif isinstance(config, list):
-        for value in config:
-            _refuse_code(value, path)
 
 
 def file_sha256(path: Path) -> str:

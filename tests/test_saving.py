@@ -80,7 +80,7 @@ def test_a_truncated_file_is_refused(saved):
 
 def test_tampered_weights_are_refused(saved):
     rewrite(saved, **{"model.weights.h5": b"no weights"})
-    with pytest.raises(ModelFileError, match="Keras cannot load it"):
+    with pytest.raises(ModelFileError, match="model.keras: damaged weights"):
         load_model(saved)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mnist_xai.plots.base import POSITIVE, SIGNED, TILE, Images, new_figure, show_image
+from mnist_xai.plots.base import POSITIVE, SIGNED, TILE, Images, new_figure, plain, show_image
 
 
 def feature_maps(
@@ -29,7 +29,7 @@ def feature_maps(
     columns = min(channels, 11 if channels > 32 else 8)
     rows = math.ceil(channels / columns)
     figure = new_figure(TILE * (columns + 2.4), max(TILE * rows * 1.08 + 0.7, 2.6), stamp)
-    figure.suptitle(f"{layer}: {channels} channels of {activations.shape[0]} x "
+    figure.suptitle(f"{plain(layer)}: {channels} channels of {activations.shape[0]} x "
                     f"{activations.shape[1]}")  # fmt: skip
     parts = figure.add_gridspec(1, 2, width_ratios=(2, columns))
     left, right = (figure.add_subfigure(parts[0, column]) for column in range(2))
@@ -68,7 +68,7 @@ def attention_maps(
         A figure of two rows.
     """
     figure = new_figure(TILE * len(images) + 0.8, 2 * TILE + 1.0, stamp)
-    figure.suptitle(f"{name} (each map from 0 to its own maximum)")
+    figure.suptitle(f"{plain(name)} (each map from 0 to its own maximum)")
     grid = figure.subplots(2, len(images), squeeze=False)
     for column, (image, title) in enumerate(zip(images, titles, strict=True)):
         show_image(grid[0, column], image, title)
@@ -108,7 +108,7 @@ def signed_maps(
     # Wide enough for the name, too, above a single image.
     width = max(TILE * len(images) + 0.8, 0.11 * len(name) + 0.2)
     figure = new_figure(width, 2 * TILE + 1.0, stamp)
-    figure.suptitle(name)
+    figure.suptitle(plain(name))
     grid = figure.subplots(2, len(images), squeeze=False)
     flat = np.sum(maps, axis=-1)
     limit = float(np.quantile(np.abs(flat), 0.995)) or float(np.abs(flat).max()) or 1.0
@@ -147,7 +147,7 @@ def compared_maps(
     """
     rows = math.ceil((len(maps) + 1) / columns)
     figure = new_figure(TILE * columns + 1.1, (TILE + 0.4) * rows + 0.6, stamp)
-    figure.suptitle(f"{name} (each map from minus to plus its own largest magnitude)")
+    figure.suptitle(f"{plain(name)} (each map from minus to plus its own largest magnitude)")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
@@ -156,7 +156,7 @@ def compared_maps(
         flat = np.sum(one, axis=-1)
         limit = float(np.abs(flat).max()) or 1.0
         shown = axes.imshow(flat / limit, cmap=SIGNED, vmin=-1, vmax=1)
-        axes.set_title(fill(title, 16), fontsize=7, pad=3)
+        axes.set_title(plain(fill(title, 16)), fontsize=7, pad=3)
     figure.colorbar(shown, ax=grid, label="share of its largest", aspect=12 * rows, pad=0.01)
     return figure
 
@@ -185,7 +185,7 @@ def image_grid(
     """
     rows = math.ceil(len(images) / columns)
     figure = new_figure(TILE * columns + 0.6, (TILE + 0.35) * rows + 0.7, stamp)
-    figure.suptitle(name)
+    figure.suptitle(plain(name))
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
@@ -193,7 +193,7 @@ def image_grid(
     for axes, image, title in zip(grid.flat, images, titles, strict=False):
         if signed:
             shown = axes.imshow(image.sum(axis=-1), cmap=SIGNED, vmin=-limit, vmax=limit)
-            axes.set_title(title, fontsize=7, pad=2)
+            axes.set_title(plain(title), fontsize=7, pad=2)
         else:
             show_image(axes, image, title)
     if signed:

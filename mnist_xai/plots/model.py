@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mnist_xai.plots.base import new_figure
+from mnist_xai.plots.base import new_figure, plain
 
 
 def learning_curves(history: Mapping[str, Sequence[float]], *, stamp: str = "") -> Figure:
@@ -54,12 +54,10 @@ def confusion_matrix(
     for (row, column), count in np.ndenumerate(confusion):
         weight = "bold" if row == column else "normal"
         axes.text(column, row, str(count), ha="center", va="center", fontsize=9, weight=weight)
-    ticks = range(len(class_names))
-    long = max(map(len, class_names)) > 2
-    axes.set_xticks(
-        ticks, class_names, rotation=45 if long else 0, ha="right" if long else "center"
-    )
-    axes.set_yticks(ticks, class_names)
+    ticks, names = range(len(class_names)), [plain(name) for name in class_names]
+    long = max(map(len, names)) > 2
+    axes.set_xticks(ticks, names, rotation=45 if long else 0, ha="right" if long else "center")
+    axes.set_yticks(ticks, names)
     axes.set(xlabel="predicted class", ylabel="label", title="Confusion matrix of the test images")
     figure.colorbar(shown, ax=axes, label="mistaken images", shrink=0.8)
     return figure

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mnist_xai.plots.base import SIGNED, TILE, Images, new_figure, show_image
+from mnist_xai.plots.base import SIGNED, TILE, Images, new_figure, plain, show_image
 
 _MARKERS = "os^vDP*X<>"
 _LINES = ("-", "--", ":", "-.")
@@ -39,7 +39,7 @@ def method_rows(
     tile = 0.85 * TILE
     width, height = tile * len(images) + 1.9, tile * (len(maps) + 1) + 0.9
     figure = new_figure(width, height, stamp)
-    figure.suptitle(fill(name, max(20, int(11 * width))))
+    figure.suptitle(plain(fill(name, max(20, int(11 * width)))))
     grid = figure.subplots(len(maps) + 1, len(images), squeeze=False)
     for axes, image, title in zip(grid[0], images, titles, strict=True):
         show_image(axes, image, title)
@@ -88,7 +88,7 @@ def curve_panels(
     shared = len(panels) > 1 and len({tuple(curves) for curves in panels.values()}) == 1
     width = 5.2 if shared else 8.5  # A legend beside each panel takes its place.
     figure = new_figure(width * columns, 3.1 * rows + 0.6, "")
-    figure.suptitle(name)
+    figure.suptitle(plain(name))
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for number, axes in enumerate(grid.flat):
         axes.set_visible(number < len(panels))
@@ -103,7 +103,7 @@ def curve_panels(
                 markersize=4,
                 label=label.replace("_", " "),
             )
-        axes.set_title(title, fontsize=10)
+        axes.set_title(plain(title), fontsize=10)
         axes.set_xticks(range(len(ticks)), ticks, rotation=30, ha="right", fontsize=8)
         axes.axhline(0, color="grey", linewidth=0.8)
         axes.grid(alpha=0.3)
