@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnist_xai.files import temporary_folder
+from mnist_xai.files import remove_leftovers, temporary_folder
 from mnist_xai.readers import Arrays, read_idx, read_path
 
 MNIST_VARIABLE = "MNIST_XAI_DATA"
 """Environment variable: where MNIST lies, as anything that `load_data` takes as a path."""
 
 Named = tuple[str, Arrays]
+
+_PATIENCE = 30.0  # Seconds that a server may say nothing.
 
 # Where Keras has its data sets from, and what it holds them to.
 _KERAS_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
@@ -104,6 +106,7 @@ def _fetch(name: str, url: str, digest: str) -> Path:
     downloads into a folder beside it here, and the file is put in its place once it is checked.
     """
     path = _cache() / name
+    remove_leftovers(path)
     if path.is_file() and _has(path, digest):
         return path
     with temporary_folder(path) as folder:
@@ -134,7 +137,7 @@ def _has(path: Path, digest: str) -> bool:
 def _downloading(name: str) -> Iterator[None]:
     """Say in one line what could not be downloaded and why, and never wait for ever."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(30.0)
+    socket.setdefaulttimeout(_PATIENCE)
     try:
         yield
     except Exception as error:  # Keras raises a bare Exception when a download fails.
