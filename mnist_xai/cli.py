@@ -468,7 +468,7 @@ def _start_tensorflow() -> None:
             import tensorflow as tf
 
             tf.config.list_physical_devices()
-        except BaseException:
+        except Exception:  # Not Ctrl-C, which is no failure to be explained.
             aside.seek(0)
             os.write(stderr, aside.read())
             raise

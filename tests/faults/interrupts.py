@@ -121,10 +121,12 @@ def check_tidy(folder):
                 picture.load()
 
 
-def trials(root, name, count, seed):
+def trials(root, name, count, seed, within):
     draw = random.Random(f"{seed} {name}")
-    code, complaints, _, whole = run(root, name, None)
-    assert code == 0, complaints
+    whole = within
+    if within is None:
+        code, complaints, _, whole = run(root, name, None)
+        assert code == 0, complaints
     interrupted, good, slowest = 0, 0, 0.0
     for _ in range(count):
         after = draw.random() * whole
@@ -152,6 +154,7 @@ def main():
     parser.add_argument("--commands", nargs="*", choices=names, default=names)
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--within", type=float, help="seconds; by default what the command takes")
     given = parser.parse_args()
     digits()
     print("command    seconds  moments  interrupted  good  slowest", flush=True)
@@ -159,7 +162,8 @@ def main():
         root = Path(folder)
         bench = Bench(root, "interrupts")
         try:
-            bad = sum(trials(root, name, given.trials, given.seed) for name in given.commands)
+            options = given.trials, given.seed, given.within
+            bad = sum(trials(root, name, *options) for name in given.commands)
         finally:
             bench.close()
     raise SystemExit(bool(bad))
