@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: reproduce test lint format clean
+.PHONY: reproduce test faults lint format clean
 
 reproduce: $(READY)  ## Train the case study; write model, figures and pictures to one folder.
 	@$(BIN)/mnist-xai reproduce $(ARGS)
 
 test: lint  ## Lint, format check, type check, all tests, all notebooks.
 	@$(BIN)/python -m pytest -n auto
+
+faults: $(READY)  ## The long part of tests/faults: some 250 kills and 120 interruptions.
+	@$(BIN)/python -m tests.faults.kills $(ARGS)
+	@$(BIN)/python -m tests.faults.interrupts
 
 lint: $(READY)
 	@$(BIN)/ruff check .

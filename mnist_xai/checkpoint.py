@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.files import write_whole
+from mnist_xai.files import remove_leftovers, write_whole
 
 _HEADER = "header"
 
@@ -30,6 +30,11 @@ class Checkpoint(keras.callbacks.Callback):
         self.path = path
         self.fingerprint = fingerprint
         self.history: dict[str, list[float]] = {}
+
+    def epochs(self) -> int:
+        """The whole epochs that the file holds of this training; 0 without one."""
+        found = self._read()
+        return int(found[0]["epochs"]) if found else 0
 
     def restore(self, model: keras.Model) -> int:
         """Bring a compiled, built model to where the training stopped; return the epochs done."""
@@ -58,15 +63,18 @@ class Checkpoint(keras.callbacks.Callback):
     def remove(self) -> None:
         """Delete the file: the training is over and its result is safe."""
         if self.path:
+            remove_leftovers(self.path)
             self.path.unlink(missing_ok=True)
 
     def _read(self) -> tuple[dict[str, Any], list[NDArray[Any]]] | None:
-        if self.path is None or not self.path.exists():
+        if self.path is None:
             return None
         try:
             with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 header = json.loads(str(archive[_HEADER]))
                 arrays = [archive[f"arr_{i}"] for i in range(len(archive.files) - 1)]
+        except FileNotFoundError:
+            return None
         except (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
             return None  # Not a checkpoint of ours: the training starts anew and replaces it.
         return (header, arrays) if header["fingerprint"] == self.fingerprint else None

@@ -34,8 +34,8 @@ class _Cli(click.Group):
             hint = f" ({context.command_path} --help shows how)" if context else ""
             _say(f"Error: {' '.join(error.format_message().split())}{hint}", err=True)
             sys.exit(error.exit_code)
-        except (KeyboardInterrupt, click.Abort):
-            _say("\nInterrupted.", err=True)
+        except click.Abort:  # Click has ended the line that Ctrl-C stands in.
+            _say("Interrupted.", err=True)
             sys.exit(_INTERRUPTED)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -133,7 +133,8 @@ def train(
     Example:
       mnist-xai train --recipe article --save-to article.keras
     """
-    overwrite = _may_replace([save_to, save_to.with_suffix(".json")], overwrite)
+    beside = [save_to, save_to.with_suffix(".json")]
+    overwrite = _may_replace(beside, overwrite, resumable=save_to)
     _start_tensorflow()
     from mnist_xai.train import train as fit
 
@@ -343,7 +344,7 @@ def audit(
     if save_to.suffix != ".html":
         raise click.UsageError(f"--save-to: expected a name ending in .html; got {save_to}")
     beside = [save_to.with_suffix(suffix) for suffix in (".html", ".json", ".csv")]
-    overwrite = _may_replace(beside, overwrite)
+    overwrite = _may_replace(beside, overwrite, resumable=save_to)
     _start_tensorflow()
     import mnist_xai as mx
 
@@ -473,7 +474,7 @@ def _start_tensorflow() -> None:
             import tensorflow as tf
 
             tf.config.list_physical_devices()
-        except BaseException:
+        except Exception:  # Not Ctrl-C, which is no failure to be explained.
             aside.seek(0)
             os.write(stderr, aside.read())
             raise
@@ -482,12 +483,16 @@ def _start_tensorflow() -> None:
             os.close(stderr)
 
 
-def _may_replace(paths: list[Path], overwrite: bool) -> bool:
-    """Ask about outputs in the way when there is someone to ask; refuse when there is not."""
+def _may_replace(paths: list[Path], overwrite: bool, resumable: Path | None = None) -> bool:
+    """Ask about outputs in the way when there is someone to ask; refuse when there is not.
+
+    Beside unfinished work of an output, the library alone can tell what is whose.
+    """
     from mnist_xai.files import OutputExistsError
 
     there = [path for path in paths if path.exists()]
-    if not there or overwrite:
+    unfinished = resumable and resumable.with_name(f".{resumable.name}.unfinished").exists()
+    if not there or overwrite or unfinished:
         return overwrite
     if not _at_a_terminal():
         raise OutputExistsError(f"{there[0]} exists; --overwrite replaces it")

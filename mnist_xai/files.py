@@ -1,8 +1,16 @@
 """Files that are written whole or not at all."""
 
+import contextlib
+import glob
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+from mnist_xai.locks import held
+
+_TEMPORARY = ".tmp"
 
 
 class OutputExistsError(FileExistsError):
@@ -28,40 +36,75 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise OutputExistsError(f"{path} exists; pass overwrite=True (--overwrite) to replace it")
     there = next(folder for folder in path.absolute().parents if folder.exists())
-    # The only honest test of write access: it also sees a read-only mount.
-    with tempfile.NamedTemporaryFile(dir=there, prefix=f".{path.name}."):
+    # The only honest test of write access: it also sees a read-only mount. The file has no name
+    # where the system has such files, so that not even `kill -9` leaves one behind.
+    with tempfile.TemporaryFile(dir=there, prefix=f".{path.name}.", suffix=_TEMPORARY):
         pass
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
+def write_whole(path: Path, content: bytes | str, *, overwrite: bool = True) -> None:
     """Write a file under another name, bring it to the disk, then rename it into place.
 
-    Whoever reads `path` finds the old content or the new, whenever the writer is killed.
+    Whoever reads `path` finds the old content or the new, whenever the writer is killed. What
+    killed writers of this file have left is removed.
 
     Args:
         path: The file to write; its folder is made when it is missing.
         content: Bytes, or text to be encoded as UTF-8.
+        overwrite: Whether the file may be replaced when it holds anything else.
+
+    Raises:
+        OutputExistsError: When it does, and may not be.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
+    if not overwrite and path.exists() and path.read_bytes() != data:
+        raise OutputExistsError(f"{path} exists; pass overwrite=True (--overwrite) to replace it")
+    with _named(path), temporary_folder(path) as folder:
+        temporary = folder / path.name
+        with temporary.open("wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp leaves the file to its owner alone.
         temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # A full disk does not say which file it was.
-        raise
 
 
-def _umask() -> int:
-    # The only portable way to read it is to set it.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file that could not be written: a full disk names none, or a temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextlib.contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """A folder beside a file for what has to be whole before it is renamed to that file.
+
+    It is locked as long as its writer lives; the folders of writers that were killed are removed
+    here, by the next writer of the same file.
+
+    Args:
+        path: The file that is going to be written; its folder is made when it is missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
+    made = False
+    while not made:
+        name = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
+        try:
+            with held(Path(name)) as made:  # Else it was taken for a leftover before that.
+                if made:
+                    yield Path(name)
+        finally:
+            shutil.rmtree(name, ignore_errors=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what writers of a file left when they were killed; leave what living ones use."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????{_TEMPORARY}"):
+        with contextlib.suppress(OSError), held(left) as dead:
+            if dead:
+                shutil.rmtree(left)

@@ -49,13 +49,16 @@ def read_path(path: Path) -> Arrays:
         DataError: When the path is none of these or a file in it is damaged; the message
             names the file, what was expected and what came.
     """
-    if path.is_file():
-        return _read_npz(path)
-    if not path.is_dir():
-        raise DataError(f"{path}: no such file or folder")
-    if (path / "train").is_dir() or (path / "test").is_dir():
-        return _read_picture_folders(path)
-    return _read_idx_folder(path)
+    try:
+        if path.is_file():
+            return _read_npz(path)
+        if not path.is_dir():
+            raise DataError(f"{path}: no such file or folder")
+        if (path / "train").is_dir() or (path / "test").is_dir():
+            return _read_picture_folders(path)
+        return _read_idx_folder(path)
+    except OSError as error:  # It may not be read, or was removed while it was.
+        raise DataError(f"{path}: cannot be read ({error})") from error
 
 
 # --- IDX ---------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from mnist_xai.audit import audit
 from mnist_xai.data import Dataset, load_data, normalise
 from mnist_xai.files import OutputExistsError, write_whole
 from mnist_xai.interpret import Network, attention_map, gradient_map, layer_outputs
+from mnist_xai.locks import alone
 from mnist_xai.report import Section, html_page, png
 from mnist_xai.sources import DataUnavailableError
 from mnist_xai.train import TrainResult, train
@@ -43,6 +44,7 @@ def reproduce(
 
     Raises:
         OutputExistsError: When the folder holds a finished run and `overwrite` is off.
+        OutputBusyError: When another process is at work in the folder.
         DataError, DataUnavailableError: As `load_data` does, for anything but MNIST.
 
     Source: document 000, chapter 8.
@@ -52,10 +54,11 @@ def reproduce(
     trial = run / "audit.html"
     if index.exists() and trial.exists() and not overwrite:
         raise OutputExistsError(f"{index} exists; pass overwrite=True (--overwrite) to replace it")
-    dataset, recipe = _data_or_digits(data)
-    if not index.exists() or overwrite:
-        _case_study(run, dataset, recipe, seed)
-    audit(run / "cnn.keras", dataset, save_to=trial, overwrite=True)
+    with alone(index):
+        dataset, recipe = _data_or_digits(data)
+        if not index.exists() or overwrite:
+            _case_study(run, dataset, recipe, seed)
+        audit(run / "cnn.keras", dataset, save_to=trial, overwrite=True)
     return index
 
 

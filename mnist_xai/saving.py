@@ -3,14 +3,13 @@
 import hashlib
 import io
 import json
-import tempfile
 import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from mnist_xai.files import write_whole
+from mnist_xai.files import temporary_folder, write_whole
 from mnist_xai.printable import first_line, printable
 from mnist_xai.vetting import CONFIG, METADATA, WEIGHTS, ModelFileError, vet_model
 
@@ -39,12 +38,17 @@ def save_model(model: keras.Model, path: Path) -> None:
     Raises:
         ValueError: For another ending.
     """
+    write_whole(path, model_bytes(model, path))
+
+
+def model_bytes(model: keras.Model, path: Path) -> bytes:
+    """What `save_model` writes to a path; Keras needs a folder there for it meanwhile."""
     check_model_path(path)
     # A copy that was never compiled carries neither optimiser nor loss into the file.
     bare = type(model).from_config(model.get_config())
     bare.set_weights(model.get_weights())
-    with tempfile.TemporaryDirectory() as folder:
-        stamped = Path(folder, "model.keras")
+    with temporary_folder(path) as folder:
+        stamped = folder / "model.keras"
         bare.save(stamped)
         with zipfile.ZipFile(stamped) as archive:
             members = {name: archive.read(name) for name in (METADATA, CONFIG, WEIGHTS)}
@@ -54,7 +58,7 @@ def save_model(model: keras.Model, path: Path) -> None:
     with zipfile.ZipFile(packed, "w") as archive:
         for name, content in members.items():
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
-    write_whole(path, packed.getvalue())
+    return packed.getvalue()
 
 
 def load_model(path: str | Path) -> keras.Model:

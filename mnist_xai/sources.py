@@ -1,8 +1,10 @@
 """The data sets known by name: where each comes from, and what is done to it on the way."""
 
 import contextlib
+import hashlib
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,12 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mnist_xai.files import remove_leftovers, temporary_folder
 from mnist_xai.readers import Arrays, read_idx, read_path
 
 MNIST_VARIABLE = "MNIST_XAI_DATA"
 """Environment variable: where MNIST lies, as anything that `load_data` takes as a path."""
 
 Named = tuple[str, Arrays]
+
+_PATIENCE = 30.0  # Seconds that a server may say nothing.
+
+# Where Keras has its data sets from, and what it holds them to.
+_KERAS_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
+_MNIST_SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
+_CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+_CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+_CIFAR10_ARCHIVE = "cifar-10-batches-py-target_archive"  # As Keras calls it.
 
 
 class DataUnavailableError(RuntimeError):
@@ -30,12 +42,13 @@ def _mnist() -> Named:
             raise DataUnavailableError(f"{MNIST_VARIABLE}: no such file or folder: {location}")
         return "MNIST", read_path(path)
     with _downloading("MNIST"):
+        _fetch("mnist.npz", _KERAS_URL + "mnist.npz", _MNIST_SHA256)
         train, test = keras.datasets.mnist.load_data()
     return _from_keras("MNIST", train, test, tuple("0123456789"))
 
 
 # Keras downloads Fashion-MNIST unchecked; these are the MD5 sums that its authors publish.
-_FASHION_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
+_FASHION_URL = _KERAS_URL
 _FASHION_MD5 = {
     "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
     "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
@@ -52,14 +65,7 @@ def _fashion_mnist() -> Named:
     with _downloading("Fashion-MNIST"):
         train_images, train_labels, test_images, test_labels = (
             read_idx(
-                Path(
-                    keras.utils.get_file(
-                        name,
-                        origin=_FASHION_URL + name,
-                        file_hash=md5,
-                        cache_subdir="datasets/fashion-mnist",
-                    )
-                ),
+                _fetch(f"fashion-mnist/{name}", _FASHION_URL + name, md5),
                 dimensions=3 if "images" in name else 1,
             )
             for name, md5 in _FASHION_MD5.items()
@@ -77,6 +83,7 @@ _CIFAR10_CLASSES = (
 
 def _cifar10() -> Named:
     with _downloading("CIFAR-10"):
+        _fetch(_CIFAR10_ARCHIVE, _CIFAR10_URL, _CIFAR10_SHA256)
         train, test = keras.datasets.cifar10.load_data()
     return _from_keras("CIFAR-10", train, test, _CIFAR10_CLASSES)
 
@@ -92,11 +99,45 @@ def _from_keras(
     return name, Arrays(train_images, train_labels, test_images, test_labels, class_names)
 
 
+def _fetch(name: str, url: str, digest: str) -> Path:
+    """A file of Keras's cache, downloaded when it is missing or has other bytes.
+
+    Keras writes to the file itself and leaves a part of it there when it is killed. So it
+    downloads into a folder beside it here, and the file is put in its place once it is checked.
+    """
+    path = _cache() / name
+    remove_leftovers(path)
+    if path.is_file() and _has(path, digest):
+        return path
+    with temporary_folder(path) as folder:
+        fetched = keras.utils.get_file(
+            path.name, url, file_hash=digest, cache_dir=str(folder), cache_subdir=""
+        )
+        Path(fetched).replace(path)
+    return path
+
+
+def _cache() -> Path:
+    """Keras's folder of data sets, or the one that it takes where that may not be written to."""
+    from keras.src.utils.file_utils import config
+
+    home = Path(config.keras_home()).expanduser()
+    if not os.access(home, os.W_OK):
+        home = Path("/tmp" if Path("/tmp").is_dir() else tempfile.gettempdir(), ".keras")  # noqa: S108
+    return home / "datasets"
+
+
+def _has(path: Path, digest: str) -> bool:
+    with path.open("rb") as stream:
+        kind = "sha256" if len(digest) == 64 else "md5"
+        return hashlib.file_digest(stream, kind).hexdigest() == digest
+
+
 @contextlib.contextmanager
 def _downloading(name: str) -> Iterator[None]:
     """Say in one line what could not be downloaded and why, and never wait for ever."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(30.0)
+    socket.setdefaulttimeout(_PATIENCE)
     try:
         yield
     except Exception as error:  # Keras raises a bare Exception when a download fails.

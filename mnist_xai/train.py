@@ -1,5 +1,6 @@
 """Fit, evaluate and save a network of the articles: one call each."""
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -22,9 +23,10 @@ from mnist_xai.checkpoint import Checkpoint
 from mnist_xai.data import Dataset, load_data, normalise, training_batches
 from mnist_xai.evaluation import Evaluation, evaluate
 from mnist_xai.files import check_output, write_whole
+from mnist_xai.locks import alone
 from mnist_xai.model_builder import build_model
 from mnist_xai.recipes import RECIPES, Recipe
-from mnist_xai.saving import card_path, check_model_path, file_sha256, load_model, save_model
+from mnist_xai.saving import card_path, check_model_path, load_model, model_bytes
 
 __all__ = ["RECIPES", "Recipe", "TrainResult", "evaluate", "load_model", "train"]
 
@@ -86,6 +88,7 @@ def train(
     Raises:
         ValueError: For an unknown name, a negative seed, or fewer images than one batch.
         OutputExistsError: When a file at `save_to` exists and `overwrite` is off.
+        OutputBusyError: When another process is training to `save_to`.
         DataError, DataUnavailableError: As `load_data` does.
 
     Source: document 000, sections 8.2 and 8.3.
@@ -94,21 +97,52 @@ def train(
     if seed < 0:
         raise ValueError(f"seed: expected a number of at least 0; got {seed}")
     target = Path(save_to) if save_to else None
+    outputs = [target, card_path(target)] if target else []
+    unfinished = target and target.with_name(f".{target.name}.unfinished")
     if target:
         check_model_path(target)
-        for path in (target, card_path(target)):
-            check_output(path, overwrite=overwrite)
+        # Of what lies beside an unfinished training, some may be its own.
+        for path in outputs:
+            check_output(path, overwrite=overwrite or bool(unfinished and unfinished.exists()))
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ModuleNotFoundError("tensorboard: the logs need the package tensorboard installed")
-    dataset = data if isinstance(data, Dataset) else load_data(data)
+    with alone(target):
+        dataset = data if isinstance(data, Dataset) else load_data(data)
+        commit = _commit()  # Of the code that trains, whatever is edited meanwhile.
+        identity = _identity(model, dataset, recipe, seed)
+        checkpoint = Checkpoint(unfinished, identity)
+        if checkpoint.epochs() < recipe.epochs:  # Nothing of it can be there yet.
+            for path in outputs:
+                check_output(path, overwrite=overwrite)
+        loggers = [*_loggers(tensorboard, csv, checkpoint), *callbacks]
+        trained, validation, evaluation = _learn(
+            model, dataset, recipe, seed, checkpoint, loggers, progress
+        )
+        card = _card(identity, dataset, trained, validation, evaluation) | {"commit": commit}
+        if target:
+            content = model_bytes(trained, target)
+            card["file_sha256"] = hashlib.sha256(content).hexdigest()
+            # What came into the way meanwhile stays; the finished training does too.
+            write_whole(target, content, overwrite=overwrite)
+            card_text = json.dumps(card, indent=2) + "\n"
+            write_whole(card_path(target), card_text, overwrite=overwrite)
+            checkpoint.remove()
+    return TrainResult(trained, checkpoint.history, evaluation, card, target)
 
-    commit = _commit()  # Of the code that trains, whatever is edited meanwhile.
-    identity = _identity(model, dataset, recipe, seed)
+
+def _learn(
+    model: str,
+    dataset: Dataset,
+    recipe: Recipe,
+    seed: int,
+    checkpoint: Checkpoint,
+    loggers: list[keras.callbacks.Callback],
+    progress: bool,
+) -> tuple[keras.Model, Evaluation, Evaluation]:
+    """The trained network with its evaluation on the validation and on the test images."""
     shape, classes = dataset.image_shape, len(dataset.class_names)
     build = partial(build_model, model, input_shape=shape, classes=classes, seed=seed)
-    split, learner = _split(dataset, recipe), build(dtype=identity["precision"])
-    checkpoint = Checkpoint(target and target.with_name(f".{target.name}.unfinished"), identity)
-    loggers = [*_loggers(tensorboard, csv, checkpoint), *callbacks]
+    split, learner = _split(dataset, recipe), build(dtype=checkpoint.fingerprint["precision"])
     _fit(learner, split, recipe, seed, checkpoint, loggers, progress)
 
     trained = build()
@@ -118,13 +152,7 @@ def train(
         _divide_logits(trained, evaluate(trained, *held_out).best_temperature())
     validation = evaluate(trained, *held_out)
     evaluation = evaluate(trained, normalise(dataset.test_images), dataset.test_labels)
-    card = _card(identity, dataset, trained, validation, evaluation) | {"commit": commit}
-    if target:
-        save_model(trained, target)
-        card["file_sha256"] = file_sha256(target)
-        write_whole(card_path(target), json.dumps(card, indent=2) + "\n")
-        checkpoint.remove()
-    return TrainResult(trained, checkpoint.history, evaluation, card, target)
+    return trained, validation, evaluation
 
 
 def _recipe(recipe: str | Recipe) -> Recipe:

@@ -83,6 +83,7 @@ def test_a_file_missing_from_the_server_is_named(fashion):
 
 
 def test_cifar10_comes_through_keras(monkeypatch):
+    monkeypatch.setattr(sources, "_fetch", lambda *_: None)
     colour = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
     labels = np.uint8([[9], [0], [1], [2]])
     monkeypatch.setattr(
@@ -95,6 +96,7 @@ def test_cifar10_comes_through_keras(monkeypatch):
 
 
 def test_mnist_is_taken_from_the_cache(cache, monkeypatch):
+    monkeypatch.setattr(sources, "_fetch", lambda *_: None)
     monkeypatch.setattr(
         keras.datasets.mnist, "load_data", lambda: ((TRAIN, TRAIN_LABELS), (TEST, TEST_LABELS))
     )

@@ -108,23 +108,29 @@ class Notebook:
 
     def __init__(self, folder: Path, fingerprint: Mapping[str, Any]) -> None:
         self.folder = folder
-        self._fingerprint = json.dumps(fingerprint, sort_keys=True)
-        known = folder / self._FINGERPRINT
-        if not known.is_file() or known.read_text(encoding="utf-8") != self._fingerprint:
-            self.remove()
+        self._fingerprint = json.dumps(fingerprint, sort_keys=True).encode()
+        try:
+            known = (folder / self._FINGERPRINT).read_bytes()
+        except OSError:
+            known = b""
+        self._ours = known == self._fingerprint
 
     def find(self, name: str) -> Finding | None:
         """The finding of a method, when an interrupted audit has left it."""
-        path = self._path(name)
-        if not path.is_file():
+        if not self._ours:
             return None
         try:
-            return Finding.from_bytes(path.read_bytes())
+            return Finding.from_bytes(self._path(name).read_bytes())
+        except FileNotFoundError:
+            return None
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None  # Not one of ours: it is made anew and replaced.
 
     def keep(self, finding: Finding) -> None:
-        """Write a finding down."""
+        """Write a finding down, in the place of another audit's."""
+        if not self._ours:
+            self.remove()
+            self._ours = True
         write_whole(self.folder / self._FINGERPRINT, self._fingerprint)
         write_whole(self._path(finding.name), finding.to_bytes())
 

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from mnist_xai.files import check_output, write_whole
 from mnist_xai.interpret import METHODS, Method, Network, UnsupportedLayerError, explain
 from mnist_xai.interpret.explanation import Explanation
 from mnist_xai.interpret.registry import method_named
+from mnist_xai.locks import alone
 from mnist_xai.quality import CONTROLS, Metric, Scores, Trial, lead
 from mnist_xai.saving import load_model
 
@@ -188,46 +190,60 @@ def audit(
 
     Raises:
         OutputExistsError: When a file is in the way and `overwrite` is off.
+        OutputBusyError: When another process is at work on the same page.
         TypeError, ValueError: For a model that is no classifier of images, a data set of other
             images or of classes that the model does not have, an unknown method or budget.
         DataError, DataUnavailableError, ModelFileError: As `load_data` and `load_model` do.
     """
     subjects = {**_chosen(methods), **CONTROLS}
     spending = _budget(budget, images)
-    page = None if save_to is None else _check_page(Path(save_to), overwrite)
-    keras_model = model if isinstance(model, keras.Model) else load_model(Path(model))
-    dataset = data if isinstance(data, Dataset) else load_data(data)
-    network = Network(keras_model)
-    _check_fit(network, dataset)
-    name = keras_model.name if isinstance(model, keras.Model) else Path(model).name
+    page = None if save_to is None else Path(save_to)
+    kept = page and page.parent / f".{page.name}.unfinished"
+    if page:
+        # Of what lies beside an unfinished audit, some may be its own.
+        _check_page(page, overwrite or bool(kept and kept.exists()))
+    with alone(page):
+        keras_model = model if isinstance(model, keras.Model) else load_model(Path(model))
+        dataset = data if isinstance(data, Dataset) else load_data(data)
+        network = Network(keras_model)
+        _check_fit(network, dataset)
+        fingerprint = _fingerprint(network, dataset, spending, subjects, seed)
+        notebook = Notebook(kept, fingerprint) if kept else None
+        if page and notebook and not all(map(notebook.find, subjects)):
+            _check_page(page, overwrite)  # Nothing of it can be there yet.
+        name = keras_model.name if isinstance(model, keras.Model) else Path(model).name
+        result = _asked(name, network, dataset, spending, subjects, seed, notebook, progress)
+        if page and notebook:
+            # What came into the way meanwhile stays; the findings do too.
+            result = dataclasses.replace(result, path=page)
+            _write(result, page, overwrite)
+            notebook.remove()
+    return result
 
+
+def _asked(
+    name: str,
+    network: Network,
+    dataset: Dataset,
+    budget: Budget,
+    subjects: Mapping[str, Method],
+    seed: int,
+    notebook: Notebook | None,
+    progress: bool,
+) -> Audit:
+    """Ask every method everything that the notebook does not tell yet."""
     everything = np.arange(len(dataset.test_images))
     probabilities = network.probabilities(images_of(dataset, everything))
     evaluation = Evaluation(probabilities, dataset.test_labels)
     shown = shown_of(evaluation)
-    exams = exams_of(network, dataset, spending, seed)
-    fingerprint = _fingerprint(network, dataset, spending, subjects, seed)
-    notebook = Notebook(page.parent / f".{page.name}.unfinished", fingerprint) if page else None
+    exams = exams_of(network, dataset, budget, seed)
     rows = np.concatenate(list(shown.values()))
     pictures = images_of(dataset, rows), evaluation.predictions[rows].astype(np.int32)
     findings = dict(_findings(network, subjects, pictures, exams, notebook, progress))
-    result = Audit(
-        name,
-        network,
-        dataset,
-        evaluation,
-        spending,
-        shown,
-        subjects,
-        findings,
-        exams[-1].note,
-        page,
+    note = exams[-1].note
+    return Audit(
+        name, network, dataset, evaluation, budget, shown, subjects, findings, note, path=None
     )
-    if page:
-        _write(result, page)
-    if notebook:
-        notebook.remove()
-    return result
 
 
 def _findings(
@@ -316,12 +332,11 @@ def _budget(budget: str | Budget, images: int | None) -> Budget:
     return dataclasses.replace(budget, images=images, again=min(budget.again, images))
 
 
-def _check_page(page: Path, overwrite: bool) -> Path:
+def _check_page(page: Path, overwrite: bool) -> None:
     if page.suffix != ".html":
         raise ValueError(f"save_to: expected a name ending in .html; got {page}")
     for suffix in (".html", ".json", ".csv"):
         check_output(page.with_suffix(suffix), overwrite=overwrite)
-    return page
 
 
 def _check_fit(network: Network, dataset: Dataset) -> None:
@@ -353,6 +368,7 @@ def _fingerprint(
     return {
         "weights": weights.hexdigest(),
         "data": dataset.sha256,
+        "versions": {name: version(name) for name in ("mnist_xai", "tensorflow", "keras")},
         "budget": dataclasses.asdict(budget),
         "seed": seed,
         "metrics": {name: repr(metric) for name, metric in budget.metrics().items()},
@@ -360,13 +376,13 @@ def _fingerprint(
     }
 
 
-def _write(result: Audit, page: Path) -> None:
+def _write(result: Audit, page: Path, overwrite: bool) -> None:
     from mnist_xai.audit.page import audit_page
 
     summary = json.dumps(result.summary(), indent=2, allow_nan=False)
-    write_whole(page.with_suffix(".json"), summary + "\n")
-    write_whole(page.with_suffix(".csv"), result.table())
-    write_whole(page, audit_page(result))  # Last: with the page, everything is there.
+    contents = {".json": summary + "\n", ".csv": result.table(), ".html": audit_page(result)}
+    for suffix, content in contents.items():  # Last the page: with it, everything is there.
+        write_whole(page.with_suffix(suffix), content, overwrite=overwrite)
 
 
 def _or_none(value: float | np.floating[Any]) -> float | None:

@@ -1,0 +1,173 @@
+"""`make faults`: Ctrl-C at random moments of every long command."""
+
+import argparse
+import importlib
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import zipfile
+from pathlib import Path
+
+from PIL import Image
+
+from tests.faults.trials import BUDGET, RECIPE, Bench, digits
+
+PROMPT = 2.0  # Seconds, within which a command has to have ended.
+
+
+def commands(root, folder):
+    """What is run; each writes to the folder, where it writes."""
+    model = str(root / "given.keras")
+    of_digits = ["--data", "digits"]
+    return {
+        "train": ["train", *of_digits, "--recipe", "small", "--save-to", f"{folder}/model.keras",
+                  "--csv", f"{folder}/history.csv"],
+        "audit": ["audit", model, *of_digits, "--methods", "gradient,gradcam",
+                  "--save-to", f"{folder}/audit.html"],
+        "reproduce": ["reproduce", *of_digits, "--save-to", str(folder / "run")],
+        "explain": ["explain", model, *of_digits, "--index", "0", "--method", "kernel_shap",
+                    "--save-to", f"{folder}/why.png"],
+        "evaluate": ["evaluate", model, *of_digits],
+        "data": ["data", "fashion_mnist", "--save-to", f"{folder}/some.png"],
+    }  # fmt: skip
+
+
+def make_small(root, folder):
+    """In a child: the commands do in seconds what they do."""
+    for module in ("mnist_xai.train", "mnist_xai.recipes"):
+        sys.modules[module].RECIPES = {"default": RECIPE, "small": RECIPE}
+    importlib.import_module("mnist_xai.audit.run").BUDGETS = {"fast": BUDGET}
+    from mnist_xai import data, sources
+
+    data.LOADERS["digits"] = lambda: (digits().name, as_arrays(digits()))
+    sources._FASHION_URL = (root / "address").read_text()
+    sources._FASHION_MD5 = json.loads((root / "sums.json").read_text())
+    sources._cache = lambda: folder / "cache"
+
+
+def as_arrays(dataset):
+    from mnist_xai.readers import Arrays
+
+    return Arrays(dataset.train_images, dataset.train_labels, dataset.test_images,
+                  dataset.test_labels, dataset.class_names)  # fmt: skip
+
+
+def run(root, name, after):
+    """Run a command, interrupt it so many seconds after its start; code, complaints, seconds."""
+    folder = root / "trial"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    ready, signalled = os.pipe()
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            in_child(root, folder, name, signalled)
+        except SystemExit as end:
+            code = end.code or 0
+        except BaseException:  # noqa: BLE001  The parent reads it.
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    os.close(signalled)
+    os.read(ready, 1)
+    os.close(ready)
+    start = time.monotonic()
+    if after is not None:
+        time.sleep(after)
+        os.kill(pid, signal.SIGINT)
+    signalled_at = time.monotonic()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    end = time.monotonic()
+    complaints = (root / "stderr").read_text().split("\n")
+    return code, [line for line in complaints if line], end - signalled_at, end - start
+
+
+def in_child(root, folder, name, signalled):
+    for number, stream in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(root / stream, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    tempfile.tempdir = str(root)
+    make_small(root, folder)
+    from mnist_xai.cli import main
+
+    sys.argv = ["mnist-xai"]
+    os.write(signalled, b"!")
+    main(commands(root, folder)[name])
+
+
+def check_tidy(folder):
+    """Nothing temporary is there, and every file is whole."""
+    for path in folder.rglob("*"):
+        assert not path.name.endswith((".tmp", ".lock")), path
+        data = path.read_bytes() if path.is_file() else b""
+        if path.suffix == ".html" and path.is_file():
+            assert data.rstrip().endswith(b"</html>"), path
+        elif path.suffix == ".json":
+            json.loads(data)
+        elif path.suffix == ".keras":
+            assert zipfile.ZipFile(io.BytesIO(data)).testzip() is None
+        elif path.suffix == ".png":
+            with Image.open(path) as picture:
+                picture.load()
+
+
+def trials(root, name, count, seed, within):
+    draw = random.Random(f"{seed} {name}")
+    whole = within
+    if within is None:
+        code, complaints, _, whole = run(root, name, None)
+        assert code == 0, complaints
+    interrupted, good, slowest = 0, 0, 0.0
+    for _ in range(count):
+        after = draw.random() * whole
+        code, complaints, seconds, _ = run(root, name, after)
+        if code == 0 and not complaints:  # It was done before the signal came.
+            good += 1
+            continue
+        interrupted += 1
+        slowest = max(slowest, seconds)
+        try:
+            assert code == 130, code
+            assert complaints == ["Interrupted."], complaints
+            assert seconds <= PROMPT, seconds
+            check_tidy(root / "trial")
+            good += 1
+        except AssertionError as error:
+            print(f"{name}, after {after:.3f} s of {whole:.3f}: {error}", flush=True)
+    print(f"{name:10} {whole:7.2f} {count:8} {interrupted:12} {good:5} {slowest:8.2f}", flush=True)
+    return count - good
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    names = list(commands(Path(), Path()))
+    parser.add_argument("--commands", nargs="*", choices=names, default=names)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--within", type=float, help="seconds; by default what the command takes")
+    given = parser.parse_args()
+    digits()
+    print("command    seconds  moments  interrupted  good  slowest", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        bench = Bench(root, "interrupts")
+        try:
+            options = given.trials, given.seed, given.within
+            bad = sum(trials(root, name, *options) for name in given.commands)
+        finally:
+            bench.close()
+    raise SystemExit(bool(bad))
+
+
+if __name__ == "__main__":
+    main()

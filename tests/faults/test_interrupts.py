@@ -1,0 +1,40 @@
+"""Ctrl-C; the long run is `make faults`."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.faults.interrupts import commands
+
+
+def test_ctrl_c_ends_every_long_command_promptly_tidily_and_in_one_line():
+    seed = random.Random().randrange(10**6)  # Other moments each time; named when it fails.
+    command = [sys.executable, "-m", "tests.faults.interrupts", "--trials", "1", "--within", "1.5"]
+    done = subprocess.run(
+        [*command, "--seed", str(seed)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"seed {seed}: {done.stdout}{done.stderr}"
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert [row[0] for row in rows] == list(commands(Path(), Path()))
+
+
+def test_ctrl_c_while_tensorflow_is_imported(tmp_path):
+    program = Path(sys.executable).with_name("mnist-xai")
+    command = [program, "train", "--data", "digits", "--save-to", tmp_path / "model.keras"]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while "tensorflow" not in Path(f"/proc/{process.pid}/maps").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(random.Random().uniform(0, 0.5))
+    process.send_signal(signal.SIGINT)
+    complaints = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130, complaints
+    assert complaints.split() == ["Interrupted."]
+    assert not list(tmp_path.iterdir())

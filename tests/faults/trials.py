@@ -1,0 +1,281 @@
+"""Work that is killed: a parent that has imported everything, and a child for each trial.
+
+A child begins where the imports end, and so costs what the work costs. Nothing of TensorFlow has
+run in the parent when it forks, so that no thread of it is missing in the child.
+"""
+
+import contextlib
+import functools
+import hashlib
+import http.server
+import itertools
+import json
+import os
+import shutil
+import signal
+import socketserver
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+import mnist_xai as mx
+from mnist_xai import sources
+from mnist_xai.audit import Budget
+from mnist_xai.quality import METRICS
+from mnist_xai.train import RECIPES
+
+RECIPE = replace(RECIPES["default"], epochs=3, steps_per_epoch=6, batch_size=32, held_out=0.1)
+ASKED = ("pixel_flipping", "sparseness")
+BUDGET = Budget(2, 2, 2, without=tuple(name for name in METRICS if name not in ASKED))
+KEPT = {"train": ".model.keras.unfinished", "audit": ".audit.html.unfinished"}
+
+
+@functools.cache
+def digits():
+    """Few of scikit-learn's digits: loading and hashing them takes no time."""
+    whole = mx.load_data("digits")
+    return replace(
+        whole,
+        train_images=whole.train_images[:400],
+        train_labels=whole.train_labels[:400],
+        test_images=whole.test_images[:40],
+        test_labels=whole.test_labels[:40],
+    )
+
+
+def train(folder):
+    mx.train(data=digits(), recipe=RECIPE, save_to=folder / "model.keras",
+             csv=folder / "history.csv", progress=False)  # fmt: skip
+
+
+def audit(folder):
+    # Every explanation costs the same here, so that pages can be compared byte by byte.
+    sys.modules["mnist_xai.audit.run"].time = _Clock()
+    mx.audit(folder.parent / "given.keras", digits(), methods=["gradient", "gradcam"],
+             budget=BUDGET, save_to=folder / "audit.html", progress=False)  # fmt: skip
+
+
+class _Clock:
+    def __init__(self):
+        self.perf_counter = map(float, itertools.count()).__next__
+
+
+def save(folder):
+    mx.save_model(mx.build_model("cnn", seed=1), folder / "model.keras")
+
+
+def download(folder):
+    sources._FASHION_URL = (folder.parent / "address").read_text()
+    names = sources._FASHION_MD5
+    sources._FASHION_MD5 = {n: _md5(folder.parent / "served" / n) for n in names}
+    sources._cache = lambda: folder
+    mx.load_data("fashion_mnist")
+
+
+def _md5(path):
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+WORK = {"train": train, "audit": audit, "save": save, "download": download}
+
+
+@dataclass
+class Child:
+    """A process at its work in a folder."""
+
+    pid: int
+    began: float
+    errors: Path
+
+    def wait(self):
+        """The exit code, or minus the signal; everything that it wrote when it failed."""
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        if code not in (0, -signal.SIGKILL):
+            raise AssertionError(f"exit code {code}: {self.errors.read_text()}")
+        return code
+
+    def kill(self, after):
+        """Kill -9 so many seconds after it began; whether it was still at work."""
+        time.sleep(max(0.0, self.began + after - time.monotonic()))
+        os.kill(self.pid, signal.SIGKILL)
+        return self.wait() == -signal.SIGKILL
+
+
+def start(work, folder, at_step=None):
+    """Fork a child for a piece of work; with `at_step` it kills itself at that access to files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    errors = folder.parent / "errors"
+    ready, signalled = os.pipe()
+    if pid := os.fork():
+        os.close(signalled)
+        os.read(ready, 1)
+        os.close(ready)
+        return Child(pid, time.monotonic(), errors)
+    code = 1
+    try:
+        handle = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        tempfile.tempdir = str(folder.parent / "system")
+        Path(tempfile.tempdir).mkdir(exist_ok=True)
+        if at_step is not None:
+            sys.addaudithook(_Steps(folder, at_step))
+        os.write(signalled, b"!")
+        WORK[work](folder)
+        code = 0
+    except BaseException:  # noqa: BLE001  The parent reads it.
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+class _Steps:
+    """Counts what Python does to the files of a folder, and kills this process at one of them."""
+
+    EVENTS = frozenset({"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod",
+                        "tempfile.mkdtemp", "tempfile.mkstemp", "shutil.rmtree"})  # fmt: skip
+
+    def __init__(self, folder, last):
+        self.folder, self.left = str(folder), last
+
+    def __call__(self, event, arguments):
+        if event not in self.EVENTS or not str(arguments[0]).startswith(self.folder):
+            return
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def finish(work, folder):
+    """Do a piece of work undisturbed; how long it took."""
+    child = start(work, folder)
+    assert child.wait() == 0
+    return time.monotonic() - child.began
+
+
+def contents(folder):
+    """Every file of a folder by its name, hidden ones and those in folders too."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def visible(files):
+    hidden = (any(part.startswith(".") for part in Path(name).parts) for name in files)
+    return {
+        name: files[name] for name, is_hidden in zip(files, hidden, strict=True) if not is_hidden
+    }
+
+
+class Bench:
+    """A place for trials: what the work needs, and what it makes when nobody disturbs it."""
+
+    def __init__(self, root, work):
+        self.root, self.work = root, work
+        self.served = None
+        if work in ("download", "interrupts"):
+            self.served = self._serve()
+        if work in ("audit", "interrupts"):
+            self._made_by(lambda: mx.save_model(mx.build_model(), root / "given.keras"))
+        if work == "interrupts":
+            sums = {name: _md5(root / "served" / name) for name in sources._FASHION_MD5}
+            (root / "sums.json").write_text(json.dumps(sums))
+            return
+        self.seconds = finish(work, root / "whole")
+        self.whole = contents(root / "whole")
+        self.old = {}
+        if work == "save":
+            self._made_by(lambda: mx.save_model(mx.build_model(), root / "old.keras"))
+            self.old = {"model.keras": (root / "old.keras").read_bytes()}
+
+    def _made_by(self, make):
+        if pid := os.fork():
+            assert os.waitpid(pid, 0)[1] == 0
+        else:
+            with contextlib.suppress(BaseException):
+                make()
+                os._exit(0)
+            os._exit(1)
+
+    def _serve(self):
+        made = self.root / "served"
+        made.mkdir()
+        draw = np.random.default_rng(0)
+        for name in sources._FASHION_MD5:
+            shape = (2000, 28, 28) if "images" in name else (2000,)
+            header = bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape)
+            values = draw.integers(0, 10, shape, np.uint8).tobytes()
+            (made / name).write_bytes(header + values)
+        handler = functools.partial(_Slow, directory=str(made))
+        server = socketserver.TCPServer(("127.0.0.1", 0), handler)
+        (self.root / "address").write_text(f"http://127.0.0.1:{server.server_address[1]}/")
+        if pid := os.fork():
+            server.server_close()
+            return pid
+        with contextlib.suppress(BaseException):
+            server.serve_forever()
+        os._exit(0)
+
+    def close(self):
+        if self.served:
+            os.kill(self.served, signal.SIGKILL)
+            os.waitpid(self.served, 0)
+
+    def trial(self, moment=None, at_step=None):
+        """Kill the work, look at what is there, do the work again; whether it was killed.
+
+        Args:
+            moment: When, as a share of the time that the work takes.
+            at_step: At which access to its files instead.
+        """
+        folder = self.root / "trial"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self.root / "system", ignore_errors=True)
+        folder.mkdir()
+        for name, data in self.old.items():
+            (folder / name).write_bytes(data)
+        child = start(self.work, folder, at_step)
+        killed = child.wait() != 0 if at_step else child.kill(moment * self.seconds)
+        left = contents(folder)
+        for name, data in visible(left).items():
+            self._check_whole(name, data)
+        # Killed between the end and the exit: with everything made, a second run would refuse.
+        unfinished = self.work not in KEPT or any(n.startswith(".") for n in left) or (
+            visible(left) != self.whole
+        )  # fmt: skip
+        if unfinished:
+            finish(self.work, folder)
+        assert contents(folder) == self.whole, sorted(set(contents(folder)) ^ set(self.whole))
+        assert not list(folder.rglob(".*"))
+        self._check_system()
+        return killed
+
+    def _check_whole(self, name, data):
+        if name == "history.csv":  # It grows by an epoch, each time whole.
+            assert self.whole[name].startswith(data)
+            assert data.endswith(b"\n")
+        else:
+            assert data in (self.whole[name], self.old.get(name)), name
+
+    def _check_system(self):
+        """Nothing of ours: empty folders are Keras's, from saving, and code is AutoGraph's."""
+        files = [path.name for path in (self.root / "system").rglob("*") if path.is_file()]
+        assert all(name.startswith("__autograph_generated_file") for name in files), files
+
+
+class _Slow(http.server.SimpleHTTPRequestHandler):
+    def copyfile(self, source, outputfile):
+        with contextlib.suppress(ConnectionError):  # Who asked was killed.
+            while block := source.read(65536):
+                outputfile.write(block)
+                time.sleep(0.005)
+
+    def log_message(self, *_):
+        pass
