@@ -48,7 +48,9 @@ class _Cli(click.Group):
         except Exception as error:
             if ctx.meta.get("debug"):
                 raise
-            reason = " ".join(str(error).split()) or type(error).__name__
+            from mnist_xai.files import one_line
+
+            reason = one_line(error) or type(error).__name__
             raise click.ClickException(reason) from error
 
 

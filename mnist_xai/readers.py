@@ -7,18 +7,23 @@ before the bytes are there.
 import gzip
 import math
 import struct
-import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from mnist_xai.files import one_line
 
 
 class DataError(ValueError):
-    """A data file is missing, damaged, or not what its name says."""
+    """A data file is missing, damaged, or not what its name says; told in one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class Arrays(NamedTuple):
@@ -113,7 +118,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         try:
             stream = gzip.GzipFile(fileobj=raw) if packed else raw
             return _parse_idx(stream, path, dimensions, size * (_DEFLATE_LIMIT if packed else 1))
-        except (EOFError, gzip.BadGzipFile, OSError, struct.error) as error:
+        except (EOFError, OSError, struct.error, zlib.error) as error:
             raise DataError(f"{path}: damaged or truncated file ({error})") from error
 
 
@@ -148,27 +153,41 @@ def _parse_idx(
 # --- npz ---------------------------------------------------------------------------------
 
 
+_MOST_CLASSES = 1 << 16  # Each class gets a name: a label that lies must not cost the memory.
+
+
 def _read_npz(path: Path) -> Arrays:
     keys = ("x_train", "y_train", "x_test", "y_test")
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            missing = [key for key in keys if key not in archive]
-            if missing:
-                raise DataError(
-                    f"{path}: expected arrays {', '.join(keys)}; missing {', '.join(missing)}"
-                )
-            x_train, y_train, x_test, y_test = (archive[key] for key in keys)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, TypeError) as error:
-        if isinstance(error, DataError):
-            raise
+            found = {key: archive[key] for key in keys if key in archive}
+    except Exception as error:  # Damaged archives raise a dozen kinds, tokenize.TokenError too.
         raise DataError(f"{path}: expected an .npz archive of plain arrays ({error})") from error
+    missing = [key for key in keys if key not in found]
+    if missing:
+        raise DataError(f"{path}: expected arrays {', '.join(keys)}; missing {', '.join(missing)}")
+    for key, array in found.items():
+        if not isinstance(array, np.ndarray):  # A member that is no .npy is given as its bytes.
+            raise DataError(f"{path}: expected an .npz archive of plain arrays; {key} is none")
+    x_train, y_train, x_test, y_test = (found[key] for key in keys)
     for key, labels in (("y_train", y_train), ("y_test", y_test)):
-        if labels.dtype.kind not in "iu":
-            raise DataError(f"{path}: expected integer labels in {key}; got {labels.dtype}")
+        _check_labels(path, key, labels)
     classes = int(max(y_train.max(initial=0), y_test.max(initial=0))) + 1
     names = tuple(str(label) for label in range(classes))
     x_train, x_test = (x[..., np.newaxis] if x.ndim == 3 else x for x in (x_train, x_test))
     return Arrays(x_train, y_train.reshape(-1), x_test, y_test.reshape(-1), names)
+
+
+_MOST_CLASSES = 1 << 16  # Each class gets a name: a label that lies must not cost the memory.
+
+
+def _check_labels(path: Path, key: str, labels: NDArray[Any]) -> None:
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"{path}: expected integer labels in {key}; got {labels.dtype}")
+    if labels.max(initial=0) >= _MOST_CLASSES:
+        raise DataError(
+            f"{path}: expected labels below {_MOST_CLASSES:,} in {key}; got {labels.max()}"
+        )
 
 
 # --- pictures ----------------------------------------------------------------------------
@@ -245,12 +264,12 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(path, formats=_PICTURE_FORMATS) as picture:
-            grey = picture.mode in _GREY_MODES
-            if picture.mode == "I;16":
-                raise DataError(f"{path}: expected 8 bits a channel; got 16")
+            mode, grey = picture.mode, picture.mode in _GREY_MODES
             pixels = np.asarray(picture.convert("L" if grey else "RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Decoders of damaged pictures raise whatever they stumble over.
         raise DataError(f"{path}: cannot be read as a picture ({error})") from error
+    if mode == "I;16":
+        raise DataError(f"{path}: expected 8 bits a channel; got 16")
     return pixels[..., np.newaxis] if grey else pixels
 
 

@@ -10,14 +10,17 @@ from typing import Any
 
 import keras
 
-from mnist_xai.files import write_whole
+from mnist_xai.files import one_line, write_whole
 
 _WEIGHTS, _CONFIG, _METADATA = "model.weights.h5", "config.json", "metadata.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # The first time that a zip archive can tell.
 
 
 class ModelFileError(ValueError):
-    """A model file is damaged, of another kind, or asks for code to be run."""
+    """A model file is damaged, of another kind, or asks for code to be run; told in one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 def save_model(model: keras.Model, path: Path) -> None:
@@ -73,10 +76,11 @@ def load_model(path: str | Path) -> keras.Model:
         raise FileNotFoundError(f"{path}: no such model file")
     try:
         with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read(_CONFIG))
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+            _refuse_code(json.loads(archive.read(_CONFIG)), path)
+    except ModelFileError:
+        raise
+    except Exception as error:  # Of the archive, its compression, its text or its depth.
         raise ModelFileError(f"{path}: damaged, or not a .keras model ({error})") from error
-    _refuse_code(config, path)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
@@ -118,3 +122,31 @@ def file_sha256(path: Path) -> str:
 def card_path(model_path: Path) -> Path:
     """Where the card of a saved model lies: beside it, ending in `.json`."""
     return model_path.with_suffix(".json")
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Read a model card, and hold it against the model beside it where there is one.
+
+    Args:
+        path: The card, as `train` writes it beside the model.
+
+    Returns:
+        What the card says.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        ModelFileError: For a file that is no card, or the card of another model's bytes.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such model card")
+    try:
+        card = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path}: damaged, or not a model card ({error})") from error
+    written = card.get("file_sha256") if isinstance(card, dict) else None
+    if not isinstance(written, str):
+        raise ModelFileError(f"{path}: expected a model card: a JSON object with file_sha256")
+    model = path.with_suffix(".keras")
+    if model.is_file() and file_sha256(model) != written:
+        raise ModelFileError(f"{path}: the card of other bytes than those of {model.name}")
+    return card
