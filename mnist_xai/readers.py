@@ -194,6 +194,7 @@ def _check_labels(path: Path, key: str, labels: NDArray[Any]) -> None:
 
 _PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 _PICTURE_FORMATS = ("PNG", "JPEG", "BMP")
+_MOST_PIXELS = 1 << 24  # A kilobyte of BMP may claim fifty million, and take ten seconds.
 _GREY_MODES = {"1", "L", "I;16", "LA"}
 _LITTER = {"Thumbs.db", "desktop.ini"}
 
@@ -264,13 +265,25 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(path, formats=_PICTURE_FORMATS) as picture:
-            mode, grey = picture.mode, picture.mode in _GREY_MODES
+            _vet_picture(picture, path)
+            grey = picture.mode in _GREY_MODES
             pixels = np.asarray(picture.convert("L" if grey else "RGB"))
+    except DataError:
+        raise
     except Exception as error:  # Decoders of damaged pictures raise whatever they stumble over.
         raise DataError(f"{path}: cannot be read as a picture ({error})") from error
-    if mode == "I;16":
-        raise DataError(f"{path}: expected 8 bits a channel; got 16")
     return pixels[..., np.newaxis] if grey else pixels
+
+
+def _vet_picture(picture: Image.Image, path: Path) -> None:
+    """Refuse what would be read as something else than it is, or for very long."""
+    if picture.mode == "I;16":
+        raise DataError(f"{path}: expected 8 bits a channel; got 16")
+    if picture.width * picture.height > _MOST_PIXELS:
+        raise DataError(
+            f"{path}: expected at most {_MOST_PIXELS:,} pixels; got "
+            f"{picture.width:,} x {picture.height:,}"
+        )
 
 
 def _describe(picture: NDArray[np.uint8]) -> str:

@@ -126,7 +126,10 @@ def _named(name, root, place):
     if not text or "/" in text or "\0" in text or text in {".", "..", "0", "1"}:
         return None
     parent = root / "train" if place == len(_PLACES) else root / "train" / "0"
-    return None if (parent / text).exists() else parent / text
+    try:
+        return None if (parent / text).exists() else parent / text
+    except OSError:
+        return None  # Longer than this file system allows.
 
 
 def _put_back(path, before):
