@@ -62,6 +62,12 @@ class Report:
         before, after = self.handles[self.warm - 1], self.handles[-1]
         return tuple(b - a for a, b in zip(before, after, strict=True))
 
+    def check_traces(self, passes):
+        """Write down the passes that were traced more than once."""
+        self.traced_again += [
+            key for key, traced in passes.items() if traced.experimental_get_tracing_count() != 1
+        ]
+
     @property
     def faults(self):
         """What is wrong, in words; empty when nothing is."""
@@ -153,19 +159,17 @@ def _one_network(make, names, count, report):
     network = mx.Network(make(), batch_size=2)
     rng = np.random.default_rng(report.networks)
     for name in names:
-        passes = None
-        for maps in _explanations(network, name, rng, report):
-            if passes is not None and len(network._passes) > passes:
+        passes = 0  # Those that there are after the first explanation, of all later ones.
+        for _ in _explanations(network, name, rng, report):
+            if passes and len(network._passes) > passes:
                 report.traced_again.append((network.model.name, name))
-            passes = len(network._passes) if maps.images.shape[0] > 2 else passes
+            passes = len(network._passes)
             if report.explanations >= count:
                 break
     images = _images(network, rng, 2)
     METRICS["parameter_randomisation"](Trial.of(network, images, METHODS["gradient"]))
     png(mx.explain(network, images, "gradient").plot())
-    report.traced_again += [
-        key for key, p in network._passes.items() if p.experimental_get_tracing_count() != 1
-    ]
+    report.check_traces(network._passes)
     return weakref.ref(network)
 
 
