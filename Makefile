@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+SECONDS ?= 600
+EXPLANATIONS ?= 10000
 
-.PHONY: reproduce test faults lint format clean
+.PHONY: reproduce test faults fuzz soak lint format clean
 
 reproduce: $(READY)  ## Train the case study; write model, figures and pictures to one folder.
 	@$(BIN)/mnist-xai reproduce $(ARGS)
@@ -15,6 +17,14 @@ test: lint  ## Lint, format check, type check, all tests, all notebooks.
 faults: $(READY)  ## The long part of tests/faults: some 250 kills and 120 interruptions.
 	@$(BIN)/python -m tests.faults.kills $(ARGS)
 	@$(BIN)/python -m tests.faults.interrupts
+
+fuzz: $(READY)  ## Long: random inputs, then each reader fuzzed for SECONDS (Linux x86-64).
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz.engine all $(SECONDS)
+	@$(BIN)/python -m pytest -q tests/properties --hypothesis-profile=long
+
+soak: $(READY)  ## Long: EXPLANATIONS explanations in one process; memory, traces, threads, files.
+	@$(BIN)/python -m tests.load.soak $(EXPLANATIONS)
 
 lint: $(READY)
 	@$(BIN)/ruff check .

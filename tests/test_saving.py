@@ -1,12 +1,13 @@
 import json
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from mnist_xai import ModelFileError, build_model, load_model, save_model
+from mnist_xai import ModelFileError, build_model, load_model, save_model, saving
 
 
 @pytest.fixture
@@ -105,3 +106,45 @@ def test_a_class_from_elsewhere_is_refused_and_not_imported(saved, tmp_path, mon
     with pytest.raises(ModelFileError, match="evil.Layer, which is code from outside Keras"):
         load_model(saved)
     assert not (tmp_path / "canary").exists()
+
+
+# --- model cards -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def card(saved):
+    path = saving.card_path(saved)
+    path.write_text(json.dumps({"seed": 3, "file_sha256": saving.file_sha256(saved)}))
+    return path
+
+
+def test_a_card_is_read_with_and_without_its_model(card, saved):
+    assert saving.read_card(card)["seed"] == 3
+    saved.unlink()
+    assert saving.read_card(card)["seed"] == 3
+
+
+def test_a_card_of_other_bytes_is_refused(card, saved):
+    save_model(build_model(seed=1), saved)
+    with pytest.raises(ModelFileError, match="the card of other bytes than those of model.keras"):
+        saving.read_card(card)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b'{"file_sha256": 1}', b"\xff", b"[" * 9999]
+)
+def test_what_is_no_card_is_refused_in_one_line(card, content):
+    card.write_bytes(content)
+    with pytest.raises(ModelFileError, match="model card") as caught:
+        saving.read_card(card)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_card_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="cnn.json: no such model card"):
+        saving.read_card(tmp_path / "cnn.json")
+
+
+def test_the_cards_of_the_saved_models_are_theirs():
+    cards = sorted((Path(__file__).parents[1] / "saved_models").glob("*.json"))
+    assert [saving.read_card(path)["model"] for path in cards] == ["attention_cnn", "cnn"]

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from mnist_xai.interpret.checks import check_seed
 from mnist_xai.interpret.expected import Background, check_background, mean_score
 from mnist_xai.interpret.method import About
 from mnist_xai.interpret.multipliers import Rescale, RevealCancel, Rule, on_the_line, pairs
@@ -178,6 +179,7 @@ class DeepSHAP:
         check_background(self.background)
         if self.samples < 1:
             raise ValueError(f"samples: expected at least 1; got {self.samples}")
+        check_seed(self.seed)
 
     def passes(self, network: Network) -> float:
         """One gradient pass for each baseline."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mnist_xai.interpret.checks import check_seed
 from mnist_xai.interpret.method import About
 from mnist_xai.interpret.network import Array, Network, Score
 from mnist_xai.interpret.paths import Leg, add_legs
@@ -152,8 +153,7 @@ class ExpectedGradients:
         check_background(self.background)
         if self.samples < 1:
             raise ValueError(f"samples: expected at least 1; got {self.samples}")
-        if self.seed < 0:
-            raise ValueError(f"seed: expected at least 0; got {self.seed}")
+        check_seed(self.seed)
 
     def passes(self, network: Network) -> float:
         """One gradient pass for each draw."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mnist_xai.interpret.averages import noisy_gradient, path_gradient
+from mnist_xai.interpret.checks import check_not_negative, check_seed
 from mnist_xai.interpret.method import About, Method
 from mnist_xai.interpret.network import Array, Network, Score
 
@@ -194,8 +195,8 @@ class _Noisy:
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise ValueError(f"samples: expected at least 1; got {self.samples}")
-        if self.sigma < 0:
-            raise ValueError(f"sigma: expected at least 0; got {self.sigma}")
+        check_not_negative(sigma=self.sigma)
+        check_seed(self.seed)
 
     def passes(self, network: Network) -> float:
         """The wrapped method's for each copy."""

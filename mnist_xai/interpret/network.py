@@ -1,5 +1,6 @@
 """A Keras classifier made explainable: its logits, its activations and its gradients."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
@@ -52,6 +53,8 @@ class Network:
             images of any size, those of an image of 32 x 32 pixels.
         layer_dtypes: The dtype of every layer's output, by name.
         front: The linear first layer, split off.
+        experiments: Held by whoever changes weights of `twin`. Explanations need no lock: any
+            number of threads may ask one network for them.
 
     Raises:
         TypeError: When `model` is no Keras model.
@@ -79,6 +82,8 @@ class Network:
         self.model = model
         self.batch_size = batch_size
         self._output = _output_index(model, output)
+        self.experiments = threading.RLock()
+        self._making = threading.RLock()  # Of what is made once: passes, twin, what is derived.
         self._passes: dict[Any, Callable[..., Any]] = {}
         self._derived: dict[Any, tuple[keras.Model, Network]] = {}
         self.front, self.h_spec = NO_FRONT, self.image_spec
@@ -89,7 +94,7 @@ class Network:
         """The network of a model; a network as it is, with what it has compiled."""
         return model if isinstance(model, cls) else cls(model)
 
-    @cached_property
+    @property
     def twin(self) -> "Network":
         """A network on a copy of the model, for experiments that change weights.
 
@@ -99,6 +104,11 @@ class Network:
         Raises:
             ValueError: For a model that Keras cannot make again from its configuration.
         """
+        with self._making:  # A cached property has a lock of its own in Python 3.11 alone.
+            return self._twin
+
+    @cached_property
+    def _twin(self) -> "Network":
         twin = self._alike(copied(self.model))
         noise = np.random.default_rng(0).random((4, *self.typical_shape), np.float32)
         if not np.allclose(twin.logits(noise), self.logits(noise), rtol=1e-2, atol=1e-4):
@@ -120,11 +130,12 @@ class Network:
         Raises:
             ValueError: For a model that Keras cannot make again from its configuration.
         """
-        if key not in self._derived:
-            copy = copied(self.twin.model)  # Of which it is known that it is a true copy.
-            self._derived[key] = copy, self._alike(make(copy))
-        copy, network = self._derived[key]
-        copy.set_weights(self.model.get_weights())
+        with self._making:
+            if key not in self._derived:
+                copy = copied(self.twin.model)  # Of which it is known that it is a true copy.
+                self._derived[key] = copy, self._alike(make(copy))
+            copy, network = self._derived[key]
+            copy.set_weights(self.model.get_weights())
         return network
 
     def _alike(self, model: keras.Model) -> "Network":
@@ -413,16 +424,17 @@ class Network:
 
     def compiled(self, key: Any, function: Callable[..., Any], *signature: Any) -> Any:
         """The pass of this key, compiled when it is new, for any number of rows."""
-        if key not in self._passes:
-            # jit_compile: XLA slows small convolutions down on a CPU.
-            compiled = tf.function(
-                function, input_signature=signature, jit_compile=False, autograph=False
-            )
-            # Traced now: of passes that share their code (one for each layer or rule) and are
-            # traced when first called, TensorFlow would take the fifth for a mistake, and warn.
-            compiled.get_concrete_function()
-            self._passes[key] = compiled
-        return self._passes[key]
+        with self._making:
+            if key not in self._passes:
+                # jit_compile: XLA slows small convolutions down on a CPU.
+                compiled = tf.function(
+                    function, input_signature=signature, jit_compile=False, autograph=False
+                )
+                # Traced now: of passes that share their code (one for each layer or rule) and are
+                # traced when first called, TensorFlow would take the fifth for a mistake, and warn.
+                compiled.get_concrete_function()
+                self._passes[key] = compiled
+            return self._passes[key]
 
     def chunks(self, count: int) -> list[slice]:
         """So many rows, `batch_size` at a time."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from mnist_xai.interpret.checks import check_positive
 from mnist_xai.interpret.method import About
 from mnist_xai.interpret.network import Array, Network, Score
 
@@ -96,8 +97,7 @@ class BlurIntegratedGradients:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps: expected at least 1; got {self.steps}")
-        if not 0 < self.sigma < np.inf:
-            raise ValueError(f"sigma: expected a finite share above 0; got {self.sigma}")
+        check_positive(sigma=self.sigma)
 
     def passes(self, network: Network) -> float:
         """One gradient pass for each step."""

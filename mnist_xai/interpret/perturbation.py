@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_xai.interpret.checks import check_positive, check_seed
 from mnist_xai.interpret.features import (
     Features,
     Grid,
@@ -163,6 +164,7 @@ class RISE:
         check_counts(samples=self.samples, cells=self.cells)
         if not 0 < self.probability <= 1:
             raise ValueError(f"probability: expected in (0, 1]; got {self.probability}")
+        check_seed(self.seed)
 
     def passes(self, network: Network) -> float:
         """One forward pass for each mask."""
@@ -235,11 +237,9 @@ class LIME:
 
     def __post_init__(self) -> None:
         check_counts(samples=self.samples)
-        if self.kernel_width <= 0:
-            raise ValueError(f"kernel_width: expected above 0; got {self.kernel_width}")
-        if self.alpha <= 0:
-            raise ValueError(f"alpha: expected above 0; got {self.alpha}")
+        check_positive(kernel_width=self.kernel_width, alpha=self.alpha)
         check_baseline(self.baseline)
+        check_seed(self.seed)
 
     def passes(self, network: Network) -> float:
         """One forward pass for each sample."""

@@ -18,6 +18,7 @@ from typing import ClassVar, Protocol
 
 import tensorflow as tf
 
+from mnist_xai.interpret.checks import LARGEST, check_not_negative
 from mnist_xai.interpret.linear import Affine
 from mnist_xai.interpret.steps import Step
 
@@ -80,9 +81,7 @@ class _Stabilised:
 
     def __post_init__(self) -> None:
         for name in ("epsilon", "gamma"):
-            value = getattr(self, name, 0.0)
-            if value < 0:
-                raise ValueError(f"{name}: expected at least 0; got {value}")
+            check_not_negative(**{name: getattr(self, name, 0.0)})
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ class AlphaBeta(_Stabilised):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.beta < 0 or abs(self.alpha - self.beta - 1) > 1e-6:
+        if not (self.beta >= 0 and abs(self.alpha - self.beta - 1) <= 1e-6):  # NaN is neither.
             raise ValueError(
                 f"alpha, beta: expected alpha - beta = 1 and beta at least 0; got alpha = "
                 f"{self.alpha}, beta = {self.beta}"
@@ -228,8 +227,11 @@ class ZBox(_Stabilised):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.low < self.high:
-            raise ValueError(f"low, high: expected low < high; got {self.low} and {self.high}")
+        if not -LARGEST <= self.low < self.high <= LARGEST:
+            raise ValueError(
+                f"low, high: expected low < high, of numbers up to {LARGEST:,.0f}; got {self.low} "
+                f"and {self.high}"
+            )
 
     @property
     def shares(self) -> tuple[Share, ...]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
+from mnist_xai.interpret.checks import check_seed
 from mnist_xai.interpret.features import Features, Grid, feature_count, spread
 from mnist_xai.interpret.masking import Indices, check_baseline, scores_of_masks
 from mnist_xai.interpret.method import About
@@ -47,6 +48,7 @@ class Sobol:
         if self.designs < 2 or self.designs & (self.designs - 1):
             raise ValueError(f"designs: expected a power of two from 2; got {self.designs}")
         check_baseline(self.baseline)
+        check_seed(self.seed)
 
     def passes(self, network: Network) -> float:
         """One forward pass for each point `a_k` and `c_ik`: `n (F + 1)`."""
@@ -110,6 +112,7 @@ class HSIC:
         if self.samples < 2 or self.samples % 2:
             raise ValueError(f"samples: expected an even number from 2; got {self.samples}")
         check_baseline(self.baseline)
+        check_seed(self.seed)
 
     def passes(self, network: Network) -> float:
         """One forward pass for each sample."""

@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_xai.interpret.checks import check_seed
 from mnist_xai.interpret.features import Features, Grid, feature_count, present, shared
 from mnist_xai.interpret.masking import (
     PAIRS,
@@ -139,6 +140,7 @@ class ShapleySampling:
                 f"permutations: expected an even number, for pairs; got {self.permutations}"
             )
         check_baseline(self.baseline)
+        check_seed(self.seed)
 
     def passes(self, network: Network) -> float:
         """One forward pass for each feature but one of every order, and two for the ends."""
@@ -217,6 +219,7 @@ class KernelSHAP:
         if self.samples < 2 or self.samples % 2:
             raise ValueError(f"samples: expected an even number from 2; got {self.samples}")
         check_baseline(self.baseline)
+        check_seed(self.seed)
 
     def passes(self, network: Network) -> float:
         """One forward pass for each sample, and two for the ends: at most."""

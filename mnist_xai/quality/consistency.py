@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_xai.interpret.checks import check_seed
 from mnist_xai.interpret.features import Grid
 from mnist_xai.interpret.masking import check_counts
 from mnist_xai.quality.copies import check_noise, explained_copies, logits_of_copies, uniform_noise
@@ -61,6 +62,7 @@ class Consistency:
         check_counts(cells=self.cells, top=self.top)
         if self.top >= self.cells**2:
             raise ValueError(f"top: expected fewer than the {self.cells**2} cells; got {self.top}")
+        check_seed(self.seed)
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image; those whose target is not the predicted class are refused.

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mnist_xai.interpret.checks import check_seed
 from mnist_xai.interpret.method import About, Method
 from mnist_xai.interpret.network import Array, Network, Score
 
@@ -38,6 +39,9 @@ class RandomMap:
         reference="Adebayo et al. 2018, section 3",
         unit="forward",
     )
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
     def passes(self, network: Network) -> float:
         """None."""

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_xai.interpret.checks import check_seed
 from mnist_xai.interpret.features import Features, Labels, Pixels, present, summed
 from mnist_xai.interpret.masking import check_baseline, scores_of_masks
 from mnist_xai.quality.metric import (
@@ -72,6 +73,7 @@ class FaithfulnessCorrelation:
     def __post_init__(self) -> None:
         _check_shares(share=self.share)
         _check_draws(self.subsets, self.baseline)
+        check_seed(self.seed)
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image."""
@@ -171,6 +173,7 @@ class SensitivityN:
         for share in self.shares:
             _check_shares(shares=share)
         _check_draws(self.subsets, self.baseline)
+        check_seed(self.seed)
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image."""

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.lib.stride_tricks import sliding_window_view
 
+from mnist_xai.interpret.checks import check_seed
 from mnist_xai.interpret.features import Pixels, summed
 from mnist_xai.interpret.masking import check_baseline, check_counts
 from mnist_xai.interpret.network import Array
@@ -182,6 +183,7 @@ class Infidelity:
                 "maps: expected slopes where noise is taken from the image; shares say nothing of "
                 "it"
             )
+        check_seed(self.seed)
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image."""

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from mnist_xai.interpret.checks import check_seed
 from mnist_xai.interpret.network import Array, Network, UnsupportedLayerError
 from mnist_xai.quality.metric import (
     Scores,
@@ -103,6 +104,9 @@ class ImplementationInvariance:
         needs="method",
         range=(0, 1),
     )
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image."""

@@ -268,7 +268,8 @@ def measured(
     values = np.full(len(trial), np.nan)
     if not len(rows):
         return Scores(values, reasons)
-    found = measure(trial.take(rows))
+    with trial.network.experiments:  # Those that change the twin's weights take turns.
+        found = measure(trial.take(rows))
     scores, curves = found if isinstance(found, tuple) else (found, None)
     values[rows] = scores
     reasons |= {int(row): undefined for row in rows[np.isnan(scores)]}

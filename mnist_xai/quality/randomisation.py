@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_xai.interpret.checks import check_positive, check_seed
 from mnist_xai.interpret.masking import check_counts
 from mnist_xai.interpret.network import Network
 from mnist_xai.quality.copies import normal_noise, smooth
@@ -66,6 +67,7 @@ class ParameterRandomisation:
         check_order(self.order)
         check_similarity(self.similarity)
         _check_summary(self.summary)
+        check_seed(self.seed)
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image; a curve holds the similarity after each of `stages(network)`."""
@@ -114,11 +116,11 @@ class SmoothParameterRandomisation:
 
     def __post_init__(self) -> None:
         check_counts(samples=self.samples)
-        if self.noise <= 0:
-            raise ValueError(f"noise: expected above 0; got {self.noise}")
+        check_positive(noise=self.noise)
         check_order(self.order)
         check_similarity(self.similarity)
         _check_summary(self.summary)
+        check_seed(self.seed)
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image; a curve holds the similarity after each of `stages(network)`."""
@@ -172,6 +174,7 @@ class EfficientParameterRandomisation:
     def __post_init__(self) -> None:
         if self.bins < 2:
             raise ValueError(f"bins: expected at least 2; got {self.bins}")
+        check_seed(self.seed)
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image; a curve holds the entropies before and after."""
@@ -219,6 +222,7 @@ class RandomLogit:
         check_similarity(self.similarity)
         if self.others is not None:
             check_counts(others=self.others)
+        check_seed(self.seed)
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image; a curve holds the similarity at each distance.

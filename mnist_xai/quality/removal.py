@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.sparse import linalg
 
+from mnist_xai.interpret.checks import check_positive, check_seed
 from mnist_xai.interpret.masking import check_baseline, check_counts
 from mnist_xai.interpret.network import Array
 
@@ -58,6 +59,7 @@ class Uniform:
 
     def __post_init__(self) -> None:
         check_counts(draws=self.draws)
+        check_seed(self.seed)
 
     def fills(self, images: Array) -> Iterator[Array]:
         """Images of noise, one at a time."""
@@ -77,8 +79,7 @@ class Blur:
     sigma: float = 5.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.sigma < np.inf:
-            raise ValueError(f"sigma: expected a positive number of pixels; got {self.sigma}")
+        check_positive(sigma=self.sigma)
 
     def fills(self, images: Array) -> Iterator[Array]:
         """The images, blurred."""
@@ -110,6 +111,7 @@ class NoisyImputation:
             raise ValueError(
                 f"noise: expected a finite number that is not negative; got {self.noise}"
             )
+        check_seed(self.seed)
 
     def without(self, image: Array, removed: NDArray[np.bool_]) -> Array:
         """The image `(H, W, C)` without some places but not all of them: `(K, H, W, C)`.

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from mnist_xai.interpret.checks import check_seed
 from mnist_xai.quality.copies import check_noise, explained_copies, norms, uniform_noise
 from mnist_xai.quality.metric import (
     Scores,
@@ -52,6 +53,7 @@ class MaxSensitivity:
 
     def __post_init__(self) -> None:
         check_noise(self.radius, self.samples)
+        check_seed(self.seed)
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image; the curves hold every copy's change."""
@@ -89,6 +91,7 @@ class AvgSensitivity:
 
     def __post_init__(self) -> None:
         check_noise(self.radius, self.samples)
+        check_seed(self.seed)
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image; the curves hold every copy's change."""
@@ -129,6 +132,7 @@ class LocalLipschitz:
 
     def __post_init__(self) -> None:
         check_noise(self.radius, self.samples)
+        check_seed(self.seed)
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image; the curves hold every copy's ratio."""

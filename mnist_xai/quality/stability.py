@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from mnist_xai.interpret.checks import check_positive, check_seed
 from mnist_xai.quality.copies import (
     Copies,
     check_noise,
@@ -68,6 +69,7 @@ class RelativeInputStability:
     def __post_init__(self) -> None:
         check_noise(self.radius, self.samples)
         _check_divisors(self.epsilon, self.floor)
+        check_seed(self.seed)
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image; the curves hold every copy's ratio, NaN for those left out."""
@@ -112,6 +114,7 @@ class RelativeOutputStability:
     def __post_init__(self) -> None:
         check_noise(self.radius, self.samples)
         _check_divisors(self.epsilon, self.floor)
+        check_seed(self.seed)
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image; the curves hold every copy's ratio, NaN for those left out."""
@@ -154,7 +157,6 @@ def _divisors(values: Values, floor: float) -> Values:
 
 
 def _check_divisors(epsilon: float, floor: float) -> None:
-    if epsilon <= 0:
-        raise ValueError(f"epsilon: expected above 0; got {epsilon}")
+    check_positive(epsilon=epsilon)
     if not 0 < floor <= 1:
         raise ValueError(f"floor: expected a share in (0, 1]; got {floor}")

@@ -1,0 +1,277 @@
+"""What is fuzzed: each reader as a function of bytes, and bytes to begin with.
+
+A target returns when the reader gave what it promises or refused by its own error in one line;
+anything else escapes. Nothing here needs a fuzzer, so the inputs that once broke a reader are
+run again by the ordinary tests.
+"""
+
+import gzip
+import io
+import json
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import numpy as np
+from PIL import Image
+
+GREY = np.arange(20, dtype=np.uint8).reshape(4, 5)
+LABELS = np.uint8([0, 1, 2])
+
+
+class Target(NamedTuple):
+    """One reader: what to do with bytes, given a folder of its own, and bytes to begin with."""
+
+    run: Callable[[bytes, Path], None]
+    seeds: Callable[[], list[bytes]]
+    modules: tuple[str, ...]  # Whose branches the fuzzer is to see.
+    words: tuple[bytes, ...] = ()  # What it would have to guess.
+
+
+def _read(read, refusal):
+    """What a reader gives; None when it refuses in one line; whatever else it raises."""
+    try:
+        return read()
+    except refusal as error:
+        said = str(error)
+    assert len(said.splitlines()) == 1, f"not one line: {said!r}"
+    return None
+
+
+# --- IDX ---------------------------------------------------------------------------------
+
+
+def _idx(data, folder):
+    """The first byte says how many dimensions are asked for, and whether it is gzipped here."""
+    from mnist_xai.readers import DataError, read_idx
+
+    if not data:
+        return
+    control, content = data[0], data[1:]
+    dimensions = 3 if control & 1 else 1
+    path = folder / "images"
+    path.write_bytes(gzip.compress(content, 1, mtime=0) if control & 2 else content)
+    found = _read(lambda: read_idx(path, dimensions), DataError)
+    if found is not None:
+        assert found.dtype == np.uint8
+        assert found.ndim == dimensions
+        header = bytes([0, 0, 8, dimensions]) + struct.pack(f">{dimensions}I", *found.shape)
+        if content[:2] != b"\x1f\x8b":
+            assert header + found.tobytes() == content
+
+
+def _idx_seeds():
+    images = b"\0\0\x08\x03" + struct.pack(">3I", 3, 4, 5) + bytes(60)
+    labels = b"\0\0\x08\x01" + struct.pack(">I", 3) + LABELS.tobytes()
+    packed = gzip.compress(images, mtime=0), gzip.compress(labels, mtime=0)
+    pairs = [(1, images), (0, labels), (3, images), (2, labels), (1, packed[0]), (0, packed[1])]
+    return [bytes([control]) + content for control, content in pairs]
+
+
+# --- folders of pictures -----------------------------------------------------------------
+
+_PLACES = ("train/0/a.png", "train/1/b.jpg", "test/0/b.bmp", "test/1/b.PNG", "train/1/notes.txt")
+
+
+def _picture(kind, array=GREY):
+    content = io.BytesIO()
+    Image.fromarray(array).save(content, kind)
+    return content.getvalue()
+
+
+def _lay_out(root):
+    for part in ("train", "test"):
+        for label in "01":
+            (root / part / label).mkdir(parents=True, exist_ok=True)
+            (root / part / label / "a.png").write_bytes(_picture("PNG"))
+
+
+def _pictures(data, folder):
+    """The first byte says where in a good folder the rest lies, or that the rest is a name."""
+    from mnist_xai.readers import DataError, read_path
+
+    if not data:
+        return
+    root = folder / "pictures"
+    if not root.exists():
+        _lay_out(root)
+    place = data[0] % (len(_PLACES) + 2)
+    path = root / _PLACES[place] if place < len(_PLACES) else _named(data[1:], root, place)
+    if path is None:
+        return
+    before = path.read_bytes() if path.is_file() else None
+    try:
+        if place == len(_PLACES):
+            path.mkdir()
+        else:
+            path.write_bytes(data[1:])
+    except OSError:
+        return  # A name that this file system refuses.
+    try:
+        found = _read(lambda: read_path(root), DataError)
+    finally:
+        _put_back(path, before)
+    if found is not None:
+        assert found.train_images.dtype == found.test_images.dtype == np.uint8
+        assert found.train_images.shape[1:] == found.test_images.shape[1:]
+        assert len(found.train_images) == len(found.train_labels)
+
+
+def _named(name, root, place):
+    """A path in the folder of which only the last part comes from outside."""
+    text = name.decode("utf-8", "surrogateescape")
+    if not text or "/" in text or "\0" in text or text in {".", "..", "0", "1"}:
+        return None
+    parent = root / "train" if place == len(_PLACES) else root / "train" / "0"
+    try:
+        return None if (parent / text).exists() else parent / text
+    except OSError:
+        return None  # Longer than this file system allows.
+
+
+def _put_back(path, before):
+    if path.is_dir():
+        path.rmdir()
+    elif before is None:
+        path.unlink()
+    else:
+        path.write_bytes(before)
+
+
+def _picture_seeds():
+    colour = np.stack([GREY] * 3, axis=-1)
+    pictures = [_picture(kind, a) for kind in ("PNG", "JPEG", "BMP") for a in (GREY, colour)]
+    seeds = [bytes([place]) + p for place in range(5) for p in pictures]
+    return [*seeds, b"\x052", b"\x05cat", b"\x06c.png", b"\x06Thumbs.db"]
+
+
+# --- npz ---------------------------------------------------------------------------------
+
+_KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def _npz(data, folder):
+    """The first byte says which member of a good archive the rest is, or that it is the archive."""
+    from mnist_xai import DataError, load_data
+
+    if not data:
+        return
+    path = folder / "data.npz"
+    which = data[0] % (len(_KEYS) + 1)
+    path.write_bytes(_archive(which, data[1:]) if which < len(_KEYS) else data[1:])
+    dataset = _read(lambda: load_data(path), DataError)
+    if dataset is not None:
+        assert len(dataset.train_images) == len(dataset.train_labels)
+        assert dataset.train_labels.max() < len(dataset.class_names)
+
+
+def _npy(array):
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
+
+
+def _archive(which, content):
+    images = np.stack([GREY] * 3)
+    members = dict(zip(_KEYS, map(_npy, (images, LABELS, images, LABELS)), strict=True))
+    members[_KEYS[which]] = content
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for key, member in members.items():
+            archive.writestr(f"{key}.npy", member)
+    return packed.getvalue()
+
+
+def _npz_seeds():
+    images = np.stack([GREY] * 3)
+    good = [bytes([i]) + _npy(a) for i, a in enumerate((images, LABELS, images, LABELS))]
+    return [*good, b"\x01" + _npy(LABELS.astype(np.int64)), b"\x04" + _archive(0, _npy(images))]
+
+
+# --- model cards -------------------------------------------------------------------------
+
+
+def _card(data, folder):
+    from mnist_xai.saving import ModelFileError, read_card
+
+    path = folder / "model.json"
+    path.write_bytes(data)
+    found = _read(lambda: read_card(path), ModelFileError)
+    if found is not None:
+        assert isinstance(found["file_sha256"], str)
+
+
+def _card_seeds():
+    card = {"model": "cnn", "seed": 0, "recipe": {"rotation": 7.5}, "commit": None}
+    return [json.dumps(card | {"file_sha256": "0" * 64}).encode(), b"[1, true, null]", b"{}"]
+
+
+# --- models ------------------------------------------------------------------------------
+
+
+def _keras(data, folder):
+    """An archive, or the configuration in a good one; what passes is not handed to Keras."""
+    import keras
+
+    from mnist_xai.saving import ModelFileError, load_model
+
+    if not data:
+        return
+    path = folder / "model.keras"
+    path.write_bytes(_model_archive(data[1:]) if data[0] & 1 else data[1:])
+    with mock.patch.object(keras.saving, "load_model") as load:
+        _read(lambda: load_model(path), ModelFileError)
+    if load.called and b"Lambda" in data and data[0] & 1:
+        text = json.dumps(json.loads(data[1:]))
+        assert '"class_name": "Lambda", "config"' not in text, "a Lambda layer got through"
+
+
+def _model_archive(config):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("metadata.json", b"{}")
+        archive.writestr("config.json", config)
+        archive.writestr("model.weights.h5", b"")
+    return packed.getvalue()
+
+
+def _keras_seeds():
+    layer = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 3}}
+    code = {"module": "builtins", "class_name": "Lambda", "config": {"function": "x"}}
+    model = {"class_name": "Sequential", "config": {"layers": [layer]}, "module": "keras"}
+    configs = [json.dumps(c).encode() for c in (model, {"layers": [code]}, [layer, None, 1.5])]
+    return [*(b"\x01" + c for c in configs), b"\x00" + _model_archive(configs[0])]
+
+
+TARGETS = {
+    "idx": Target(_idx, _idx_seeds, ("mnist_xai.readers", "gzip", "_compression")),
+    "pictures": Target(
+        _pictures,
+        _picture_seeds,
+        (
+            "mnist_xai.readers",
+            "PIL.Image",
+            "PIL.ImageFile",
+            "PIL.PngImagePlugin",
+            "PIL.JpegImagePlugin",
+            "PIL.BmpImagePlugin",
+        ),
+        (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"iCCP", b"zTXt", b"\xff\xc0", b"\xff\xda"),
+    ),
+    "card": Target(_card, _card_seeds, ("mnist_xai.saving", "json"), (b'"file_sha256": ""',)),
+    "npz": Target(
+        _npz,
+        _npz_seeds,
+        ("mnist_xai.readers", "mnist_xai.data", "zipfile", "numpy.lib"),
+        (b"PK\x01\x02", b"PK\x05\x06", b"'descr': '|O'", b"'shape': (99999999999,)", b"\x93NUMPY"),
+    ),
+    "keras": Target(
+        _keras,
+        _keras_seeds,
+        ("mnist_xai.saving", "json", "zipfile"),
+        (b'"class_name": "Lambda"', b'"module": "os"', b'"config": {}', b"PK\x01\x02"),
+    ),
+}
