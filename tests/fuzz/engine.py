@@ -3,8 +3,9 @@
 `python -m tests.fuzz.engine idx,card 600` gives two targets ten minutes each; `all` names all.
 
 The fuzzer does not stop at the first finding: of every kind (the error, and the line that raised
-it; more than ten seconds on a processor are an error too) one input is kept under `runs/fuzz/TARGET/findings`, and the exit code says whether there are
-any. Inputs that reached new branches are kept beside them, so that the next run starts there.
+it; more than ten seconds on a processor are an error too) one input is kept under
+`runs/fuzz/TARGET/findings`, and the exit code says whether there are any. Inputs that reached new
+branches are kept beside them, so that the next run starts there.
 """
 
 import hashlib
