@@ -82,7 +82,7 @@ def test_fills_are_a_value_shared_noise_and_each_images_blur(image):
     [
         (lambda: Baseline(-1), r"baseline: expected a pixel in \[0, 1\]; got -1"),
         (lambda: Uniform(draws=0), "draws: expected at least 1; got 0"),
-        (lambda: Blur(0), "sigma: expected a positive number of pixels; got 0"),
+        (lambda: Blur(0), "sigma: expected above 0; got 0"),
         (lambda: NoisyImputation(-0.1), "noise: expected a finite number .*; got -0.1"),
     ],
 )
