@@ -5,6 +5,7 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,6 +20,7 @@ __all__ = [
     "check_model_path",
     "file_sha256",
     "load_model",
+    "read_card",
     "save_model",
 ]
 
@@ -110,3 +112,31 @@ def file_sha256(path: Path) -> str:
 def card_path(model_path: Path) -> Path:
     """Where the card of a saved model lies: beside it, ending in `.json`."""
     return model_path.with_suffix(".json")
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Read a model card, and hold it against the model beside it where there is one.
+
+    Args:
+        path: The card, as `train` writes it beside the model.
+
+    Returns:
+        What the card says.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        ModelFileError: For a file that is no card, or the card of another model's bytes.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such model card")
+    try:
+        card = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path}: damaged, or not a model card ({error})") from error
+    written = card.get("file_sha256") if isinstance(card, dict) else None
+    if not isinstance(written, str):
+        raise ModelFileError(f"{path}: expected a model card: a JSON object with file_sha256")
+    model = path.with_suffix(".keras")
+    if model.is_file() and file_sha256(model) != written:
+        raise ModelFileError(f"{path}: the card of other bytes than those of {model.name}")
+    return card
