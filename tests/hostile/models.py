@@ -225,7 +225,7 @@ def saved_model_as_a_layer(box):
     return spoilt(box, change)
 
 
-@case("load_model", CODE)
+@case("load_model", CODE, "CVE-2025-49655: a pickled module in a layer")
 def torch_module_as_a_layer(box):
     return spoilt(box, replace("keras.layers", "TorchModuleWrapper", {"module": "gASVAAAA"}))
 

@@ -1,0 +1,73 @@
+"""What is asked of honest model files: nothing is left behind, nothing honest is refused."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import mnist_xai as mx
+from mnist_xai import ModelFileError
+from tests.hostile.corpus import Box
+
+
+@pytest.fixture
+def box(tmp_path):
+    (tmp_path / "box").mkdir()
+    return Box(tmp_path / "box")
+
+
+def test_a_model_that_was_refused_leaves_nothing_to_be_built(box):
+    config = box.config()
+    box.layer(config)["config"]["units"] = 10**9
+    with pytest.raises(ModelFileError, match=r"asks for 12,000,000,020 .*numbers|asks for"):
+        mx.load_model(box.archive(config=config))
+    with keras.StatelessScope():
+        pass  # At its end Keras fills all variables that are waiting.
+
+
+def wide():
+    """Kinds of layers, wrappers, functions and random state that classifiers of images have."""
+    image = keras.Input((28, 28, 1))
+    x = layers.Rescaling(2.0, offset=-1.0)(image)
+    x = layers.RandomRotation(0.1)(layers.RandomTranslation(0.1, 0.1)(x))
+    x = layers.SeparableConv2D(8, 3, activation=keras.activations.gelu)(x)
+    x = layers.SpectralNormalization(layers.Conv2D(8, 3, kernel_regularizer="l2"))(x)
+    x = layers.GroupNormalization(4)(layers.PReLU(shared_axes=[1, 2])(x))
+    x = layers.UpSampling2D(2)(layers.MaxPooling2D(2)(x))
+    x = layers.Reshape((-1, 8))(keras.ops.relu(x) * 0.5)
+    x = layers.MultiHeadAttention(2, 4)(x[:, ::32], x[:, ::32])
+    x = layers.Bidirectional(layers.GRU(4))(layers.TimeDistributed(layers.Dense(6))(x))
+    x = layers.GaussianNoise(0.1)(layers.LayerNormalization()(x))
+    x = layers.Dense(10, kernel_constraint=keras.constraints.MaxNorm(2))(x)
+    return keras.Model(image, layers.Activation(keras.activations.softmax)(x))
+
+
+def subclassed_loss():
+    model = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10)])
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
+    model.compile(
+        keras.optimizers.SGD(schedule),
+        keras.losses.CategoricalFocalCrossentropy(from_logits=True),
+        [keras.metrics.TopKCategoricalAccuracy(3), "accuracy"],
+    )
+    return model
+
+
+@pytest.mark.parametrize("build", [wide, subclassed_loss])
+def test_what_keras_ships_is_loaded(build, tmp_path, images):
+    model = build()
+    model.save(tmp_path / "model.keras")
+    loaded = mx.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(images), model(images))
+
+
+@pytest.mark.parametrize(
+    "name", ["MobileNetV3Small", "EfficientNetB0", "DenseNet121", "ResNet50V2", "NASNetMobile"]
+)
+def test_networks_that_keras_ships_are_loaded(name, tmp_path):
+    small = {"input_shape": (32, 32, 3), "weights": None, "classes": 10}
+    model = getattr(keras.applications, name)(**small)
+    model.save(tmp_path / "model.keras")
+    loaded = mx.load_model(tmp_path / "model.keras")
+    for ours, theirs in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
