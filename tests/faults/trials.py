@@ -252,7 +252,9 @@ class Bench:
         )  # fmt: skip
         if unfinished:
             finish(self.work, folder)
-        assert contents(folder) == self.whole, sorted(set(contents(folder)) ^ set(self.whole))
+        made = contents(folder)
+        other = {n for n in made.keys() | self.whole.keys() if made.get(n) != self.whole.get(n)}
+        assert not other, f"of other bytes, missing or more than there should be: {sorted(other)}"
         assert not list(folder.rglob(".*"))
         self._check_system()
         return killed
