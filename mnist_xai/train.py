@@ -106,6 +106,10 @@ def train(
             check_output(path, overwrite=overwrite or bool(unfinished and unfinished.exists()))
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ModuleNotFoundError("tensorboard: the logs need the package tensorboard installed")
+    if tensorboard and Path(tensorboard).is_file():
+        raise NotADirectoryError(f"tensorboard: expected a folder; {tensorboard} is a file")
+    if csv:
+        check_output(Path(csv), overwrite=True)  # Before an epoch is lost.
     with alone(target):
         dataset = data if isinstance(data, Dataset) else load_data(data)
         commit = _commit()  # Of the code that trains, whatever is edited meanwhile.

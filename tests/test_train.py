@@ -271,3 +271,15 @@ def test_a_full_disk_leaves_the_earlier_model(digits, tmp_path, monkeypatch):
         train(data=digits, recipe=SHORT, save_to=path, overwrite=True, progress=False)
     assert [p.name for p in tmp_path.iterdir()] == ["model.keras"]
     assert path.read_text() == "precious"
+
+
+def test_a_history_or_logs_that_cannot_be_written_are_refused_before_an_epoch(tmp_path, digits):
+    (tmp_path / "taken").write_text("precious")
+    for given, error in (({"csv": tmp_path}, IsADirectoryError),
+                         ({"tensorboard": tmp_path / "taken"}, NotADirectoryError)):  # fmt: skip
+        started = []
+        watch = keras.callbacks.LambdaCallback(on_train_begin=started.append)
+        with pytest.raises(error, match="expected a"):
+            train(data=digits, recipe=SHORT, callbacks=[watch], progress=False, **given)
+        assert started == []
+    assert (tmp_path / "taken").read_text() == "precious"

@@ -1,0 +1,85 @@
+"""Whatever a command is given that it cannot use, it says so in one line and does nothing."""
+
+import keras
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import layers
+
+import mnist_xai as mx
+from mnist_xai.cli import main
+from tests.properties.budget import examples
+
+# Words of any letters, such as a shell can hand over; none of them is a file, a number or a name.
+words = st.text(st.characters(exclude_characters="\0/"), max_size=20).map(lambda text: f"zz{text}")
+odd = words | st.sampled_from(["", " ", "-", "--", "0x10", "1e3", "nan", "-1", "९", "1" * 50])
+numbers = st.sampled_from(["-1", "360", "1e3", "nan", "", "0.5", "--", "99999999999999999999"])
+files = words.map(lambda word: f"no/such/{word}") | st.just(".")
+
+# Of each command: what is right by itself, and options with values of which every one is wrong.
+RIGHT = {
+    "train": ["--data", "digits", "--save-to", "new.keras"],
+    "evaluate": ["MODEL", "--data", "digits"],
+    "layers": ["MODEL", "--data", "digits", "--index", "1", "--save-to", "new"],
+    "explain": ["MODEL", "--data", "digits", "--index", "1", "--save-to", "new.png"],
+    "audit": ["MODEL", "--data", "digits", "--save-to", "new.html"],
+    "methods": [],
+    "data": ["digits"],
+    "reproduce": ["--data", "digits", "--save-to", "run"],
+}
+_IMAGE = {"--index": numbers, "--data": odd}
+WRONG = {
+    "train": {"--model": odd, "--data": odd, "--recipe": odd, "--seed": words,
+              "--csv": st.just("."), "--save-to": words | st.just(".")},
+    "evaluate": {"--data": odd},
+    "layers": _IMAGE,
+    "explain": {**_IMAGE, "--method": odd, "--target": numbers, "--score": odd, "--save-to": odd},
+    "audit": {"--data": odd, "--methods": odd, "--budget": odd, "--save-to": odd,
+              "--images": st.sampled_from(["0", "1", "-3", "many"]), "--seed": words},
+    "methods": {"--family": odd},
+    "data": {"--save-to": st.just(".")},
+    "reproduce": {"--data": odd, "--seed": words},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model that fits the digits, so that what is wrong is nothing but the arguments."""
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    image = keras.Input((28, 28, 1))
+    mx.save_model(keras.Model(image, layers.Dense(10)(layers.Flatten()(image))), path)
+    return path
+
+
+@st.composite
+def bad_arguments(draw, command):
+    """Arguments of which at least one cannot be meant."""
+    fault = draw(st.sampled_from(["value", "option", "argument", "file"]))
+    right = list(RIGHT[command])
+    if fault == "option":
+        name = draw(st.text("abcxyz-_=\n é", min_size=2, max_size=9).map(lambda t: f"--zz{t}"))
+        place = draw(st.sampled_from([0, len(right)]))
+        return [*right[:place], name, *right[place:]]
+    if fault == "file" and "MODEL" in right:
+        return [draw(files) if given == "MODEL" else given for given in right]
+    if fault == "argument":
+        return [*right, draw(words), draw(words)]
+    option = draw(st.sampled_from([*WRONG[command]]))
+    return [*right, option, draw(WRONG[command][option])]
+
+
+@pytest.mark.parametrize("command", RIGHT)
+@given(data=st.data())
+@examples(20)
+def test_a_command_that_cannot_be_meant_says_so_in_one_line(command, data, model, tmp_path):
+    arguments = data.draw(bad_arguments(command))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        given_arguments = [str(model) if a == "MODEL" else a for a in arguments]
+        done = CliRunner().invoke(main, [command, *given_arguments])
+    assert done.exit_code in (1, 2), (arguments, done.output)
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr[:-1].isprintable()
+    assert not list(tmp_path.iterdir()), [path.name for path in tmp_path.iterdir()]
