@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mnist_xai.interrupts import heard
 from mnist_xai.printable import printable
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class _Cli(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
+            with heard():
+                sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             hint = f" ({context.command_path} --help shows how)" if context else ""

@@ -13,15 +13,6 @@ from mnist_xai.locks import held
 _TEMPORARY = ".tmp"
 
 
-def one_line(text: object) -> str:
-    """A message on one line, with whatever a file's name or content could do to a terminal shown.
-
-    Line breaks become spaces; control characters and bytes that are no text are escaped.
-    """
-    words = " ".join(str(text).split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
-
-
 class OutputExistsError(FileExistsError):
     """An output is in the way and may not be overwritten."""
 

@@ -374,6 +374,7 @@ class Network:
                 f"{self.model.name}: no gradient reaches the image; a layer between the image "
                 "and the output is not differentiable"
             )
+        slope.set_shape(h.shape)  # Some gradients forget it, as that of a global maximum.
         return slope, s
 
     def layer_slope(

@@ -1,5 +1,6 @@
 """Ctrl-C; the long run is `make faults`."""
 
+import _thread
 import random
 import signal
 import subprocess
@@ -7,6 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from mnist_xai.interrupts import heard
 from tests.faults.interrupts import commands
 
 
@@ -38,3 +42,52 @@ def test_ctrl_c_while_tensorflow_is_imported(tmp_path):
     assert process.returncode == 130, complaints
     assert complaints.split() == ["Interrupted."]
     assert not list(tmp_path.iterdir())
+
+
+class _Finalised:
+    """Gets a Ctrl-C in its finaliser, where Python prints KeyboardInterrupt and goes on."""
+
+    def __del__(self):
+        _thread.interrupt_main()
+        for _ in range(100):
+            pass
+
+
+@pytest.fixture
+def _hears_ctrl_c():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # A background job may not.
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def _work():
+    for _ in range(300):
+        time.sleep(0.01)
+
+
+@pytest.mark.usefixtures("_hears_ctrl_c")
+def test_ctrl_c_in_a_finaliser_is_not_lost():
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), heard():
+        _Finalised()
+        _work()
+    assert time.monotonic() - start < 2
+    with pytest.raises(KeyboardInterrupt):
+        _thread.interrupt_main()
+        _work()
+
+
+@pytest.mark.usefixtures("_hears_ctrl_c")
+def test_what_else_goes_wrong_in_a_finaliser_is_told_as_ever(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    hook = sys.unraisablehook
+
+    class Broken:
+        def __del__(self):
+            raise OSError("broken")
+
+    with heard():
+        Broken()
+    assert [str(lost.exc_value) for lost in told] == ["broken"]
+    assert sys.unraisablehook == hook

@@ -381,3 +381,17 @@ def test_bad_arrays_are_refused(network, images):
             expected_gradients_over(network, images, TARGETS, images[:2], alphas)
     with pytest.raises(ValueError, match="targets: expected 5 integers"):
         expected_gradients_over(network, images, [1], images[:2], [0.5, 0.5])
+
+
+def test_a_network_that_ends_in_a_global_maximum_is_treated(images):
+    """Its gradient has no shape that is known before the pass runs."""
+    image = keras.Input((28, 28, 1))
+    weights = layers.Dense(10)
+    model = keras.Model(image, weights(layers.GlobalMaxPooling2D()(image)))
+    brightest = images.reshape(5, -1).argmax(axis=1)
+    expected = np.zeros((5, 28 * 28), "f")
+    expected[np.arange(5), brightest] = (
+        images.max(axis=(1, 2, 3)) * weights.kernel[0].numpy()[TARGETS]
+    )
+    maps = maps_of(IntegratedGradients(4), model, images)
+    assert_close(maps.reshape(5, -1), expected)

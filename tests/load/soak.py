@@ -54,7 +54,7 @@ class Report:
     @property
     def growth(self):
         """The most memory after the warm-up, over what there was at its end, in MB."""
-        return max(self.memory[self.warm :]) - self.memory[self.warm - 1]
+        return max(self.memory[self.warm - 1 :]) - self.memory[self.warm - 1]
 
     @property
     def left(self):

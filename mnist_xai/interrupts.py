@@ -1,0 +1,35 @@
+"""Ctrl-C, heard wherever it falls."""
+
+import _thread
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+_PAUSE = 0.005  # Seconds until the same again: the finaliser is over by then.
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[None]:
+    """See that no Ctrl-C is lost until the block ends.
+
+    Python raises KeyboardInterrupt wherever the main thread happens to be. Where that is a
+    finaliser or the callback of a weak reference, the exception is printed and forgotten, and the
+    work goes on. Compiling a network frees so much that one of a few Ctrl-C falls there; it is
+    sent once more, until it falls elsewhere.
+    """
+    before = sys.unraisablehook
+
+    def again(lost: Any) -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            # Not from here: this hook is a place where it would be lost as well.
+            threading.Timer(_PAUSE, _thread.interrupt_main).start()
+        else:
+            before(lost)
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
