@@ -55,12 +55,14 @@ class _Finalised:
 
 @pytest.fixture
 def _hears_ctrl_c():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # A background job may not.
+    # A shell's background jobs are deaf to it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-def _work():
+def _work(interrupt):
+    interrupt()
     for _ in range(300):
         time.sleep(0.01)
 
@@ -69,12 +71,10 @@ def _work():
 def test_ctrl_c_in_a_finaliser_is_not_lost():
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt), heard():
-        _Finalised()
-        _work()
+        _work(_Finalised)
     assert time.monotonic() - start < 2
     with pytest.raises(KeyboardInterrupt):
-        _thread.interrupt_main()
-        _work()
+        _work(_thread.interrupt_main)
 
 
 @pytest.mark.usefixtures("_hears_ctrl_c")
