@@ -122,7 +122,7 @@ _VALUES_BY_NAME |= {"__ellipsis__", "__slice__"}
 _RUN_CODE = frozenset(
     {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
 )
-_OPEN_FILES = frozenset({"StringLookup", "IntegerLookup", "TextVectorization", "HashedCrossing"})
+_OPEN_FILES = frozenset({"StringLookup", "IntegerLookup", "TextVectorization"})
 _MAKE_OBJECTS = frozenset({"get", "deserialize", "serialize"})
 
 

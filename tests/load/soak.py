@@ -13,6 +13,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 
 import keras
@@ -26,6 +27,7 @@ from mnist_xai.quality import METRICS, Trial
 from mnist_xai.report import png
 
 LIMIT_MB = 50
+SAME = 1e-5  # Sums in float32, in whatever order the threads of TensorFlow take them.
 EACH = 20  # Explanations by one method of one network.
 TOGETHER = 5  # Methods for one network.
 # The load is that of many explanations, and not of long ones.
@@ -189,6 +191,27 @@ def _images(network, rng, count):
     return rng.random((count, *network.typical_shape), np.float32)
 
 
+def differences(names=tuple(METHODS), threads=8, rounds=3):
+    """How far each method in one of so many threads is from itself alone, of its largest value."""
+    keras.utils.set_random_seed(0)
+    model = sequential()
+    images = _images(mx.Network(model), np.random.default_rng(0), 3)
+    shared, found = mx.Network(model), {}
+
+    def explained(network, name):
+        return mx.explain(network, images, quick(name)).maps
+
+    alone = {name: explained(mx.Network(model), name) for name in names}
+    for shift in range(rounds):  # In the first, while the passes are compiled.
+        order = [*names[shift:], *names[:shift]]
+        with ThreadPoolExecutor(threads) as pool:
+            maps = list(pool.map(lambda name: explained(shared, name), order))
+        for name, others in zip(order, maps, strict=True):
+            far = np.abs(others - alone[name]).max() / np.abs(alone[name]).max()
+            found[name] = max(found.get(name, 0.0), float(far))
+    return found
+
+
 def main():
     def show(report):
         if report.networks % 10 == 0:
@@ -200,7 +223,13 @@ def main():
 
     report = soak(int(sys.argv[1]), show=show)
     print(report)
-    sys.exit(1 if report.faults else 0)
+    far = differences()
+    worst = max(far, key=far.__getitem__)
+    print(
+        f"{len(far)} methods in eight threads on one network: at most {far[worst]:.1e} of the "
+        f"largest value from what one thread gives ({worst})"
+    )
+    sys.exit(1 if report.faults or far[worst] > SAME else 0)
 
 
 if __name__ == "__main__":
