@@ -122,6 +122,8 @@ def train(
         trained, validation, evaluation = _learn(
             model, dataset, recipe, seed, checkpoint, loggers, progress
         )
+        if csv:  # Killed behind the last epoch, it lacks a line, and no epoch follows.
+            write_whole(Path(csv), _table(checkpoint.history))
         card = _card(identity, dataset, trained, validation, evaluation) | {"commit": commit}
         if target:
             content = model_bytes(trained, target)

@@ -189,7 +189,8 @@ def _vet_name(part: dict[str, Any], path: Path) -> None:
         named = named if registered in (None, name, called) else f"{named} ({registered})"
         raise ModelFileError(
             f"{path}: the model names {named[:200]}, which is code from outside Keras or no part "
-            "of a network; it is not loaded"
+            "of a network; it is not loaded (whoever trusts it loads it with Keras, and passes "
+            "the model)"
         )
 
 

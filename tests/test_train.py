@@ -118,9 +118,20 @@ def test_a_state_of_another_training_is_not_gone_on_with(result, digits, tmp_pat
     unfinished = tmp_path / ".model.keras.unfinished"
     call = {"data": digits, "recipe": SHORT, "seed": 3, "save_to": path, "progress": False}
     with pytest.raises(_StoppedError):
-        train(**(call | change), callbacks=[_Stops()])
+        train(**(call | change), callbacks=[_Stops(1)])
     assert unfinished.exists()
     assert train(**call).path.read_bytes() == result.path.read_bytes()
+
+
+def test_a_training_stopped_behind_its_last_epoch_gets_its_whole_history(digits, tmp_path):
+    table = tmp_path / "history.csv"
+    call = {"data": digits, "recipe": SHORT, "save_to": tmp_path / "model.keras", "csv": table}
+    with pytest.raises(_StoppedError):
+        train(**call, callbacks=[_Stops(SHORT.epochs)])
+    whole = table.read_text()
+    table.write_text("".join(whole.splitlines(keepends=True)[:-1]))  # As a kill may leave it.
+    train(**call)
+    assert table.read_text() == whole
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04"])
@@ -137,10 +148,15 @@ class _StoppedError(Exception):
 
 
 class _Stops(keras.callbacks.Callback):
-    """Stops the training after its first epoch."""
+    """Stops the training at the end of an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
 
     def on_epoch_end(self, epoch, logs=None):
-        raise _StoppedError
+        if epoch + 1 == self.epoch:
+            raise _StoppedError
 
 
 def test_the_article_s_recipe_is_the_article_s():
