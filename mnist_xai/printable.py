@@ -36,7 +36,9 @@ def printable(text: str, *, keep: str = "") -> str:
 
 def first_line(error: BaseException) -> str:
     """What a library complained of, in its first line and not at any length."""
-    lines = str(error).strip().splitlines()
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith(":"):  # It only announces the next.
+        lines[0] += f" {lines[1]}"
     line = printable(lines[0]) if lines else type(error).__name__
     return line if len(line) <= _LONGEST else line[:_LONGEST] + " …"
 

@@ -6,6 +6,7 @@ it. Every complaint is one line (`SECURITY.md`).
 """
 
 import gzip
+import io
 import math
 import struct
 import warnings
@@ -13,14 +14,20 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from mnist_xai.printable import OneLineError, first_line, printable
-from mnist_xai.unpacking import allowance, in_words
+from mnist_xai.unpacking import (
+    UnpackingError,
+    allowance,
+    check_unpacked,
+    in_words,
+    read_member,
+)
 
 
 class DataError(OneLineError):
@@ -91,7 +98,7 @@ def _read_idx_pair(folder: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[
 def _find_idx(folder: Path, name: str) -> Path:
     for candidate in (folder / name, folder / f"{name}.gz"):
         if candidate.is_file():
-            _refuse_link_out(candidate, folder)
+            _refuse_link_out(candidate, folder.resolve())
             return candidate
     raise DataError(
         f"{folder}: expected {name} or {name}.gz (IDX), or folders train/ and test/ with a "
@@ -122,6 +129,8 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         try:
             stream = gzip.GzipFile(fileobj=raw) if packed else raw
             return _parse_idx(stream, path, dimensions, allowance(path) if packed else size)
+        except UnpackingError as error:
+            raise DataError(str(error)) from error
         # zlib.error is a bare Exception: a stream that is no deflate behind a header that is gzip.
         except (EOFError, gzip.BadGzipFile, OSError, struct.error, zlib.error) as error:
             raise DataError(f"{path}: damaged or truncated file ({first_line(error)})") from error
@@ -140,8 +149,9 @@ def _parse_idx(
     expected = math.prod(shape)
     too_short = f"{path}: expected {expected} bytes for shape {shape}; the file holds fewer"
     if expected > at_most:
-        reason = f" than {in_words(at_most)}, the most that its size allows"
-        raise DataError(f"{too_short}{reason if isinstance(stream, gzip.GzipFile) else ''}")
+        if isinstance(stream, gzip.GzipFile):
+            check_unpacked(f"{path}: the values of shape {shape}", expected, at_most)
+        raise DataError(too_short)
     if not expected:
         raise DataError(f"{path}: expected at least one value; the shape is {shape}")
     values = bytearray()
@@ -170,11 +180,11 @@ _MOST_CLASSES = 4096  # A confusion matrix has this many squared places.
 def _read_npz(path: Path) -> Arrays:
     try:
         with zipfile.ZipFile(path) as archive:
-            _vet_npz(archive, path)
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            x_train, y_train, x_test, y_test = (arrays[key] for key in _NPZ_KEYS)
+            x_train, y_train, x_test, y_test = _npz_arrays(archive, path)
     except DataError:
         raise
+    except UnpackingError as error:
+        raise DataError(f"{path}: {error}") from error
     # NumPy and zipfile have no error of their own for most that can be wrong with a file.
     except Exception as error:
         raise DataError(
@@ -193,28 +203,25 @@ def _read_npz(path: Path) -> Arrays:
     return Arrays(x_train, y_train.reshape(-1), x_test, y_test.reshape(-1), names)
 
 
-def _vet_npz(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuse an archive whose arrays are not there, or larger than the file makes likely."""
+def _npz_arrays(archive: zipfile.ZipFile, path: Path) -> Iterator[NDArray[Any]]:
+    """The arrays of an archive, together within what its size allows."""
     names = archive.namelist()
     if missing := [key for key in _NPZ_KEYS if f"{key}.npy" not in names]:
         raise DataError(
             f"{path}: expected arrays {', '.join(_NPZ_KEYS)}; missing {', '.join(missing)}"
         )
-    total = 0
+    left = allowance(path)
     for key in _NPZ_KEYS:
-        member = archive.getinfo(f"{key}.npy")
-        with archive.open(member) as stream:
-            claimed, header = _claimed(stream), stream.tell()
-        if claimed > member.file_size - header:
+        packed = read_member(archive, f"{key}.npy", left)
+        left -= len(packed)
+        stream = io.BytesIO(packed)
+        claimed = _claimed(stream)
+        if claimed > len(packed) - stream.tell():
             raise DataError(
                 f"{path}: {key}: expected {claimed} bytes for its shape; the file holds fewer"
             )
-        total += claimed
-    if total > allowance(path):
-        raise DataError(
-            f"{path}: the arrays would unpack to {in_words(total)}; expected at most "
-            f"{in_words(allowance(path))}"
-        )
+        stream.seek(0)
+        yield np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def _claimed(stream: IO[bytes]) -> int:
@@ -239,6 +246,9 @@ _GREY_MODES = {"1", "L", "LA"}
 _MOST_PIXELS = 1 << 24  # 4096 x 4096.
 _MOST_SCANS = 100  # A progressive JPEG has about ten; each is a pass over all pixels.
 _SCAN = b"\xff\xda"
+# Line drawings shrink to a hundredth; an empty page of the largest size to less.
+_PICTURES_ALWAYS = 256 << 20
+_PICTURES_TIMES = 200
 _LITTER = {"Thumbs.db", "desktop.ini"}
 
 
@@ -271,23 +281,23 @@ def _label_folders(part: Path) -> list[str]:
 
 
 def _pictures(folder: Path, root: Path) -> Iterator[Path]:
-    found = False
+    found, inside = False, root.resolve()
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name in _LITTER:
             continue
         if path.suffix.lower() not in _PICTURE_SUFFIXES:
             raise DataError(f"{path}: expected a picture ({', '.join(sorted(_PICTURE_SUFFIXES))})")
         found = True
-        _refuse_link_out(path, root)
+        _refuse_link_out(path, inside)
         yield path
     if not found:
         raise DataError(f"{folder}: expected pictures of this label; the folder is empty")
 
 
-def _refuse_link_out(path: Path, root: Path) -> None:
+def _refuse_link_out(path: Path, inside: Path) -> None:
     """A folder from a stranger must not bring private files into pictures and reports."""
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise DataError(f"{path}: links out of {root}; expected the file itself")
+    if not path.resolve().is_relative_to(inside):
+        raise DataError(f"{path}: links out of {inside}; expected the file itself")
 
 
 def _read_part(
@@ -305,10 +315,10 @@ def _read_part(
                     f"got {_describe(picture)}"
                 )
             size, unpacked = size + path.stat().st_size, unpacked + picture.nbytes
-            if unpacked > allowance(size):
+            if unpacked > (most := allowance(size, always=_PICTURES_ALWAYS, times=_PICTURES_TIMES)):
                 raise DataError(
                     f"{path}: {len(pictures) + 1} pictures of {in_words(size)} would unpack to "
-                    f"{in_words(unpacked)}; expected at most {in_words(allowance(size))}"
+                    f"{in_words(unpacked)}; expected at most {in_words(most)}"
                 )
             pictures.append(picture)
             targets.append(target)
@@ -341,7 +351,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
 def _vet_picture(picture: Image.Image, path: Path) -> None:
     """Refuse what would be read as something else than it is, or for very long."""
     if picture.mode.startswith(("I", "F")):
-        raise DataError(f"{path}: expected 8 bits a channel; got 16")
+        raise DataError(f"{path}: expected 8 bits a channel; got mode {picture.mode}")
     if picture.width * picture.height > _MOST_PIXELS:
         raise DataError(
             f"{path}: expected at most {_MOST_PIXELS:,} pixels; got "
@@ -350,7 +360,8 @@ def _vet_picture(picture: Image.Image, path: Path) -> None:
     frames = getattr(picture, "n_frames", 1)
     if picture.format == "PNG" and frames > 1:
         raise DataError(f"{path}: expected one picture; the file holds {frames}")
-    if picture.format == "JPEG" and path.read_bytes().count(_SCAN) > _MOST_SCANS:
+    # Pillow's name for a JPEG that holds further ones.
+    if picture.format in {"JPEG", "MPO"} and path.read_bytes().count(_SCAN) > _MOST_SCANS:
         raise DataError(f"{path}: expected a JPEG of at most {_MOST_SCANS} scans; it has more")
 
 

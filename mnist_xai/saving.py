@@ -3,7 +3,9 @@
 import hashlib
 import io
 import json
+import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 
 from mnist_xai.files import temporary_folder, write_whole
 from mnist_xai.printable import first_line, printable
-from mnist_xai.vetting import CONFIG, METADATA, WEIGHTS, ModelFileError, vet_model
+from mnist_xai.vetting import CONFIG, METADATA, WEIGHTS, ModelFileError, vetted_members
 
 __all__ = [
     "ModelFileError",
@@ -56,6 +58,10 @@ def model_bytes(model: keras.Model, path: Path) -> bytes:
             members = {name: archive.read(name) for name in (METADATA, CONFIG, WEIGHTS)}
     metadata = json.loads(members[METADATA]) | {"date_saved": "1980-01-01@00:00:00"}
     members[METADATA] = json.dumps(metadata).encode()
+    return _packed(members)
+
+
+def _packed(members: Mapping[str, bytes]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, content in members.items():
@@ -85,9 +91,13 @@ def load_model(path: str | Path) -> keras.Model:
     check_model_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{printable(str(path))}: no such model file")
-    vet_model(path)
+    members = vetted_members(path)
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        # What was vetted, and not the file, which can be read in other ways and be changed.
+        with tempfile.TemporaryDirectory() as folder:
+            clean = Path(folder, "model.keras")
+            clean.write_bytes(_packed(members))
+            model = keras.saving.load_model(clean, compile=False, safe_mode=True)
     except Exception as error:
         raise ModelFileError(f"{path}: Keras cannot load it ({first_line(error)})") from error
     for variable in model.variables:
@@ -128,11 +138,12 @@ def read_card(path: Path) -> dict[str, Any]:
         ModelFileError: For a file that is no card, or the card of another model's bytes.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such model card")
+        raise FileNotFoundError(f"{printable(str(path))}: no such model card")
     try:
         card = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path}: damaged, or not a model card ({error})") from error
+        reason = first_line(error)
+        raise ModelFileError(f"{path}: damaged, or not a model card ({reason})") from error
     written = card.get("file_sha256") if isinstance(card, dict) else None
     if not isinstance(written, str):
         raise ModelFileError(f"{path}: expected a model card: a JSON object with file_sha256")

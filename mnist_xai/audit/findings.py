@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mnist_xai.files import write_whole
+from mnist_xai.files import temporary_folder, write_whole
 from mnist_xai.interpret.network import Array
 from mnist_xai.quality.metric import (
     Scores,
@@ -136,7 +135,10 @@ class Notebook:
 
     def remove(self) -> None:
         """Throw the folder away: the audit is over, or these findings are of another."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.exists():
+            # Under another name first: killed meanwhile, no half of it is taken for the whole.
+            with temporary_folder(self.folder) as aside:
+                self.folder.rename(aside / "old")
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"

@@ -3,8 +3,10 @@
 import io
 import json
 import secrets
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -154,3 +156,34 @@ def case(call, says, after=""):
         return write
 
     return register
+
+
+def goes_on(path, name, *, claimed=None, honest_sum=True):
+    """Make a member's stream go on for 1.5 GiB behind what the archive says of it.
+
+    Args:
+        path: The archive, rewritten in place.
+        name: The member.
+        claimed: How many bytes of it the archive tells of; by default as many as it had.
+        honest_sum: Whether the check sum is that of the bytes it tells of.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    good = members[name] if claimed is None else bytes(claimed)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    stream = packer.compress(good) + packer.flush(zlib.Z_FULL_FLUSH)
+    zeros = packer.compress(bytes(64 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    members[name] = stream + zeros * 24 + packer.flush()
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, data in members.items():
+            archive.writestr(member, data)
+        start = archive.getinfo(name).header_offset
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(name.encode()) - 46  # Its place in the directory at the end.
+    total = zlib.crc32(good) if honest_sum else 1
+    for method, sums in ((start + 8, start + 14), (entry + 10, entry + 16)):
+        struct.pack_into("<H", content, method, zipfile.ZIP_DEFLATED)
+        struct.pack_into("<L", content, sums, total)
+        struct.pack_into("<L", content, sums + 8, len(good))
+    path.write_bytes(content)
+    return path

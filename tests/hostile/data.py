@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from tests.hostile.corpus import case, idx
+from tests.hostile.corpus import case, goes_on, idx
 
 GOOD = {
     "x_train": np.zeros((6, 4, 5), np.uint8),
@@ -54,7 +54,7 @@ def idx_that_ends_in_its_header(box):
     return box.idx(images=idx((6, 4, 5), b"")[:9])
 
 
-@case("load_data", "the most that its size allows")
+@case("load_data", "would unpack to")
 def idx_that_is_a_bomb(box):
     content = idx((300_000, 28, 28), bytes(300_000 * 28 * 28))
     return box.idx(images=gzip.compress(content, 9))
@@ -203,6 +203,29 @@ def npz_that_is_a_bomb(box):
     return npz(box, zipfile.ZIP_DEFLATED, x_train=np.zeros((300_000, 28, 28), np.uint8))
 
 
+@case("load_data", "expected a member that is stored or deflated")
+def npz_packed_by_bzip2(box):
+    return npz(box, zipfile.ZIP_BZIP2, x_train=np.zeros((3000, 28, 28), np.uint8))
+
+
+@case("load_data", "expected a member that is stored or deflated")
+def npz_packed_by_lzma(box):
+    return npz(box, zipfile.ZIP_LZMA, x_train=np.zeros((3000, 28, 28), np.uint8))
+
+
+@case("load_data", None, "what is read of it are the good arrays")
+def npz_that_goes_on_as_a_bomb(box):
+    return goes_on(npz(box), "x_train.npy")
+
+
+@case("load_data", None, "what is read of it are the good arrays")
+def npz_with_the_same_key_in_another_way(box):
+    path = npz(box)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x_train", bytes(100 << 20))
+    return goes_on(path, "x_train")
+
+
 @case("load_data", "missing y_test")
 def npz_without_a_key(box):
     path = npz(box)
@@ -327,6 +350,17 @@ def picture_of_thousands_of_scans(box):
     content = saved(Image.fromarray(noise), "JPEG", progressive=True)
     scan = content[content.rindex(b"\xff\xda") : content.rindex(b"\xff\xd9")]
     box.pictures().with_suffix(".jpg").write_bytes(content[:-2] + scan * 5000 + content[-2:])
+    return box.inside
+
+
+@case("load_data", "scans")
+def picture_of_thousands_of_scans_that_holds_others(box):
+    """Which Pillow calls another format, MPO, although it begins as any JPEG."""
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 5), np.uint8))
+    content = saved(noise, "MPO", save_all=True, append_images=[noise], progressive=True)
+    end = content.index(b"\xff\xd9")
+    scan = content[content.rindex(b"\xff\xda", 0, end) : end]
+    box.pictures().with_suffix(".jpg").write_bytes(content[:end] + scan * 5000 + content[end:])
     return box.inside
 
 

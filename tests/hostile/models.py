@@ -7,14 +7,13 @@ import marshal
 import os
 import pickle
 import stat
-import struct
 import warnings
 import zipfile
 
 import h5py
 import numpy as np
 
-from tests.hostile.corpus import case, good_model
+from tests.hostile.corpus import case, goes_on, good_model
 
 CODE = "which is code from outside Keras"
 
@@ -339,10 +338,27 @@ def bomb_in_another_member(box):
 
 @case("load_model", "damaged, or not a .keras model")
 def member_that_lies_about_its_size(box):
-    path = box.archive(weights=bytes(80 << 20), compression=zipfile.ZIP_DEFLATED)
-    content = path.read_bytes().replace((80 << 20).to_bytes(4, "little"), struct.pack("<I", 1000))
-    path.write_bytes(content)
-    return path
+    return goes_on(box.archive(), "model.weights.h5", claimed=1000, honest_sum=False)
+
+
+@case("load_model", None, "what is read of it is the good model")
+def weights_that_go_on_as_a_bomb(box):
+    return goes_on(box.archive(), "model.weights.h5")
+
+
+@case("load_model", None, "what is read of it is the good model")
+def configuration_that_goes_on_as_a_bomb(box):
+    return goes_on(box.archive(), "config.json")
+
+
+@case("load_model", "expected a member that is stored or deflated")
+def member_packed_by_bzip2(box):
+    return box.archive(weights=bytes(20 << 20), compression=zipfile.ZIP_BZIP2)
+
+
+@case("load_model", "expected a member that is stored or deflated")
+def member_packed_by_lzma(box):
+    return box.archive(weights=bytes(20 << 20), compression=zipfile.ZIP_LZMA)
 
 
 @case("load_model", "more than once")
@@ -601,6 +617,15 @@ def shape_of_more_than_a_gigabyte(box):
     return box.archive(weights=box.weights(replaced(make)))
 
 
+@case("load_model", "would unpack to")
+def many_shapes_of_a_gigabyte_together(box):
+    def make(group, name, _):
+        for copy in range(40):
+            group.create_dataset(f"{name}{copy}", (4096, 2048), "f4", chunks=(4096, 1))
+
+    return box.archive(weights=box.weights(replaced(make)))
+
+
 @case("load_model", "Keras cannot load it|asks for")
 def shape_of_another_layer(box):
     return box.archive(weights=box.weights(holding(lambda shape: np.zeros(shape[::-1], "f4"))))
@@ -634,7 +659,7 @@ def numbers_that_overflow(box):
     return box.archive(weights=box.weights(holding(lambda shape: np.full(shape, 1e300, "f8"))))
 
 
-@case("load_model", "asks for .* numbers")
+@case("load_model", "Keras cannot load it .*could not be loaded")
 def missing_weights(box):
     return box.archive(weights=box.weights(lambda file: file.__delitem__(KERNEL)))
 

@@ -61,9 +61,10 @@ def test_what_keras_ships_is_loaded(build, tmp_path, images):
     np.testing.assert_array_equal(loaded(images, training=False), model(images, training=False))
 
 
-@pytest.mark.parametrize(
-    "name", ["MobileNetV3Small", "EfficientNetB0", "DenseNet121", "ResNet50V2", "NASNetMobile"]
-)
+SHIPPED = ["MobileNetV3Small", "EfficientNetB0", "DenseNet121", "ConvNeXtTiny", "NASNetMobile"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_networks_that_keras_ships_are_loaded(name, tmp_path):
     small = {"input_shape": (32, 32, 3), "weights": None, "classes": 10}
     model = getattr(keras.applications, name)(**small)
@@ -71,3 +72,39 @@ def test_networks_that_keras_ships_are_loaded(name, tmp_path):
     loaded = mx.load_model(tmp_path / "model.keras")
     for ours, theirs in zip(loaded.weights, model.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def small(dtype=None):
+    parts = [layers.Flatten(), layers.Dense(16, "relu", dtype=dtype), layers.Dense(10, dtype=dtype)]
+    return keras.Sequential([keras.Input((28, 28, 1)), *parts])
+
+
+def quantised(mode):
+    model = small()
+    model.layers[1].quantize(mode)
+    return model
+
+
+def adapted():
+    model = small()
+    model.layers[1].enable_lora(2)
+    return model
+
+
+SPECIAL = {
+    "int8": lambda: quantised("int8"),
+    "int4": lambda: quantised("int4"),
+    "float8": lambda: quantised("float8"),
+    "bfloat16": lambda: small("bfloat16"),
+    "float16": lambda: small("float16"),
+    "mixed": lambda: small("mixed_bfloat16"),
+    "low-rank adapters": adapted,
+}
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_models_of_other_arithmetic_are_loaded(kind, tmp_path, images):
+    model = SPECIAL[kind]()
+    model.save(tmp_path / "model.keras")
+    theirs = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(mx.load_model(tmp_path / "model.keras")(images), theirs(images))
