@@ -244,8 +244,10 @@ _PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 _PICTURE_FORMATS = ("PNG", "JPEG", "BMP")
 _GREY_MODES = {"1", "L", "LA"}
 _MOST_PIXELS = 1 << 24  # 4096 x 4096.
-_MOST_SCANS = 100  # A progressive JPEG has about ten; each is a pass over all pixels.
-_SCAN = b"\xff\xda"
+_JPEG = b"\xff\xd8"
+# A progressive JPEG has about ten scans, each a pass over all pixels; of notes it has a few, and
+# Pillow joins them in a time that grows with their square.
+_MOST_MARKERS = 100
 # Line drawings shrink to a hundredth; an empty page of the largest size to less.
 _PICTURES_ALWAYS = 256 << 20
 _PICTURES_TIMES = 200
@@ -253,8 +255,8 @@ _LITTER = {"Thumbs.db", "desktop.ini"}
 
 
 def _read_picture_folders(root: Path) -> Arrays:
-    train_labels = _label_folders(root / "train")
-    test_labels = _label_folders(root / "test")
+    train_labels = _label_folders(root / "train", root)
+    test_labels = _label_folders(root / "test", root)
     if train_labels != test_labels:
         difference = sorted(set(train_labels) ^ set(test_labels))
         raise DataError(
@@ -268,9 +270,10 @@ def _read_picture_folders(root: Path) -> Arrays:
     return Arrays(*train, *test, tuple(map(printable, train_labels)))
 
 
-def _label_folders(part: Path) -> list[str]:
+def _label_folders(part: Path, root: Path) -> list[str]:
     if not part.is_dir():
         raise DataError(f"{part}: no such folder")
+    _refuse_link_out(part, root.resolve())  # Before the names in it are told.
     names = [entry.name for entry in part.iterdir() if entry.is_dir() and entry.name[0] != "."]
     if len(names) < 2:
         raise DataError(f"{part}: expected a folder for each of at least two labels; got {names}")
@@ -282,6 +285,7 @@ def _label_folders(part: Path) -> list[str]:
 
 def _pictures(folder: Path, root: Path) -> Iterator[Path]:
     found, inside = False, root.resolve()
+    _refuse_link_out(folder, inside)
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name in _LITTER:
             continue
@@ -296,7 +300,11 @@ def _pictures(folder: Path, root: Path) -> Iterator[Path]:
 
 def _refuse_link_out(path: Path, inside: Path) -> None:
     """A folder from a stranger must not bring private files into pictures and reports."""
-    if not path.resolve().is_relative_to(inside):
+    try:
+        within = path.resolve().is_relative_to(inside)
+    except RuntimeError as error:  # What Python 3.11 makes of a link to itself.
+        raise DataError(f"{path}: cannot be read ({first_line(error)})") from error
+    if not within:
         raise DataError(f"{path}: links out of {inside}; expected the file itself")
 
 
@@ -305,7 +313,7 @@ def _read_part(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     pictures: list[NDArray[np.uint8]] = []
     targets: list[int] = []
-    size = unpacked = 0
+    together = _Together()
     for target, label in enumerate(labels):
         for path in _pictures(root / part / label, root):
             picture = read_picture(path)
@@ -314,15 +322,32 @@ def _read_part(
                     f"{path}: expected a picture of {_describe(pattern)} as {first} is; "
                     f"got {_describe(picture)}"
                 )
-            size, unpacked = size + path.stat().st_size, unpacked + picture.nbytes
-            if unpacked > (most := allowance(size, always=_PICTURES_ALWAYS, times=_PICTURES_TIMES)):
-                raise DataError(
-                    f"{path}: {len(pictures) + 1} pictures of {in_words(size)} would unpack to "
-                    f"{in_words(unpacked)}; expected at most {in_words(most)}"
-                )
+            together.add(path, picture)
             pictures.append(picture)
             targets.append(target)
     return np.stack(pictures), np.asarray(targets, np.int64)
+
+
+class _Together:
+    """What the pictures of a folder unpack to, against what lies on the disk."""
+
+    def __init__(self) -> None:
+        self._files: set[tuple[int, int]] = set()
+        self._size = self._unpacked = 0
+
+    def add(self, path: Path, picture: NDArray[np.uint8]) -> None:
+        """Count a picture, and refuse it when they have become too much."""
+        status = path.stat()
+        if (status.st_dev, status.st_ino) not in self._files:  # A link is no further file.
+            self._files.add((status.st_dev, status.st_ino))
+            self._size += status.st_size
+        self._unpacked += picture.nbytes
+        most = allowance(self._size, always=_PICTURES_ALWAYS, times=_PICTURES_TIMES)
+        if self._unpacked > most:
+            raise DataError(
+                f"{path}: the pictures up to here, {in_words(self._size)}, would unpack to "
+                f"{in_words(self._unpacked)}; expected at most {in_words(most)}"
+            )
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -334,9 +359,11 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     if path.exists() and not path.is_file():  # Whoever opens a pipe waits for ever.
         raise DataError(f"{path}: expected a picture; this is no file")
     try:
+        content = path.read_bytes()
+        _vet_jpeg(content, path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_PICTURE_FORMATS) as picture:
+            with Image.open(io.BytesIO(content), formats=_PICTURE_FORMATS) as picture:
                 _vet_picture(picture, path)
                 grey = picture.mode in _GREY_MODES
                 pixels = np.asarray(picture.convert("L" if grey else "RGB"))
@@ -348,8 +375,19 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     return pixels[..., np.newaxis] if grey else pixels
 
 
+def _vet_jpeg(content: bytes, path: Path) -> None:
+    """Refuse a JPEG that Pillow would read for very long: before it opens it."""
+    if not content.startswith(_JPEG):
+        return
+    for marker, what in ((b"\xff\xda", "scans"), (b"\xff\xe1", "notes (APP1)")):
+        if content.count(marker) > _MOST_MARKERS:
+            raise DataError(
+                f"{path}: expected a JPEG of at most {_MOST_MARKERS} {what}; it has more"
+            )
+
+
 def _vet_picture(picture: Image.Image, path: Path) -> None:
-    """Refuse what would be read as something else than it is, or for very long."""
+    """Refuse what would be read as something else than it is."""
     if picture.mode.startswith(("I", "F")):
         raise DataError(f"{path}: expected 8 bits a channel; got mode {picture.mode}")
     if picture.width * picture.height > _MOST_PIXELS:
@@ -360,9 +398,6 @@ def _vet_picture(picture: Image.Image, path: Path) -> None:
     frames = getattr(picture, "n_frames", 1)
     if picture.format == "PNG" and frames > 1:
         raise DataError(f"{path}: expected one picture; the file holds {frames}")
-    # Pillow's name for a JPEG that holds further ones.
-    if picture.format in {"JPEG", "MPO"} and path.read_bytes().count(_SCAN) > _MOST_SCANS:
-        raise DataError(f"{path}: expected a JPEG of at most {_MOST_SCANS} scans; it has more")
 
 
 def _describe(picture: NDArray[np.uint8]) -> str:

@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import pickle
+import shutil
 import struct
 import zipfile
 import zlib
@@ -364,6 +365,15 @@ def picture_of_thousands_of_scans_that_holds_others(box):
     return box.inside
 
 
+@case("load_data", "notes")
+def picture_of_thousands_of_notes(box):
+    """Pillow joins them, each time anew."""
+    content = saved(Image.fromarray(np.zeros((4, 5), np.uint8)), "JPEG")
+    notes = b"\xff\xe1\x00\x10Exif\0\0abcdefgh" * 200_000
+    box.pictures().with_suffix(".jpg").write_bytes(content[:2] + notes + content[2:])
+    return box.inside
+
+
 @case("load_data", "cannot be read as a picture")
 def truncated_picture(box):
     return picture(png()[:44])(box)
@@ -423,6 +433,45 @@ def label_that_is_a_link_out(box):
         (box.outside / part).mkdir()
         (box.outside / part / "private.png").write_bytes(png())
         (box.inside / part / "elk").symlink_to(box.outside / part)
+    return box.inside
+
+
+@case("load_data", "links out of")
+def part_that_is_a_link_out(box):
+    """The names of folders outside are private, too."""
+    box.pictures()
+    (box.outside / box.token).mkdir()
+    (box.outside / "other").mkdir()
+    shutil.rmtree(box.inside / "train")
+    (box.inside / "train").symlink_to(box.outside)
+    return box.inside
+
+
+@case("load_data", "links out of")
+def label_that_is_a_link_to_names(box):
+    box.pictures()
+    (box.outside / f"{box.token}.txt").write_text("x")
+    for part in ("train", "test"):
+        (box.inside / part / "aaa").symlink_to(box.outside)
+    return box.inside
+
+
+@case("load_data", "cannot be read")
+def picture_that_is_a_link_to_itself(box):
+    box.pictures().symlink_to("b.png")
+    return box.inside
+
+
+@case("load_data", "would unpack to")
+def pictures_that_are_links_to_one(box):
+    noise = np.random.default_rng(0).integers(0, 4, (1024, 1024, 3), np.uint8)
+    first = box.pictures()
+    content = saved(Image.fromarray(noise), "PNG")
+    for part in ("train", "test"):
+        for label in ("cat", "dog"):
+            (box.inside / part / label / "a.png").write_bytes(content)
+    for number in range(400):
+        (first.parent / f"c{number:03}.png").symlink_to("a.png")
     return box.inside
 
 
