@@ -3,7 +3,7 @@
 import unicodedata
 
 _LONGEST = 400
-_LONGEST_MESSAGE = 2_000  # Names in a file can have millions of characters.
+_LONGEST_MESSAGE = 900  # Names in a file can have millions of characters.
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -15,7 +15,7 @@ class OneLineError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable(message[:_LONGEST_MESSAGE]))
+        super().__init__(printable(message[:_LONGEST_MESSAGE])[:_LONGEST_MESSAGE])
 
 
 def printable(text: str, *, keep: str = "") -> str:

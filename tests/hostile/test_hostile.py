@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.hostile import data, models, texts  # noqa: F401
+from tests.hostile import building, data, models, texts  # noqa: F401
 from tests.hostile.cage import MEMORY, SECONDS
 from tests.hostile.corpus import CASES, Box
 
