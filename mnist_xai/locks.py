@@ -84,9 +84,8 @@ def _taken(lock: Path, path: Path) -> Iterator[None]:
                     with _numbered(lock):
                         yield
                     return
-                # Whoever locks a file that its last holder has removed holds nothing.
-                if lock.exists():
-                    raise _busy(lock, path)
+                if lock.exists():  # Else its last holder has removed it: once more.
+                    _refuse(lock, path)
     except BaseException:
         # Ctrl-C may fall between the making of the file and its lock.
         with contextlib.suppress(OSError), held(lock) as nobody_s:
@@ -130,13 +129,13 @@ def _numbered(lock: Path) -> Iterator[None]:
             lock.unlink()
 
 
-def _busy(lock: Path, path: Path) -> OutputBusyError:
+def _refuse(lock: Path, path: Path) -> None:
     holder = ""
     with contextlib.suppress(OSError, ValueError):
         holder = lock.read_text()
     who = "this process" if holder == str(os.getpid()) else "another process"
     number = f" ({holder})" if holder.isdigit() and who == "another process" else ""
-    return OutputBusyError(
+    raise OutputBusyError(
         f"{path}: {who}{number} is at work on it; wait for its end, or save elsewhere"
     )
 

@@ -265,7 +265,7 @@ def test_ctrl_c_at_another_s_lock_leaves_it(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with held_elsewhere(path):
-        monkeypatch.setattr(locks, "_busy", interrupted)
+        monkeypatch.setattr(locks, "_refuse", interrupted)
         with pytest.raises(KeyboardInterrupt), alone(path):
             pass
         assert [p.name for p in tmp_path.iterdir()] == [".a.keras.lock"]
