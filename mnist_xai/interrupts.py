@@ -2,6 +2,7 @@
 
 import _thread
 import contextlib
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -33,3 +34,19 @@ def heard() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
+
+
+def deafen() -> None:
+    """Ignore every further Ctrl-C: this process has heard one, and ends.
+
+    It does nothing outside the main thread, which is the only one that hears any.
+    """
+    with contextlib.suppress(ValueError):
+        for handler in (_nothing, signal.SIG_IGN):  # The first takes those that are on their way.
+            while signal.getsignal(signal.SIGINT) is not handler:
+                with contextlib.suppress(KeyboardInterrupt):
+                    signal.signal(signal.SIGINT, handler)
+
+
+def _nothing(*_: Any) -> None:
+    pass
