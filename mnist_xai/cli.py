@@ -40,8 +40,8 @@ class _Cli(click.Group):
             _say(f"Error: {' '.join(error.format_message().split())}{hint}", err=True)
             sys.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
-            # Click makes the one of the other, and ends the line that ^C stands in; but a second
-            # press may fall into that.
+            # Click makes the one of the other, and ends the line that ^C stands in, unless a second
+            # press falls into that.
             deafen()
             _say("Interrupted.", err=True)
             sys.exit(_INTERRUPTED)
@@ -55,6 +55,9 @@ class _Cli(click.Group):
             # Whoever read the output has seen enough, as in `| head`: nothing to complain of.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return None
+        except KeyboardInterrupt:
+            deafen()  # As soon as can be; a press between the first and this is caught in `main`.
+            raise
         except Exception as error:
             if ctx.meta.get("debug"):
                 raise

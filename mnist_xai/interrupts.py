@@ -41,11 +41,15 @@ def deafen() -> None:
 
     It does nothing outside the main thread, which is the only one that hears any.
     """
-    with contextlib.suppress(ValueError):
-        for handler in (_nothing, signal.SIG_IGN):  # The first takes those that are on their way.
-            while signal.getsignal(signal.SIGINT) is not handler:
-                with contextlib.suppress(KeyboardInterrupt):
-                    signal.signal(signal.SIGINT, handler)
+    while True:
+        try:
+            signal.signal(signal.SIGINT, _nothing)  # It takes those that are on their way.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        except KeyboardInterrupt:
+            continue
+        except ValueError:
+            pass
+        return
 
 
 def _nothing(*_: Any) -> None:
