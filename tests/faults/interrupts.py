@@ -47,7 +47,7 @@ def make_small(root, folder):
     from mnist_xai import data, sources
 
     data.LOADERS["digits"] = lambda: (digits().name, as_arrays(digits()))
-    sources._FASHION_URL = (root / "address").read_text()
+    sources._KERAS_URL = (root / "address").read_text()
     sources._FASHION_MD5 = json.loads((root / "sums.json").read_text())
     sources._cache = lambda: folder / "cache"
 
