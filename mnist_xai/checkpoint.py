@@ -2,17 +2,38 @@
 
 import io
 import json
+import platform
 import zipfile
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from mnist_xai.files import remove_leftovers, write_whole
 
 _HEADER = "header"
+
+
+def versions() -> dict[str, str]:
+    """What figures are a function of beside all that a caller gives, by name.
+
+    Each module is asked itself: TensorFlow is installed under several names.
+    """
+    try:
+        ours = version("mnist_xai")
+    except PackageNotFoundError:  # Run from a checkout that was never installed.
+        ours = "not installed"
+    return {
+        "python": platform.python_version(),
+        "mnist_xai": ours,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+    }
 
 
 class Checkpoint(keras.callbacks.Callback):

@@ -6,12 +6,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mnist_xai.interrupts import heard
+from mnist_xai.interrupts import deafen, heard
 from mnist_xai.printable import printable
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mnist_xai.interpret import Network
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
+_Result = TypeVar("_Result")
 _INTERRUPTED = 130  # What a shell reports after Ctrl-C.
 
 
@@ -34,9 +36,13 @@ class _Cli(click.Group):
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             hint = f" ({context.command_path} --help shows how)" if context else ""
+            # In one line, but whole: of what Keras complains, the first line is rarely the reason.
             _say(f"Error: {' '.join(error.format_message().split())}{hint}", err=True)
             sys.exit(error.exit_code)
-        except click.Abort:  # Click has ended the line that Ctrl-C stands in.
+        except (KeyboardInterrupt, click.Abort):
+            # Click makes the one of the other, and ends the line that ^C stands in, unless a second
+            # press falls into that.
+            deafen()
             _say("Interrupted.", err=True)
             sys.exit(_INTERRUPTED)
 
@@ -49,6 +55,9 @@ class _Cli(click.Group):
             # Whoever read the output has seen enough, as in `| head`: nothing to complain of.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return None
+        except KeyboardInterrupt:
+            deafen()  # As soon as can be; a press between the first and this is caught in `main`.
+            raise
         except Exception as error:
             if ctx.meta.get("debug"):
                 raise
@@ -140,16 +149,17 @@ def train(
     _start_tensorflow()
     from mnist_xai.train import train as fit
 
-    result = fit(
+    work = partial(
+        fit,
         model,
         data=data,
         recipe=recipe,
         seed=seed,
         save_to=save_to,
-        overwrite=overwrite,
         tensorboard=tensorboard,
         csv=csv,
     )
+    result = _asking(work, beside, overwrite)
     validation, test = result.card["validation"], result.evaluation
     _say(
         f"{result.card['data']['name']}: validation accuracy {validation['accuracy']:.2%}, "
@@ -350,16 +360,17 @@ def audit(
     _start_tensorflow()
     import mnist_xai as mx
 
-    found = mx.audit(
+    work = partial(
+        mx.audit,
         model_path,
         data,
         methods=[name for given in methods for name in given.split(",")] or None,
         budget=budget,
         images=images,
         save_to=save_to,
-        overwrite=overwrite,
         seed=seed,
     )
+    found = _asking(work, beside, overwrite)
     refused = [name for name, finding in found.findings.items() if finding.refused]
     if refused:
         _say(f"Refused by the model: {', '.join(refused)}")
@@ -488,7 +499,7 @@ def _start_tensorflow() -> None:
 def _may_replace(paths: list[Path], overwrite: bool, resumable: Path | None = None) -> bool:
     """Ask about outputs in the way when there is someone to ask; refuse when there is not.
 
-    Beside unfinished work of an output, the library alone can tell what is whose.
+    Beside unfinished work of an output, the library alone can tell what is whose (`_asking`).
     """
     from mnist_xai.files import OutputExistsError
 
@@ -501,6 +512,18 @@ def _may_replace(paths: list[Path], overwrite: bool, resumable: Path | None = No
     names = printable(", ".join(map(str, there)))
     click.confirm(f"{names} exists. Replace it?", abort=True)
     return True
+
+
+def _asking(work: Callable[..., _Result], paths: list[Path], overwrite: bool) -> _Result:
+    """Do work that refuses outputs in the way; then ask, and do it again with leave."""
+    from mnist_xai.files import OutputExistsError
+
+    try:
+        return work(overwrite=overwrite)
+    except OutputExistsError:
+        if not _may_replace(paths, overwrite):
+            raise
+    return work(overwrite=True)
 
 
 def _at_a_terminal() -> bool:

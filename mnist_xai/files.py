@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mnist_xai.locks import held
+from mnist_xai.printable import first_line
 
 _TEMPORARY = ".tmp"
 
@@ -59,7 +60,7 @@ def write_whole(path: Path, content: bytes | str, *, overwrite: bool = True) -> 
     data = content.encode() if isinstance(content, str) else content
     if not overwrite and path.exists() and path.read_bytes() != data:
         raise OutputExistsError(f"{path} exists; pass overwrite=True (--overwrite) to replace it")
-    with _named(path), temporary_folder(path) as folder:
+    with named(path), temporary_folder(path) as folder:
         temporary = folder / path.name
         with temporary.open("wb") as stream:
             stream.write(data)
@@ -69,14 +70,25 @@ def write_whole(path: Path, content: bytes | str, *, overwrite: bool = True) -> 
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Name the file that could not be written: a full disk names none, or a temporary one."""
+def named(path: Path) -> Iterator[None]:
+    """Name the file that could not be written: a full disk names none, or a temporary one.
+
+    Args:
+        path: The file; an error that names another is left as it is.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno is None:
+        if not (error.filename is None or _is_temporary(Path(str(error.filename)), path)):
             raise
+        if error.errno is None:  # The libraries below Keras have words of their own.
+            raise OSError(f"{path}: {first_line(error)}") from error
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _is_temporary(file: Path, path: Path) -> bool:
+    """Whether a file is a temporary folder of an output, or lies in one."""
+    return str(file.absolute()).startswith(str(path.absolute().with_name(f".{path.name}.")))
 
 
 @contextlib.contextmanager
@@ -84,7 +96,7 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     """A folder beside a file for what has to be whole before it is renamed to that file.
 
     It is locked as long as its writer lives; the folders of writers that were killed are removed
-    here, by the next writer of the same file.
+    here, by the next writer of the same file. Where folders have no locks, they stay.
 
     Args:
         path: The file that is going to be written; its folder is made when it is missing.
@@ -95,7 +107,8 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     while not made:
         name = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
         try:
-            with held(Path(name)) as made:  # Else it was taken for a leftover before that.
+            with held(Path(name)) as ours:
+                made = ours is not False  # Else it was taken for a leftover before that.
                 if made:
                     yield Path(name)
         finally:
@@ -105,6 +118,6 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 def remove_leftovers(path: Path) -> None:
     """Remove what writers of a file left when they were killed; leave what living ones use."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.????????{_TEMPORARY}"):
-        with contextlib.suppress(OSError), held(left) as dead:
-            if dead:
+        with contextlib.suppress(OSError), held(left) as ours:
+            if ours:  # Not where nobody can tell.
                 shutil.rmtree(left)

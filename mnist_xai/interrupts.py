@@ -2,6 +2,7 @@
 
 import _thread
 import contextlib
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -33,3 +34,23 @@ def heard() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
+
+
+def deafen() -> None:
+    """Ignore every further Ctrl-C: this process has heard one, and ends.
+
+    It does nothing outside the main thread, which is the only one that hears any.
+    """
+    while True:
+        try:
+            signal.signal(signal.SIGINT, _nothing)  # It takes those that are on their way.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        except KeyboardInterrupt:
+            continue
+        except ValueError:
+            pass
+        return
+
+
+def _nothing(*_: Any) -> None:
+    pass

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mnist_xai.files import temporary_folder, write_whole
+from mnist_xai.files import named, temporary_folder, write_whole
 from mnist_xai.printable import first_line, printable
 from mnist_xai.vetting import CONFIG, METADATA, WEIGHTS, ModelFileError, vetted_members
 
@@ -41,6 +41,7 @@ def save_model(model: keras.Model, path: Path) -> None:
 
     Raises:
         ValueError: For another ending.
+        OSError: When it cannot be written; the message names the file.
     """
     write_whole(path, model_bytes(model, path))
 
@@ -51,7 +52,7 @@ def model_bytes(model: keras.Model, path: Path) -> bytes:
     # A copy that was never compiled carries neither optimiser nor loss into the file.
     bare = type(model).from_config(model.get_config())
     bare.set_weights(model.get_weights())
-    with temporary_folder(path) as folder:
+    with named(path), temporary_folder(path) as folder:
         stamped = folder / "model.keras"
         bare.save(stamped)
         with zipfile.ZipFile(stamped) as archive:

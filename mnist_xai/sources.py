@@ -2,11 +2,15 @@
 
 import contextlib
 import hashlib
+import io
 import os
+import pickle
 import socket
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mnist_xai.files import remove_leftovers, temporary_folder
+from mnist_xai.printable import first_line
 from mnist_xai.readers import Arrays, read_idx, read_path
 
 MNIST_VARIABLE = "MNIST_XAI_DATA"
@@ -48,7 +53,6 @@ def _mnist() -> Named:
 
 
 # Keras downloads Fashion-MNIST unchecked; these are the MD5 sums that its authors publish.
-_FASHION_URL = _KERAS_URL
 _FASHION_MD5 = {
     "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
     "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
@@ -65,7 +69,7 @@ def _fashion_mnist() -> Named:
     with _downloading("Fashion-MNIST"):
         train_images, train_labels, test_images, test_labels = (
             read_idx(
-                _fetch(f"fashion-mnist/{name}", _FASHION_URL + name, md5),
+                _fetch(f"fashion-mnist/{name}", _KERAS_URL + name, md5),
                 dimensions=3 if "images" in name else 1,
             )
             for name, md5 in _FASHION_MD5.items()
@@ -83,9 +87,49 @@ _CIFAR10_CLASSES = (
 
 def _cifar10() -> Named:
     with _downloading("CIFAR-10"):
-        _fetch(_CIFAR10_ARCHIVE, _CIFAR10_URL, _CIFAR10_SHA256)
-        train, test = keras.datasets.cifar10.load_data()
-    return _from_keras("CIFAR-10", train, test, _CIFAR10_CLASSES)
+        content = _fetch(_CIFAR10_ARCHIVE, _CIFAR10_URL, _CIFAR10_SHA256).read_bytes()
+        # Once more, of what was read: where the cache lies in /tmp, others may write to it.
+        if hashlib.sha256(content).hexdigest() != _CIFAR10_SHA256:
+            raise DataUnavailableError("the archive was changed while it was read")
+        images, labels = zip(*_cifar10_batches(content), strict=True)
+    train = np.concatenate(images[:-1]), np.concatenate(labels[:-1])
+    return _from_keras("CIFAR-10", train, (images[-1], labels[-1]), _CIFAR10_CLASSES)
+
+
+def _cifar10_batches(archive: bytes) -> list[tuple[NDArray[np.uint8], NDArray[np.integer]]]:
+    """Images `(N, 32, 32, 3)` and labels of the five training batches and the test batch.
+
+    Keras unpacks the archive, and reads what lies in that folder by then. Here nothing but the
+    bytes that were checked is read.
+    """
+    found = []
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as members:
+        for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+            stream = members.extractfile(f"cifar-10-batches-py/{name}")
+            if stream is None:
+                raise DataUnavailableError(f"{name} is no file in the archive")
+            batch = _ArrayUnpickler(stream, encoding="bytes").load()
+            planes = batch[b"data"].reshape(-1, 3, 32, 32)
+            images = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
+            found.append((images, np.array(batch[b"labels"])))
+    return found
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads arrays of numbers in lists and dictionaries, and refuses to call anything else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ARRAY_PARTS:
+            raise pickle.UnpicklingError(f"{module}.{name} is no part of an array")
+        return _ARRAY_PARTS[(module, name)]
+
+
+# By the names that they had when the batches were written; NumPy warns of both today.
+_ARRAY_PARTS: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): lambda kind, align, copy: np.dtype(kind, bool(align), bool(copy)),
+}
 
 
 def _from_keras(
@@ -141,9 +185,8 @@ def _downloading(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # Keras raises a bare Exception when a download fails.
-        reason = str(error).strip().replace("\n", " ") or type(error).__name__
         raise DataUnavailableError(
-            f"{name} is not on this machine and could not be downloaded: {reason}"
+            f"{name} is not on this machine and could not be downloaded: {first_line(error)}"
         ) from error
     finally:
         socket.setdefaulttimeout(before)

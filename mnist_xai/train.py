@@ -4,13 +4,11 @@ import hashlib
 import importlib.util
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_xai.checkpoint import Checkpoint
+from mnist_xai.checkpoint import Checkpoint, versions
 from mnist_xai.data import Dataset, load_data, normalise, training_batches
 from mnist_xai.evaluation import Evaluation, evaluate
 from mnist_xai.files import check_output, write_whole
@@ -97,43 +95,58 @@ def train(
     if seed < 0:
         raise ValueError(f"seed: expected a number of at least 0; got {seed}")
     target = Path(save_to) if save_to else None
-    outputs = [target, card_path(target)] if target else []
+    table = Path(csv) if csv else None
     unfinished = target and target.with_name(f".{target.name}.unfinished")
-    if target:
-        check_model_path(target)
-        # Of what lies beside an unfinished training, some may be its own.
-        for path in outputs:
-            check_output(path, overwrite=overwrite or bool(unfinished and unfinished.exists()))
-    if tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise ModuleNotFoundError("tensorboard: the logs need the package tensorboard installed")
-    if tensorboard and Path(tensorboard).is_file():
-        raise NotADirectoryError(f"tensorboard: expected a folder; {tensorboard} is a file")
-    if csv:
-        check_output(Path(csv), overwrite=True)  # Before an epoch is lost.
+    # Of what lies beside an unfinished training, some may be its own.
+    _check_outputs(target, overwrite=overwrite or bool(unfinished and unfinished.exists()))
+    _check_logs(tensorboard, table)
     with alone(target):
         dataset = data if isinstance(data, Dataset) else load_data(data)
         commit = _commit()  # Of the code that trains, whatever is edited meanwhile.
         identity = _identity(model, dataset, recipe, seed)
         checkpoint = Checkpoint(unfinished, identity)
         if checkpoint.epochs() < recipe.epochs:  # Nothing of it can be there yet.
-            for path in outputs:
-                check_output(path, overwrite=overwrite)
-        loggers = [*_loggers(tensorboard, csv, checkpoint), *callbacks]
+            _check_outputs(target, overwrite=overwrite)
+        loggers = [*_loggers(tensorboard, table, checkpoint), *callbacks]
         trained, validation, evaluation = _learn(
             model, dataset, recipe, seed, checkpoint, loggers, progress
         )
-        if csv:  # Killed behind the last epoch, it lacks a line, and no epoch follows.
-            write_whole(Path(csv), _table(checkpoint.history))
+        if table:  # Killed behind the last epoch, it lacks a line, and no epoch follows.
+            write_whole(table, _table(checkpoint.history))
         card = _card(identity, dataset, trained, validation, evaluation) | {"commit": commit}
         if target:
-            content = model_bytes(trained, target)
-            card["file_sha256"] = hashlib.sha256(content).hexdigest()
-            # What came into the way meanwhile stays; the finished training does too.
-            write_whole(target, content, overwrite=overwrite)
-            card_text = json.dumps(card, indent=2) + "\n"
-            write_whole(card_path(target), card_text, overwrite=overwrite)
+            card = _save(trained, card, target, overwrite=overwrite)
             checkpoint.remove()
     return TrainResult(trained, checkpoint.history, evaluation, card, target)
+
+
+def _check_outputs(target: Path | None, *, overwrite: bool) -> None:
+    """Refuse a model or card that could not be written at the end, before an epoch is lost."""
+    if target:
+        check_model_path(target)
+        for path in (target, card_path(target)):
+            check_output(path, overwrite=overwrite)
+
+
+def _check_logs(tensorboard: str | os.PathLike[str] | None, table: Path | None) -> None:
+    """The same for what is written meanwhile."""
+    if tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ModuleNotFoundError("tensorboard: the logs need the package tensorboard installed")
+    if tensorboard and Path(tensorboard).is_file():
+        raise NotADirectoryError(f"tensorboard: expected a folder; {tensorboard} is a file")
+    if table:
+        check_output(table, overwrite=True)
+
+
+def _save(
+    trained: keras.Model, card: dict[str, Any], target: Path, *, overwrite: bool
+) -> dict[str, Any]:
+    """Write model and card; what came into the way meanwhile stays. The card, with the hash."""
+    content = model_bytes(trained, target)
+    card = card | {"file_sha256": hashlib.sha256(content).hexdigest()}
+    write_whole(target, content, overwrite=overwrite)
+    write_whole(card_path(target), json.dumps(card, indent=2) + "\n", overwrite=overwrite)
+    return card
 
 
 def _learn(
@@ -171,14 +184,13 @@ def _recipe(recipe: str | Recipe) -> Recipe:
 
 def _identity(model: str, dataset: Dataset, recipe: Recipe, seed: int) -> dict[str, Any]:
     """Everything that the trained weights are a function of, on one machine."""
-    packages = ("mnist_xai", "tensorflow", "keras", "numpy")
     return {
         "model": model,
         "data": dataset.sha256,
         "recipe": asdict(recipe),
         "seed": seed,
         "precision": "mixed_bfloat16" if recipe.bfloat16 and _multiplies_bfloat16() else "float32",
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
+        "versions": versions(),
     }
 
 
@@ -287,17 +299,17 @@ def _divide_logits(model: keras.Model, temperature: float) -> None:
 
 def _loggers(
     tensorboard: str | os.PathLike[str] | None,
-    csv: str | os.PathLike[str] | None,
+    table: Path | None,
     checkpoint: Checkpoint,
 ) -> list[keras.callbacks.Callback]:
     loggers: list[keras.callbacks.Callback] = []
     if tensorboard:
         loggers.append(keras.callbacks.TensorBoard(os.fspath(tensorboard), write_graph=False))
-    if csv:
+    if table:
         # Written anew from the whole history: a resumed training leaves no gap and no double.
         loggers.append(
             keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda *_: write_whole(Path(csv), _table(checkpoint.history))
+                on_epoch_end=lambda *_: write_whole(table, _table(checkpoint.history))
             )
         )
     return loggers

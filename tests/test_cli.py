@@ -4,8 +4,11 @@ import dataclasses
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 import mnist_xai as mx
+from mnist_xai import cli
 from mnist_xai.cli import main
+from tests.faults.trials import BUDGET, RECIPE
 
 COMMANDS = ["train", "evaluate", "layers", "explain", "audit", "methods", "data", "reproduce"]
 
@@ -228,6 +233,15 @@ def test_an_existing_output_is_refused_without_a_terminal_to_ask_at(model, tmp_p
     assert np.load(path).shape == (28, 28, 1)
 
 
+@pytest.fixture
+def _hears_ctrl_c():
+    """As before, in the end: a command that was interrupted is deaf to any further Ctrl-C."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_hears_ctrl_c")
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 130)])
 def test_an_existing_output_is_asked_about_at_a_terminal(
     model, tmp_path, monkeypatch, answer, code
@@ -240,6 +254,82 @@ def test_an_existing_output_is_asked_about_at_a_terminal(
     assert result.exit_code == code
     assert "Replace it? [y/N]" in result.output
     assert (path.read_bytes() == b"precious") == (code != 0)
+
+
+@pytest.mark.usefixtures("_hears_ctrl_c")
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 130)])
+@pytest.mark.parametrize("command", ["train", "audit"])
+def test_an_output_beside_another_s_unfinished_work_is_asked_about_too(
+    model, tmp_path, monkeypatch, command, answer, code
+):
+    monkeypatch.setattr(import_module("mnist_xai.train"), "RECIPES", {"small": RECIPE})
+    monkeypatch.setattr(import_module("mnist_xai.audit.run"), "BUDGETS", {"fast": BUDGET})
+    monkeypatch.setattr(cli, "_at_a_terminal", lambda: True)
+    path = tmp_path / {"train": "model.keras", "audit": "audit.html"}[command]
+    path.write_text("precious")
+    unfinished = tmp_path / f".{path.name}.unfinished"
+    if command == "train":
+        unfinished.write_text("of another recipe")
+        arguments = ["train", "--recipe", "small"]
+    else:
+        unfinished.mkdir()
+        arguments = ["audit", str(model), "--methods", "gradient"]
+    arguments += ["--data", "digits", "--save-to", str(path)]
+    result = CliRunner().invoke(main, arguments, input=answer)
+    assert result.exit_code == code, result.output
+    assert result.output.count(f"{path} exists. Replace it? [y/N]") == 1
+    assert (path.read_bytes() == b"precious") == (code != 0)
+    assert unfinished.exists() == (code != 0)
+
+    monkeypatch.setattr(cli, "_at_a_terminal", lambda: False)
+    path.write_text("precious")
+    unfinished.mkdir(exist_ok=True) if command == "audit" else unfinished.write_text("another's")
+    result = CliRunner().invoke(main, arguments, input=answer)
+    assert result.exit_code == 1
+    assert f"{path} exists; --overwrite replaces it" in result.stderr
+    assert path.read_text() == "precious"
+
+
+WAITING = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from mnist_xai import cli
+def wait():
+    print("waiting", flush=True)
+    time.sleep(60)
+cli._start_tensorflow = wait
+sys.argv = ["mnist-xai", "evaluate", "no.keras"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("apart", [0, 0.0003, 0.001, 0.003, 0.012, 0.03])
+def test_ctrl_c_pressed_twice_is_ctrl_c(apart):
+    with subprocess.Popen([sys.executable, "-c", WAITING], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:  # fmt: skip
+        assert process.stdout.readline() == b"waiting\n"
+        process.send_signal(signal.SIGINT)
+        time.sleep(apart)
+        process.send_signal(signal.SIGINT)
+        complaints = process.communicate(timeout=60)[1].decode()
+    assert complaints.split() == ["Interrupted."]
+    assert process.returncode == 130
+
+
+@pytest.mark.usefixtures("_hears_ctrl_c")
+def test_a_second_ctrl_c_while_the_first_is_answered_is_none(monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_start_tensorflow", interrupted)
+    monkeypatch.setattr("click.core.echo", interrupted)  # Click ends the line of the first.
+    try:
+        result = CliRunner().invoke(main, ["evaluate", "no.keras"])
+    except KeyboardInterrupt:
+        pytest.fail("it escapes")
+    assert result.stderr == "Interrupted.\n"
+    assert result.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_without_data_or_network_one_line_says_so(tmp_path):

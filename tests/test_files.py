@@ -1,10 +1,11 @@
 import os
+import re
 import stat
 
 import pytest
 
 from mnist_xai import files
-from mnist_xai.files import OutputExistsError, check_output, write_whole
+from mnist_xai.files import OutputExistsError, check_output, named, write_whole
 
 
 def test_a_file_is_written_and_replaced(tmp_path):
@@ -67,3 +68,25 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 def test_checking_makes_nothing(tmp_path):
     check_output(tmp_path / "new" / "folder" / "model.keras", overwrite=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_error_names_the_file_that_is_wrong(tmp_path):
+    (tmp_path / "afile").write_text("x")
+    with pytest.raises(OSError, match=r"'[^']*afile'$"):
+        write_whole(tmp_path / "afile" / "out.png", "new")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left"), "[Errno 28] No space left: 'out.png'"),
+        (OSError(28, "No space left", ".out.png.ab.tmp/out.png"),
+         "[Errno 28] No space left: 'out.png'"),
+        (OSError(2, "No such file", "fonts"), "[Errno 2] No such file: 'fonts'"),
+        (OSError(2, "No such file", "out.png.tmp"), "[Errno 2] No such file: 'out.png.tmp'"),
+        (OSError("write failed, errno = 28\nelsewhere"), "out.png: write failed, errno = 28"),
+    ],
+)  # fmt: skip
+def test_an_error_without_a_name_or_with_a_temporary_one_gets_that_of_the_output(error, said):
+    with pytest.raises(OSError, match=f"^{re.escape(said)}$"), named(files.Path("out.png")):
+        raise error

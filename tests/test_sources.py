@@ -4,7 +4,9 @@ import functools
 import gzip
 import hashlib
 import http.server
+import io
 import socketserver
+import tarfile
 import threading
 
 import keras
@@ -53,7 +55,7 @@ def fashion(cache, server, monkeypatch):
     for name, array in FASHION.items():
         (folder / name).write_bytes(gzip.compress(idx(array)))
     sums = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in FASHION}
-    monkeypatch.setattr(sources, "_FASHION_URL", address)
+    monkeypatch.setattr(sources, "_KERAS_URL", address)
     monkeypatch.setattr(sources, "_FASHION_MD5", sums)
     return folder
 
@@ -82,17 +84,81 @@ def test_a_file_missing_from_the_server_is_named(fashion):
         load_data("fashion_mnist")
 
 
-def test_cifar10_comes_through_keras(monkeypatch):
-    monkeypatch.setattr(sources, "_fetch", lambda *_: None)
-    colour = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
-    labels = np.uint8([[9], [0], [1], [2]])
-    monkeypatch.setattr(
-        keras.datasets.cifar10, "load_data", lambda: ((colour, labels), (colour[:2], labels[:2]))
-    )
+COLOUR = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)  # Two a batch.
+CIFAR10_LABELS = [9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1]
+
+
+def text(content):
+    return b"T" + len(content).to_bytes(4, "little") + content
+
+
+def cifar10_batch(images, labels):
+    """A batch as Python 2 pickled it: plain strings, and the names that NumPy had then."""
+    planes = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
+    kind = b"cnumpy\ndtype\n" + text(b"u1") + b"K\0K\1\x87R"
+    kind += b"(K\3" + text(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85" + text(b"b")
+    array += b"\x87R(K\1" + bytes([*b"K", len(images), *b"M\0\x0c\x86"]) + kind + b"\x89"
+    array += text(planes.tobytes()) + b"tb"
+    numbers = b"](" + b"".join(bytes([*b"K", label]) for label in labels) + b"e"
+    return b"\x80\2}(" + text(b"data") + array + text(b"labels") + numbers + b"u."
+
+
+@pytest.fixture
+def cifar10(cache, server, monkeypatch):
+    """Serves an archive of small batches; a function packs it, with other content for some."""
+    folder, address = server
+
+    def pack(**instead):
+        names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+        with tarfile.open(folder / "cifar.tar.gz", "w:gz") as archive:
+            for number, name in enumerate(names):
+                rows = slice(2 * number, 2 * number + 2)
+                content = instead.get(name, cifar10_batch(COLOUR[rows], CIFAR10_LABELS[rows]))
+                member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        digest = hashlib.sha256((folder / "cifar.tar.gz").read_bytes()).hexdigest()
+        monkeypatch.setattr(sources, "_CIFAR10_SHA256", digest)
+
+    monkeypatch.setattr(sources, "_CIFAR10_URL", address + "cifar.tar.gz")
+    pack()
+    return pack
+
+
+def test_cifar10_is_read_from_its_archive(cifar10):
     dataset = load_data("cifar10")
-    assert dataset.image_shape == (32, 32, 3)
-    assert dataset.train_labels.tolist() == [9, 0, 1, 2]
+    np.testing.assert_array_equal(dataset.train_images, COLOUR[:10])
+    np.testing.assert_array_equal(dataset.test_images, COLOUR[10:])
+    assert dataset.train_labels.tolist() == CIFAR10_LABELS[:10]
+    assert dataset.test_labels.tolist() == CIFAR10_LABELS[10:]
     assert dataset.class_names[9] == "truck"
+
+
+def test_of_cifar10_nothing_is_read_but_the_bytes_that_were_checked(cifar10, cache, monkeypatch):
+    unpacked = cache / "datasets" / "cifar-10-batches-py-target" / "cifar-10-batches-py"
+    unpacked.mkdir(parents=True)
+    for number in range(1, 6):
+        (unpacked / f"data_batch_{number}").write_bytes(b"another's")
+    np.testing.assert_array_equal(load_data("cifar10").train_images, COLOUR[:10])
+
+    fetch = sources._fetch
+
+    def changed(*given):
+        path = fetch(*given)
+        path.write_bytes(b"another's")  # Just after it was checked.
+        return path
+
+    monkeypatch.setattr(sources, "_fetch", changed)
+    with pytest.raises(DataUnavailableError, match="CIFAR-10 .*changed while it was read"):
+        load_data("cifar10")
+
+
+def test_a_batch_of_cifar10_calls_nothing(cifar10, tmp_path):
+    cifar10(data_batch_3=b"cos\nmkdir\n(" + text(bytes(tmp_path / "called")) + b"tR.")
+    with pytest.raises(DataUnavailableError, match=r"CIFAR-10 .*os\.mkdir is no part of an array"):
+        load_data("cifar10")
+    assert not (tmp_path / "called").exists()
 
 
 def test_mnist_is_taken_from_the_cache(cache, monkeypatch):

@@ -8,8 +8,10 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import mnist_xai as mx
+from mnist_xai import checkpoint
 from mnist_xai.files import OutputExistsError
 from mnist_xai.train import RECIPES, train
 
@@ -58,6 +60,18 @@ def test_the_card_says_what_the_model_is(result, digits):
     assert len(card["test"]["per_class"]) == 10
     assert set(card["versions"]) == {"python", "mnist_xai", "tensorflow", "keras", "numpy"}
     assert card["file_sha256"] == mx.saving.file_sha256(result.path)
+
+
+def test_versions_are_the_modules_whatever_their_packages_are_called(monkeypatch):
+    """TensorFlow is also tensorflow-cpu; a checkout need not be installed."""
+    installed = checkpoint.versions()
+
+    def not_installed(name):
+        raise checkpoint.PackageNotFoundError(name)
+
+    monkeypatch.setattr(checkpoint, "version", not_installed)
+    assert checkpoint.versions() == installed | {"mnist_xai": "not installed"}
+    assert installed["tensorflow"] == tf.__version__
 
 
 def test_two_trainings_give_the_same_bytes(result, digits, tmp_path):

@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from mnist_xai.audit.exams import (
 )
 from mnist_xai.audit.findings import Finding, Notebook
 from mnist_xai.audit.memory import Remembering
+from mnist_xai.checkpoint import versions
 from mnist_xai.data import Dataset, load_data
 from mnist_xai.evaluation import Evaluation
 from mnist_xai.files import check_output, write_whole
@@ -207,8 +207,9 @@ def audit(
         dataset = data if isinstance(data, Dataset) else load_data(data)
         network = Network(keras_model)
         _check_fit(network, dataset)
-        fingerprint = _fingerprint(network, dataset, spending, subjects, seed)
-        notebook = Notebook(kept, fingerprint) if kept else None
+        notebook = None
+        if kept:
+            notebook = Notebook(kept, _fingerprint(network, dataset, spending, subjects, seed))
         if page and notebook and not all(map(notebook.find, subjects)):
             _check_page(page, overwrite)  # Nothing of it can be there yet.
         name = keras_model.name if isinstance(model, keras.Model) else Path(model).name
@@ -368,7 +369,7 @@ def _fingerprint(
     return {
         "weights": weights.hexdigest(),
         "data": dataset.sha256,
-        "versions": {name: version(name) for name in ("mnist_xai", "tensorflow", "keras")},
+        "versions": versions(),
         "budget": dataclasses.asdict(budget),
         "seed": seed,
         "metrics": {name: repr(metric) for name, metric in budget.metrics().items()},

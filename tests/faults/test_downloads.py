@@ -67,7 +67,7 @@ def faulty(fashion, monkeypatch):  # noqa: F811
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
         threading.Thread(target=served.serve_forever, args=(0.01,), daemon=True).start()
         address = f"http://127.0.0.1:{served.server_address[1]}/"
-        monkeypatch.setattr(sources, "_FASHION_URL", address)
+        monkeypatch.setattr(sources, "_KERAS_URL", address)
         monkeypatch.setattr(sources, "_PATIENCE", 1.0)
         yield handler
         served.shutdown()

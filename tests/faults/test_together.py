@@ -1,17 +1,21 @@
 """Two processes at work on one output."""
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import mnist_xai as mx
+from mnist_xai import locks
 from mnist_xai.files import remove_leftovers, temporary_folder, write_whole
 from mnist_xai.locks import OutputBusyError, alone, held
 
@@ -122,8 +126,146 @@ def test_what_a_living_writer_needs_is_no_leftover(tmp_path):
         write_whole(path, "by another")
         assert (folder / "part").read_text() == "new"
         with held(folder) as free:
-            assert not free
+            assert free is False
     (tmp_path / ".model.keras.abcd1234.tmp").mkdir()  # Of one that was killed.
     (tmp_path / ".model.keras.notes.tmp").mkdir()  # Not ours.
     write_whole(path, "new")
     assert {p.name for p in tmp_path.iterdir()} == {"model.keras", ".model.keras.notes.tmp"}
+
+
+@pytest.fixture(params=[errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP])
+def _without_locks(request, monkeypatch):
+    """A file system that has none, as NFS has none for folders."""
+
+    def flock(*_):
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(locks.fcntl, "flock", flock)
+
+
+@pytest.mark.usefixtures("_without_locks")
+def test_without_locks_what_may_be_a_living_writer_s_is_left(tmp_path):
+    path = tmp_path / "model.keras"
+    with temporary_folder(path) as folder:
+        (folder / "part").write_text("new")
+        remove_leftovers(path)
+        write_whole(path, "by another")
+        with held(folder) as ours:
+            assert ours is None
+        assert (folder / "part").read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["model.keras"]
+
+
+@pytest.mark.usefixtures("_without_locks")
+def test_without_locks_the_work_is_done_and_tidied_up(tmp_path):
+    with alone(tmp_path / "new" / "a.keras"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_is_open_for_writing_as_nfs_wants_it(tmp_path, monkeypatch):
+    """There, the kernel makes of an exclusive `flock` a lock for writing, or fails."""
+    flock = locks.fcntl.flock
+
+    def as_on_nfs(handle, operation):
+        if locks.fcntl.fcntl(handle, locks.fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(handle, operation)
+
+    monkeypatch.setattr(locks.fcntl, "flock", as_on_nfs)
+    (tmp_path / "lock").touch()
+    with held(tmp_path / "lock") as ours, held(tmp_path / "lock") as again:
+        assert (ours, again) == (True, False)
+    with held(tmp_path) as ours:
+        assert ours is None
+
+
+def test_a_folder_removed_before_the_lock_is_in_it_is_made_again(tmp_path, monkeypatch):
+    """A run that made the folder removes it in its end, whoever is about to use it."""
+    touch, removals = Path.touch, [2]
+
+    def folder_removed(self, **given):
+        if removals[0]:
+            removals[0] -= 1
+            with contextlib.suppress(FileNotFoundError):
+                self.parent.rmdir()
+        touch(self, **given)
+
+    monkeypatch.setattr(Path, "touch", folder_removed)
+    with alone(tmp_path / "new" / "a.keras"):
+        assert [p.name for p in (tmp_path / "new").iterdir()] == [".a.keras.lock"]
+    removals[0] = 10**6
+    with pytest.raises(FileNotFoundError, match=r"a.keras.lock"), alone(tmp_path / "new/a.keras"):
+        pass
+
+
+def test_a_second_thread_is_told_that_it_is_this_process(tmp_path):
+    path, told = tmp_path / "a.keras", []
+
+    def second():
+        try:
+            with alone(path):
+                told.append("it began to work")
+        except OutputBusyError as error:
+            told.append(str(error))
+
+    with alone(path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert told == [f"{path}: this process is at work on it; wait for its end, or save elsewhere"]
+    assert not list(tmp_path.iterdir())
+
+
+@contextlib.contextmanager
+def another_user():
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o600])
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+def test_the_lock_of_another_user_is_one_of_another_process(mode):
+    with tempfile.TemporaryDirectory() as name:  # The folder of pytest is of one user.
+        path = Path(name) / "a.keras"
+        path.parent.chmod(0o777)
+        with held_elsewhere(path) as process:
+            (path.parent / ".a.keras.lock").chmod(mode)
+            number = rf" \({process.pid}\)" if mode == 0o644 else ""
+            expected = f"another process{number} is at work"
+            with another_user(), pytest.raises(OutputBusyError, match=expected), alone(path):
+                pass
+        if mode == 0o644:  # Its holder is dead, and the folder is everyone's.
+            with another_user(), alone(path):
+                pass
+            assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize("where", ["touch", "write_text"])
+def test_ctrl_c_while_a_lock_is_taken_leaves_none(tmp_path, monkeypatch, where):
+    real = getattr(Path, where)
+
+    def interrupted(self, *given, **named):
+        real(self, *given, **named)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, where, interrupted)
+    with pytest.raises(KeyboardInterrupt), alone(tmp_path / "new" / "a.keras"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_at_another_s_lock_leaves_it(tmp_path, monkeypatch):
+    path = tmp_path / "a.keras"
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with held_elsewhere(path):
+        monkeypatch.setattr(locks, "_refuse", interrupted)
+        with pytest.raises(KeyboardInterrupt), alone(path):
+            pass
+        assert [p.name for p in tmp_path.iterdir()] == [".a.keras.lock"]

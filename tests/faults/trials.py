@@ -70,7 +70,7 @@ def save(folder):
 
 
 def download(folder):
-    sources._FASHION_URL = (folder.parent / "address").read_text()
+    sources._KERAS_URL = (folder.parent / "address").read_text()
     names = sources._FASHION_MD5
     sources._FASHION_MD5 = {n: _md5(folder.parent / "served" / n) for n in names}
     sources._cache = lambda: folder
