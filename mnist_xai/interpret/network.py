@@ -140,8 +140,11 @@ class Network:
 
     def _alike(self, model: keras.Model) -> "Network":
         """A network on another model with the same outputs, that explains the same one."""
-        names = list(getattr(model, "output_names", None) or [model.name])
-        return Network(model, batch_size=self.batch_size, output=names[self._output])
+        return _network_of(model, self.batch_size, self._output)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy, or a pickle, has passes, twin and locks of its own, on its copy of the model.
+        return _network_of, (self.model, self.batch_size, self._output)
 
     @property
     def image_shape(self) -> tuple[int | None, ...]:
@@ -526,8 +529,16 @@ def check_score(score: str) -> None:
         raise ValueError(f"score: expected logit or probability; got {score!r}")
 
 
+def _network_of(model: keras.Model, batch_size: int, output: int) -> Network:
+    return Network(model, batch_size=batch_size, output=_output_names(model)[output])
+
+
+def _output_names(model: keras.Model) -> list[str]:
+    return list(getattr(model, "output_names", None) or [model.name])
+
+
 def _output_index(model: keras.Model, name: str | None) -> int:
-    names = list(getattr(model, "output_names", None) or [model.name])
+    names = _output_names(model)
     if name is None and len(names) == 1:
         return 0
     if name not in names:
