@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
+from mnist_xai.interpret.checks import check_counts
 from mnist_xai.interpret.front import NO_FRONT, split_off
 from mnist_xai.interpret.graph import (
     Call,
@@ -70,8 +71,7 @@ class Network:
     ) -> None:
         if not isinstance(model, keras.Model):
             raise TypeError(f"model: expected a Keras 3 model; got {type(model).__name__}")
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected at least 1; got {batch_size}")
+        check_counts(batch_size=batch_size)
         inputs = model.inputs if model.built and functional_graph(model) else None
         if not inputs or len(inputs) != 1 or len(inputs[0].shape) != 4:
             raise ValueError(

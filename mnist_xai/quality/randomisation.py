@@ -10,8 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.checks import check_positive, check_seed
-from mnist_xai.interpret.masking import check_counts
+from mnist_xai.interpret.checks import check_counts, check_positive, check_seed
 from mnist_xai.interpret.network import Network
 from mnist_xai.quality.copies import normal_noise, smooth
 from mnist_xai.quality.metric import (
@@ -172,8 +171,7 @@ class EfficientParameterRandomisation:
     )
 
     def __post_init__(self) -> None:
-        if self.bins < 2:
-            raise ValueError(f"bins: expected at least 2; got {self.bins}")
+        check_counts(2, bins=self.bins)
         check_seed(self.seed)
 
     def __call__(self, trial: Trial) -> Scores:
