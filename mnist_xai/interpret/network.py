@@ -54,8 +54,9 @@ class Network:
             images of any size, those of an image of 32 x 32 pixels.
         layer_dtypes: The dtype of every layer's output, by name.
         front: The linear first layer, split off.
-        experiments: Held by whoever changes weights of `twin`. Explanations need no lock: any
-            number of threads may ask one network for them.
+        experiments: A lock, held by whoever changes weights of `twin` until nothing is asked of
+            it any more. Explanations need none: any number of threads may ask one network for
+            them.
 
     Raises:
         TypeError: When `model` is no Keras model.
@@ -99,7 +100,8 @@ class Network:
         """A network on a copy of the model, for experiments that change weights.
 
         Made when first asked for: what it compiles then serves every experiment. An experiment
-        leaves it as it pleases, so each begins by setting all weights.
+        leaves it as it pleases, so each begins by setting all weights; and where there are
+        threads, each holds `experiments` from then to its end.
 
         Raises:
             ValueError: For a model that Keras cannot make again from its configuration.
@@ -135,6 +137,7 @@ class Network:
                 copy = copied(self.twin.model)  # Of which it is known that it is a true copy.
                 self._derived[key] = copy, self._alike(make(copy))
             copy, network = self._derived[key]
+            # Another thread may be running it: what it reads are equal numbers, old or new.
             copy.set_weights(self.model.get_weights())
         return network
 

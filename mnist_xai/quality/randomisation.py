@@ -74,9 +74,10 @@ class ParameterRandomisation:
 
     def _measure(self, trial: Trial) -> tuple[Values, Values]:
         curve = []
-        for _, network in randomised(trial.network, self.order, self.seed):
-            found = trial.explain(trial.images, network).sum(axis=-1, dtype=np.float64)
-            curve.append(alike(self.similarity, trial.places, found))
+        with trial.network.experiments:
+            for _, network in randomised(trial.network, self.order, self.seed):
+                found = trial.explain(trial.images, network).sum(axis=-1, dtype=np.float64)
+                curve.append(alike(self.similarity, trial.places, found))
         return _summarised(curve, self.summary)
 
 
@@ -135,10 +136,11 @@ class SmoothParameterRandomisation:
             return smooth(trial, noise, scales, network=network)
 
         first = maps(trial.network)
-        curve = [
-            alike(self.similarity, first, maps(network))
-            for _, network in randomised(trial.network, self.order, self.seed)
-        ]
+        with trial.network.experiments:
+            curve = [
+                alike(self.similarity, first, maps(network))
+                for _, network in randomised(trial.network, self.order, self.seed)
+            ]
         values, curves = _summarised(curve, self.summary)
         # Of the trial's map `measured` knows, of the mean map only this.
         return np.where(is_flat(self.similarity, first), np.nan, values), curves
@@ -179,8 +181,9 @@ class EfficientParameterRandomisation:
         return measured(trial, self._measure, flat_maps(trial, "rank"))
 
     def _measure(self, trial: Trial) -> tuple[Values, Values]:
-        network = fully_random(trial.network, self.seed)
-        found = trial.explain(trial.images, network).sum(axis=-1, dtype=np.float64)
+        with trial.network.experiments:
+            network = fully_random(trial.network, self.seed)
+            found = trial.explain(trial.images, network).sum(axis=-1, dtype=np.float64)
         before, after = (
             np.array([_histogram_entropy(one, self.bins) for one in maps])
             for maps in (trial.places, found)
