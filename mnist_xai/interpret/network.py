@@ -431,6 +431,8 @@ class Network:
 
     def compiled(self, key: Any, function: Callable[..., Any], *signature: Any) -> Any:
         """The pass of this key, compiled when it is new, for any number of rows."""
+        if key in self._passes:  # Without the lock: it need not wait for what others compile.
+            return self._passes[key]
         with self._making:
             if key not in self._passes:
                 # jit_compile: XLA slows small convolutions down on a CPU.

@@ -80,8 +80,7 @@ class _Stabilised:
     """A rule whose denominators are moved away from zero by `ε sign z`."""
 
     def __post_init__(self) -> None:
-        for name in ("epsilon", "gamma"):
-            check_at_least(0, **{name: getattr(self, name, 0.0)})
+        check_at_least(0, **{name: getattr(self, name, 0.0) for name in ("epsilon", "gamma")})
 
 
 @dataclass(frozen=True)

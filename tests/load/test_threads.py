@@ -84,6 +84,23 @@ def test_a_pass_that_eight_threads_ask_for_is_compiled_once(monkeypatch, picture
         np.testing.assert_array_equal(other, found[0])
 
 
+def test_what_is_compiled_does_not_wait_for_what_is_being_compiled(pictures):
+    one, tracing, ran = mx.Network(small()), threading.Event(), threading.Event()
+    one.logits(pictures)
+
+    def waits(images):
+        tracing.set()
+        assert ran.wait(30), "the pass that was there waited for this one"
+        return one.logits_of(images)
+
+    def runs():
+        assert tracing.wait(30)
+        one.logits(pictures)
+        ran.set()
+
+    at_once(lambda: one.compiled("waits", waits, one.image_spec), runs)
+
+
 def test_eight_threads_that_ask_for_the_twin_get_one(monkeypatch):
     monkeypatch.setattr(network, "copied", slowly(graph.copied))
     one = mx.Network(small())
