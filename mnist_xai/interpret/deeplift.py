@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.checks import check_seed
+from mnist_xai.interpret.checks import check_counts, check_pixels, check_seed
 from mnist_xai.interpret.expected import Background, check_background, mean_score
 from mnist_xai.interpret.method import About
 from mnist_xai.interpret.multipliers import Rescale, RevealCancel, Rule, on_the_line, pairs
@@ -116,8 +116,7 @@ class DeepLIFT:
     def __post_init__(self) -> None:
         if self.rule not in _RULES:
             raise ValueError(f"rule: expected one of {', '.join(_RULES)}; got {self.rule!r}")
-        if not 0 <= self.baseline <= 1:
-            raise ValueError(f"baseline: expected a pixel in [0, 1]; got {self.baseline}")
+        check_pixels(baseline=self.baseline)
 
     @property
     def about(self) -> About:
@@ -177,8 +176,7 @@ class DeepSHAP:
 
     def __post_init__(self) -> None:
         check_background(self.background)
-        if self.samples < 1:
-            raise ValueError(f"samples: expected at least 1; got {self.samples}")
+        check_counts(samples=self.samples)
         check_seed(self.seed)
 
     def passes(self, network: Network) -> float:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_xai.interpret.checks import check_seed
+from mnist_xai.interpret.checks import check_counts, check_seed
 from mnist_xai.interpret.method import About
 from mnist_xai.interpret.network import Array, Network, Score
 from mnist_xai.interpret.paths import Leg, add_legs
@@ -151,8 +151,7 @@ class ExpectedGradients:
 
     def __post_init__(self) -> None:
         check_background(self.background)
-        if self.samples < 1:
-            raise ValueError(f"samples: expected at least 1; got {self.samples}")
+        check_counts(samples=self.samples)
         check_seed(self.seed)
 
     def passes(self, network: Network) -> float:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_xai.interpret.checks import check_counts
 from mnist_xai.interpret.network import Array, Network
 
 Labels = NDArray[np.int32]
@@ -42,8 +43,7 @@ class Patches:
     side: int = 4
 
     def __post_init__(self) -> None:
-        if self.side < 1:
-            raise ValueError(f"side: expected at least 1; got {self.side}")
+        check_counts(side=self.side)
 
     def labels(self, height: int, width: int) -> Labels:
         """The feature of each pixel, `(H, W)`."""
@@ -61,8 +61,7 @@ class Grid:
     cells: int = 7
 
     def __post_init__(self) -> None:
-        if self.cells < 1:
-            raise ValueError(f"cells: expected at least 1; got {self.cells}")
+        check_counts(cells=self.cells)
 
     def labels(self, height: int, width: int) -> Labels:
         """The feature of each pixel, `(H, W)`.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mnist_xai.interpret.averages import noisy_gradient, path_gradient
-from mnist_xai.interpret.checks import check_not_negative, check_seed
+from mnist_xai.interpret.checks import check_at_least, check_counts, check_pixels, check_seed
 from mnist_xai.interpret.method import About, Method
 from mnist_xai.interpret.network import Array, Network, Score
 
@@ -142,13 +142,11 @@ class IntegratedGradients:
 
     def __post_init__(self) -> None:
         least = 2 if self.quadrature == "trapezoid" else 1
-        if self.steps < least:
-            raise ValueError(f"steps: expected at least {least}; got {self.steps}")
+        check_counts(least, steps=self.steps)
         if self.quadrature not in QUADRATURES:
             known = ", ".join(QUADRATURES)
             raise ValueError(f"quadrature: expected one of {known}; got {self.quadrature!r}")
-        if not 0 <= self.baseline <= 1:
-            raise ValueError(f"baseline: expected a pixel in [0, 1]; got {self.baseline}")
+        check_pixels(baseline=self.baseline)
 
     def passes(self, network: Network) -> float:
         """One gradient pass for each step."""
@@ -193,9 +191,8 @@ class _Noisy:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise ValueError(f"samples: expected at least 1; got {self.samples}")
-        check_not_negative(sigma=self.sigma)
+        check_counts(samples=self.samples)
+        check_at_least(0, sigma=self.sigma)
         check_seed(self.seed)
 
     def passes(self, network: Network) -> float:

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from mnist_xai.interpret.maximization import Progress, check_noise, check_numbers
+from mnist_xai.interpret.checks import check_at_least, check_counts, check_seed, check_shares
+from mnist_xai.interpret.maximization import Progress
 from mnist_xai.interpret.network import Array, Network, UnsupportedLayerError
 
 
@@ -55,11 +56,11 @@ def feature_inversion(
 
     Source: Mahendran and Vedaldi 2015, section 3, with Adam in place of momentum.
     """
-    check_numbers(
-        steps=(steps, 1), learning_rate=(learning_rate, 0), norm=(norm, 0),
-        total_variation=(total_variation, 0), alpha=(alpha, 1),
-    )  # fmt: skip
-    check_noise(noise)
+    check_counts(steps=steps)
+    check_at_least(0, learning_rate=learning_rate, norm=norm, total_variation=total_variation)
+    check_at_least(1, alpha=alpha)
+    check_shares(noise=noise)
+    check_seed(seed)
     network = Network.of(model)
     network.check_layer(layer)
     shape = network.fixed_shape()

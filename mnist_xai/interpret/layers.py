@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mnist_xai.interpret.checks import check_at_least
 from mnist_xai.interpret.network import Array, Network, UnsupportedLayerError
 
 
@@ -53,8 +54,7 @@ def attention_map(
 
     Source: Zagoruyko and Komodakis 2017, section 3.1.
     """
-    if p < 1:
-        raise ValueError(f"p: expected at least 1; got {p}")
+    check_at_least(1, p=p)
     network = Network.of(model)
     name = layer or last_spatial_layer(network)
     activation = layer_outputs(network, images, [name])[name]

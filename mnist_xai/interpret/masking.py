@@ -20,19 +20,6 @@ PAIRS = 2**16
 """Pairs of an image and a mask that are prepared at a time, to bound the memory."""
 
 
-def check_baseline(baseline: float) -> None:
-    """Raise ValueError unless the baseline is the value of a pixel."""
-    if not 0 <= baseline <= 1:
-        raise ValueError(f"baseline: expected a pixel in [0, 1]; got {baseline}")
-
-
-def check_counts(**counts: int) -> None:
-    """Raise ValueError, with its name, for a number that is less than 1."""
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name}: expected at least 1; got {count}")
-
-
 def scores_of_masks(
     network: Network,
     images: Array,

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from mnist_xai.interpret.checks import check_at_least, check_counts, check_seed, check_shares
 from mnist_xai.interpret.graph import Call, last_activation, without_activation
 from mnist_xai.interpret.network import TARGETS, Array, Network, UnsupportedLayerError
 from mnist_xai.interpret.neurons import flat_index
@@ -72,11 +73,13 @@ def activation_maximization(
     Source: Erhan, Bengio, Courville, Vincent 2009, section 3.1; Simonyan, Vedaldi, Zisserman
     2013, section 2; the movements are those of Mordvintsev, Olah, Tyka 2015.
     """
-    check_numbers(
-        steps=(steps, 1), learning_rate=(learning_rate, 0), total_variation=(total_variation, 0),
-        brightness=(brightness, 0), jitter=(jitter, 0),
-    )  # fmt: skip
-    check_noise(noise)
+    check_counts(steps=steps)
+    check_counts(0, jitter=jitter)
+    check_at_least(
+        0, learning_rate=learning_rate, total_variation=total_variation, brightness=brightness
+    )
+    check_shares(noise=noise)
+    check_seed(seed)
     network = Network.of(model)
     shape = network.fixed_shape()
     kind, units = _objective(network, target, layer, channel, neuron)
@@ -260,19 +263,6 @@ def _noise(units: NDArray[np.int32], shape: tuple[int, ...], seed: int) -> Array
     return np.stack(
         [np.random.default_rng([seed, 1, repeat]).random(shape, np.float32) for repeat in repeats]
     )
-
-
-def check_numbers(**limits: tuple[float, float]) -> None:
-    """Raise ValueError for a number, by its name, that is not finite or below its limit."""
-    for name, (value, least) in limits.items():
-        if not (np.isfinite(value) and value >= least):
-            raise ValueError(f"{name}: expected at least {least}; got {value}")
-
-
-def check_noise(noise: float) -> None:
-    """Raise ValueError unless this can be the brightest pixel of noise to begin with."""
-    if not 0 < noise <= 1:
-        raise ValueError(f"noise: expected in (0, 1]; got {noise}")
 
 
 def _counted(progress: Progress, before: int, total: int) -> Callable[[int], None]:

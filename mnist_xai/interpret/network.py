@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
+from mnist_xai.interpret.checks import check_counts
 from mnist_xai.interpret.front import NO_FRONT, split_off
 from mnist_xai.interpret.graph import (
     Call,
@@ -53,8 +54,9 @@ class Network:
             images of any size, those of an image of 32 x 32 pixels.
         layer_dtypes: The dtype of every layer's output, by name.
         front: The linear first layer, split off.
-        experiments: Held by whoever changes weights of `twin`. Explanations need no lock: any
-            number of threads may ask one network for them.
+        experiments: A lock, held by whoever changes weights of `twin` until nothing is asked of
+            it any more. Explanations need none: any number of threads may ask one network for
+            them.
 
     Raises:
         TypeError: When `model` is no Keras model.
@@ -70,8 +72,7 @@ class Network:
     ) -> None:
         if not isinstance(model, keras.Model):
             raise TypeError(f"model: expected a Keras 3 model; got {type(model).__name__}")
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected at least 1; got {batch_size}")
+        check_counts(batch_size=batch_size)
         inputs = model.inputs if model.built and functional_graph(model) else None
         if not inputs or len(inputs) != 1 or len(inputs[0].shape) != 4:
             raise ValueError(
@@ -99,7 +100,8 @@ class Network:
         """A network on a copy of the model, for experiments that change weights.
 
         Made when first asked for: what it compiles then serves every experiment. An experiment
-        leaves it as it pleases, so each begins by setting all weights.
+        leaves it as it pleases, so each begins by setting all weights; and where there are
+        threads, each holds `experiments` from then to its end.
 
         Raises:
             ValueError: For a model that Keras cannot make again from its configuration.
@@ -135,13 +137,17 @@ class Network:
                 copy = copied(self.twin.model)  # Of which it is known that it is a true copy.
                 self._derived[key] = copy, self._alike(make(copy))
             copy, network = self._derived[key]
+            # Another thread may be running it: what it reads are equal numbers, old or new.
             copy.set_weights(self.model.get_weights())
         return network
 
     def _alike(self, model: keras.Model) -> "Network":
         """A network on another model with the same outputs, that explains the same one."""
-        names = list(getattr(model, "output_names", None) or [model.name])
-        return Network(model, batch_size=self.batch_size, output=names[self._output])
+        return _network_of(model, self.batch_size, self._output)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy, or a pickle, has passes, twin and locks of its own, on its copy of the model.
+        return _network_of, (self.model, self.batch_size, self._output)
 
     @property
     def image_shape(self) -> tuple[int | None, ...]:
@@ -425,6 +431,8 @@ class Network:
 
     def compiled(self, key: Any, function: Callable[..., Any], *signature: Any) -> Any:
         """The pass of this key, compiled when it is new, for any number of rows."""
+        if key in self._passes:  # Without the lock: it need not wait for what others compile.
+            return self._passes[key]
         with self._making:
             if key not in self._passes:
                 # jit_compile: XLA slows small convolutions down on a CPU.
@@ -526,8 +534,16 @@ def check_score(score: str) -> None:
         raise ValueError(f"score: expected logit or probability; got {score!r}")
 
 
+def _network_of(model: keras.Model, batch_size: int, output: int) -> Network:
+    return Network(model, batch_size=batch_size, output=_output_names(model)[output])
+
+
+def _output_names(model: keras.Model) -> list[str]:
+    return list(getattr(model, "output_names", None) or [model.name])
+
+
 def _output_index(model: keras.Model, name: str | None) -> int:
-    names = list(getattr(model, "output_names", None) or [model.name])
+    names = _output_names(model)
     if name is None and len(names) == 1:
         return 0
     if name not in names:

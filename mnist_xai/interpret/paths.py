@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from mnist_xai.interpret.checks import check_positive
+from mnist_xai.interpret.checks import check_counts, check_pixels, check_positive, check_shares
 from mnist_xai.interpret.method import About
 from mnist_xai.interpret.network import Array, Network, Score
 
@@ -95,8 +95,7 @@ class BlurIntegratedGradients:
     )
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps: expected at least 1; got {self.steps}")
+        check_counts(steps=self.steps)
         check_positive(sigma=self.sigma)
 
     def passes(self, network: Network) -> float:
@@ -166,16 +165,11 @@ class GuidedIntegratedGradients:
     )
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps: expected at least 1; got {self.steps}")
-        if self.points < 1:
-            raise ValueError(f"points: expected at least 1; got {self.points}")
-        if not 0 < self.fraction <= 1:
-            raise ValueError(f"fraction: expected a share in (0, 1]; got {self.fraction}")
+        check_counts(steps=self.steps, points=self.points)
+        check_shares(fraction=self.fraction)
         if not 0 <= self.max_dist <= 1:
             raise ValueError(f"max_dist: expected a share in [0, 1]; got {self.max_dist}")
-        if not 0 <= self.baseline <= 1:
-            raise ValueError(f"baseline: expected a pixel in [0, 1]; got {self.baseline}")
+        check_pixels(baseline=self.baseline)
 
     def passes(self, network: Network) -> float:
         """For each step, one gradient pass to find the way and one for each point of the leg."""

@@ -6,7 +6,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.checks import check_positive, check_seed
+from mnist_xai.interpret.checks import (
+    check_counts,
+    check_pixels,
+    check_positive,
+    check_seed,
+    check_shares,
+)
 from mnist_xai.interpret.features import (
     Features,
     Grid,
@@ -17,8 +23,6 @@ from mnist_xai.interpret.features import (
 )
 from mnist_xai.interpret.masking import (
     Indices,
-    check_baseline,
-    check_counts,
     masked_scores,
     scores_of_masks,
 )
@@ -58,7 +62,7 @@ class Occlusion:
                 f"stride: expected at most the patch, {self.patch}, so that no pixel is left out; "
                 f"got {self.stride}"
             )
-        check_baseline(self.baseline)
+        check_pixels(baseline=self.baseline)
 
     def passes(self, network: Network) -> float:
         """One forward pass for each window, and one for the image."""
@@ -113,7 +117,7 @@ class FeatureAblation:
     )
 
     def __post_init__(self) -> None:
-        check_baseline(self.baseline)
+        check_pixels(baseline=self.baseline)
 
     def passes(self, network: Network) -> float:
         """One forward pass for each feature, and one for the image."""
@@ -162,8 +166,7 @@ class RISE:
 
     def __post_init__(self) -> None:
         check_counts(samples=self.samples, cells=self.cells)
-        if not 0 < self.probability <= 1:
-            raise ValueError(f"probability: expected in (0, 1]; got {self.probability}")
+        check_shares(probability=self.probability)
         check_seed(self.seed)
 
     def passes(self, network: Network) -> float:
@@ -238,7 +241,7 @@ class LIME:
     def __post_init__(self) -> None:
         check_counts(samples=self.samples)
         check_positive(kernel_width=self.kernel_width, alpha=self.alpha)
-        check_baseline(self.baseline)
+        check_pixels(baseline=self.baseline)
         check_seed(self.seed)
 
     def passes(self, network: Network) -> float:

@@ -18,7 +18,7 @@ from typing import ClassVar, Protocol
 
 import tensorflow as tf
 
-from mnist_xai.interpret.checks import LARGEST, check_not_negative
+from mnist_xai.interpret.checks import LARGEST, check_at_least
 from mnist_xai.interpret.linear import Affine
 from mnist_xai.interpret.steps import Step
 
@@ -80,8 +80,7 @@ class _Stabilised:
     """A rule whose denominators are moved away from zero by `ε sign z`."""
 
     def __post_init__(self) -> None:
-        for name in ("epsilon", "gamma"):
-            check_not_negative(**{name: getattr(self, name, 0.0)})
+        check_at_least(0, **{name: getattr(self, name, 0.0) for name in ("epsilon", "gamma")})
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
-from mnist_xai.interpret.checks import check_seed
+from mnist_xai.interpret.checks import check_counts, check_even, check_pixels, check_seed
 from mnist_xai.interpret.features import Features, Grid, feature_count, spread
-from mnist_xai.interpret.masking import Indices, check_baseline, scores_of_masks
+from mnist_xai.interpret.masking import Indices, scores_of_masks
 from mnist_xai.interpret.method import About
 from mnist_xai.interpret.network import Array, Network, Score
 
@@ -45,9 +45,10 @@ class Sobol:
     )
 
     def __post_init__(self) -> None:
-        if self.designs < 2 or self.designs & (self.designs - 1):
-            raise ValueError(f"designs: expected a power of two from 2; got {self.designs}")
-        check_baseline(self.baseline)
+        check_counts(2, designs=self.designs)
+        if self.designs & (self.designs - 1):
+            raise ValueError(f"designs: expected a power of two; got {self.designs}")
+        check_pixels(baseline=self.baseline)
         check_seed(self.seed)
 
     def passes(self, network: Network) -> float:
@@ -109,9 +110,8 @@ class HSIC:
     )
 
     def __post_init__(self) -> None:
-        if self.samples < 2 or self.samples % 2:
-            raise ValueError(f"samples: expected an even number from 2; got {self.samples}")
-        check_baseline(self.baseline)
+        check_even(samples=self.samples)
+        check_pixels(baseline=self.baseline)
         check_seed(self.seed)
 
     def passes(self, network: Network) -> float:

@@ -15,13 +15,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.checks import check_seed
+from mnist_xai.interpret.checks import check_counts, check_even, check_pixels, check_seed
 from mnist_xai.interpret.features import Features, Grid, feature_count, present, shared
 from mnist_xai.interpret.masking import (
     PAIRS,
     Indices,
-    check_baseline,
-    check_counts,
     masked_scores,
     scores_of_masks,
 )
@@ -64,7 +62,7 @@ class ExactShapley:
     )
 
     def __post_init__(self) -> None:
-        check_baseline(self.baseline)
+        check_pixels(baseline=self.baseline)
 
     def passes(self, network: Network) -> float:
         """One forward pass for each set of features: `2^M`."""
@@ -134,12 +132,9 @@ class ShapleySampling:
     )
 
     def __post_init__(self) -> None:
-        check_counts(permutations=self.permutations)
-        if self.antithetic and self.permutations % 2:
-            raise ValueError(
-                f"permutations: expected an even number, for pairs; got {self.permutations}"
-            )
-        check_baseline(self.baseline)
+        check = check_even if self.antithetic else check_counts  # Orders come in pairs.
+        check(permutations=self.permutations)
+        check_pixels(baseline=self.baseline)
         check_seed(self.seed)
 
     def passes(self, network: Network) -> float:
@@ -216,9 +211,8 @@ class KernelSHAP:
     )
 
     def __post_init__(self) -> None:
-        if self.samples < 2 or self.samples % 2:
-            raise ValueError(f"samples: expected an even number from 2; got {self.samples}")
-        check_baseline(self.baseline)
+        check_even(samples=self.samples)
+        check_pixels(baseline=self.baseline)
         check_seed(self.seed)
 
     def passes(self, network: Network) -> float:

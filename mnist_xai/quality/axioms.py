@@ -11,9 +11,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_xai.interpret.checks import check_counts, check_pixels
 from mnist_xai.interpret.explanation import Explanation
 from mnist_xai.interpret.features import Features, Labels, Pixels
-from mnist_xai.interpret.masking import check_baseline
 from mnist_xai.interpret.method import Accounted, Complete
 from mnist_xai.interpret.registry import explain
 from mnist_xai.quality.correlation import scores_of_kept
@@ -57,7 +57,7 @@ class Completeness:
     )
 
     def __post_init__(self) -> None:
-        check_baseline(self.baseline)
+        check_pixels(baseline=self.baseline)
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image."""
@@ -124,8 +124,7 @@ class NonSensitivity:
     def __post_init__(self) -> None:
         if not 0 <= self.epsilon < 1:
             raise ValueError(f"epsilon: expected a share in [0, 1); got {self.epsilon}")
-        if self.levels < 2:
-            raise ValueError(f"levels: expected at least 2, black and white; got {self.levels}")
+        check_counts(2, levels=self.levels)  # Black and white.
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image."""

@@ -6,9 +6,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.checks import check_seed
+from mnist_xai.interpret.checks import check_counts, check_seed
 from mnist_xai.interpret.features import Grid
-from mnist_xai.interpret.masking import check_counts
 from mnist_xai.quality.copies import check_noise, explained_copies, logits_of_copies, uniform_noise
 from mnist_xai.quality.metric import (
     Refusals,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.masking import check_counts
+from mnist_xai.interpret.checks import check_counts
 from mnist_xai.interpret.network import Array, Network
 from mnist_xai.quality.metric import (
     Trial,

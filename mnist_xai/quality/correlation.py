@@ -11,9 +11,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.checks import check_seed
+from mnist_xai.interpret.checks import check_counts, check_pixels, check_seed
 from mnist_xai.interpret.features import Features, Labels, Pixels, present, summed
-from mnist_xai.interpret.masking import check_baseline, scores_of_masks
+from mnist_xai.interpret.masking import scores_of_masks
 from mnist_xai.quality.metric import (
     Refusals,
     Scores,
@@ -114,7 +114,7 @@ class FaithfulnessEstimate:
     )
 
     def __post_init__(self) -> None:
-        check_baseline(self.baseline)
+        check_pixels(baseline=self.baseline)
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image."""
@@ -268,6 +268,5 @@ def _check_shares(**shares: float) -> None:
 
 
 def _check_draws(subsets: int, baseline: float) -> None:
-    if subsets < 2:
-        raise ValueError(f"subsets: expected at least 2, to correlate over; got {subsets}")
-    check_baseline(baseline)
+    check_counts(2, subsets=subsets)  # To correlate over.
+    check_pixels(baseline=baseline)

@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_xai.interpret.checks import check_counts
 from mnist_xai.interpret.features import Labels, Patches, Pixels, summed
-from mnist_xai.interpret.masking import check_counts
 from mnist_xai.quality.curves import (
     Order,
     area,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_xai.data import Dataset, normalise
-from mnist_xai.interpret.masking import check_counts
+from mnist_xai.interpret.checks import check_counts, check_seed
 from mnist_xai.interpret.method import Method
 from mnist_xai.interpret.network import Network, Score
 from mnist_xai.quality.metric import Trial
@@ -77,6 +77,7 @@ def digit_grid(
     Source: Böhle et al. 2021, section 4, the localisation metric; Rao et al. 2022, section 3.1.
     """
     check_counts(count=count)
+    check_seed(seed)
     if size not in ("same", "double"):
         raise ValueError(f"size: expected same or double; got {size!r}")
     images = dataset.test_images if size == "double" else _halved(dataset)
@@ -120,6 +121,7 @@ def planted_rule(
     Raises:
         ValueError: For a square outside the image, or too small for so many patterns.
     """
+    check_seed(seed)
     height, width, _ = dataset.image_shape
     square = _square(corner, side, height, width)
     rng = np.random.default_rng(seed)
@@ -164,6 +166,7 @@ def distractor(
     Raises:
         ValueError: For an object larger than the image, or too small for so many patterns.
     """
+    check_seed(seed)
     height, width, _ = dataset.image_shape
     corners = [(top, left) for top in (0, height - side) for left in (0, width - side)]
     squares = [_square(corner, side, height, width) for corner in corners]
@@ -211,8 +214,7 @@ def _of_different_classes(
 
 def _patterns(count: int, side: int, rng: np.random.Generator) -> Images:
     """Different patterns, half of their pixels white, `(count, side, side)`."""
-    if count < 2:
-        raise ValueError(f"classes: expected at least 2; got {count}")
+    check_counts(2, classes=count)
     pixels = side**2
     half = np.arange(pixels) < pixels // 2
     found: dict[bytes, NDArray[np.bool_]] = {}
@@ -226,7 +228,8 @@ def _patterns(count: int, side: int, rng: np.random.Generator) -> Images:
 
 def _square(corner: tuple[int, int], side: int, height: int, width: int) -> tuple[slice, slice]:
     top, left = corner
-    if side < 1 or min(corner) < 0 or top + side > height or left + side > width:
+    check_counts(side=side)
+    if min(corner) < 0 or top + side > height or left + side > width:
         raise ValueError(
             f"side: expected a square inside images of {height} x {width} pixels; "
             f"got {side} pixels from {corner}"

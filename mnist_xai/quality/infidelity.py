@@ -7,9 +7,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.lib.stride_tricks import sliding_window_view
 
-from mnist_xai.interpret.checks import check_seed
+from mnist_xai.interpret.checks import check_counts, check_pixels, check_positive, check_seed
 from mnist_xai.interpret.features import Pixels, summed
-from mnist_xai.interpret.masking import check_baseline, check_counts
 from mnist_xai.interpret.network import Array
 from mnist_xai.quality.correlation import (
     Subsets,
@@ -57,7 +56,7 @@ class RemovedSquares:
 
     def __post_init__(self) -> None:
         check_counts(side=self.side)
-        check_baseline(self.baseline)
+        check_pixels(baseline=self.baseline)
 
     def refused(self, trial: Trial) -> Refusals:
         """Images that are the baseline everywhere."""
@@ -104,8 +103,7 @@ class AddedNoise:
     sigma: float = 0.2
 
     def __post_init__(self) -> None:
-        if not 0 < self.sigma < np.inf:
-            raise ValueError(f"sigma: expected a positive number; got {self.sigma}")
+        check_positive(sigma=self.sigma)
 
     def refused(self, trial: Trial) -> Refusals:  # noqa: ARG002  Perturbations share one signature.
         """None."""

@@ -75,10 +75,11 @@ class InputInvariance:
     def _maps(self, trial: Trial) -> tuple[Values, Values]:
         scale = 1 - self.shift
         images = (scale * trial.images).astype(np.float32)
-        # Both lie in one twin, so the first is explained before the second is made.
-        plain = _places(trial, images, encoded(trial.network, scale, 0))
-        shifted = encoded(trial.network, scale, self.shift)
-        return plain, _places(trial, images + np.float32(self.shift), shifted)
+        with trial.network.experiments:
+            # Both lie in one twin, so the first is explained before the second is made.
+            plain = _places(trial, images, encoded(trial.network, scale, 0))
+            shifted = encoded(trial.network, scale, self.shift)
+            return plain, _places(trial, images + np.float32(self.shift), shifted)
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,9 @@ class ImplementationInvariance:
         return _kept(trial, self._maps)
 
     def _maps(self, trial: Trial) -> tuple[Values, Values]:
-        other = reordered(trial.network, self.seed)
-        return trial.places, _places(trial, trial.images, other)
+        with trial.network.experiments:
+            other = reordered(trial.network, self.seed)
+            return trial.places, _places(trial, trial.images, other)
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,9 @@ class Linearity:
         following = (trial.targets + 1) % trial.network.classes
         other = explained(trial.method, trial.network, trial.images, following, trial.score)
         both = self.a * trial.places + self.b * other.sum(axis=-1, dtype=np.float64)
-        whole = combined(trial.network, self.a, self.b)
-        return both, _places(trial, trial.images, whole)
+        with trial.network.experiments:
+            whole = combined(trial.network, self.a, self.b)
+            return both, _places(trial, trial.images, whole)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
-from mnist_xai.interpret.masking import check_counts
+from mnist_xai.interpret.checks import check_at_least, check_counts
 from mnist_xai.quality.metric import (
     Refusals,
     Scores,
@@ -57,8 +57,7 @@ class PointingGame:
     )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.tolerance < np.inf:
-            raise ValueError(f"tolerance: expected pixels, 0 or more; got {self.tolerance}")
+        check_at_least(0, tolerance=self.tolerance)
 
     def __call__(self, trial: Trial) -> Scores:
         """Score every image."""

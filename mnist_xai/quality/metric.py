@@ -156,8 +156,9 @@ class Trial:
             return compute()
         whole = key, self.score, digest(self.images, self.targets)
         if whole not in self.memory:
-            self.memory[whole] = compute()
-            self.memory[whole].flags.writeable = False
+            made = compute()
+            made.flags.writeable = False  # Before another thread may find it.
+            self.memory[whole] = made
         found: Values = self.memory[whole]
         return found
 
@@ -268,8 +269,7 @@ def measured(
     values = np.full(len(trial), np.nan)
     if not len(rows):
         return Scores(values, reasons)
-    with trial.network.experiments:  # Those that change the twin's weights take turns.
-        found = measure(trial.take(rows))
+    found = measure(trial.take(rows))
     scores, curves = found if isinstance(found, tuple) else (found, None)
     values[rows] = scores
     reasons |= {int(row): undefined for row in rows[np.isnan(scores)]}

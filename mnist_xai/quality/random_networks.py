@@ -6,7 +6,8 @@ layer's own initialisers, under seeds of their own, as in a network before train
 initialiser cannot be found by its name, as in attention or in a layer of the user's own, is
 permuted instead.
 
-All of it happens in `network.twin`. The network that is given is read only.
+All of it happens in `network.twin`. The network that is given is read only. Whoever shares it with
+other threads holds `network.experiments` for as long as the random networks are in use.
 """
 
 import copy

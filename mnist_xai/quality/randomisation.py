@@ -10,8 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.checks import check_positive, check_seed
-from mnist_xai.interpret.masking import check_counts
+from mnist_xai.interpret.checks import check_counts, check_positive, check_seed
 from mnist_xai.interpret.network import Network
 from mnist_xai.quality.copies import normal_noise, smooth
 from mnist_xai.quality.metric import (
@@ -75,9 +74,10 @@ class ParameterRandomisation:
 
     def _measure(self, trial: Trial) -> tuple[Values, Values]:
         curve = []
-        for _, network in randomised(trial.network, self.order, self.seed):
-            found = trial.explain(trial.images, network).sum(axis=-1, dtype=np.float64)
-            curve.append(alike(self.similarity, trial.places, found))
+        with trial.network.experiments:
+            for _, network in randomised(trial.network, self.order, self.seed):
+                found = trial.explain(trial.images, network).sum(axis=-1, dtype=np.float64)
+                curve.append(alike(self.similarity, trial.places, found))
         return _summarised(curve, self.summary)
 
 
@@ -136,10 +136,11 @@ class SmoothParameterRandomisation:
             return smooth(trial, noise, scales, network=network)
 
         first = maps(trial.network)
-        curve = [
-            alike(self.similarity, first, maps(network))
-            for _, network in randomised(trial.network, self.order, self.seed)
-        ]
+        with trial.network.experiments:
+            curve = [
+                alike(self.similarity, first, maps(network))
+                for _, network in randomised(trial.network, self.order, self.seed)
+            ]
         values, curves = _summarised(curve, self.summary)
         # Of the trial's map `measured` knows, of the mean map only this.
         return np.where(is_flat(self.similarity, first), np.nan, values), curves
@@ -172,8 +173,7 @@ class EfficientParameterRandomisation:
     )
 
     def __post_init__(self) -> None:
-        if self.bins < 2:
-            raise ValueError(f"bins: expected at least 2; got {self.bins}")
+        check_counts(2, bins=self.bins)
         check_seed(self.seed)
 
     def __call__(self, trial: Trial) -> Scores:
@@ -181,8 +181,9 @@ class EfficientParameterRandomisation:
         return measured(trial, self._measure, flat_maps(trial, "rank"))
 
     def _measure(self, trial: Trial) -> tuple[Values, Values]:
-        network = fully_random(trial.network, self.seed)
-        found = trial.explain(trial.images, network).sum(axis=-1, dtype=np.float64)
+        with trial.network.experiments:
+            network = fully_random(trial.network, self.seed)
+            found = trial.explain(trial.images, network).sum(axis=-1, dtype=np.float64)
         before, after = (
             np.array([_histogram_entropy(one, self.bins) for one in maps])
             for maps in (trial.places, found)

@@ -15,8 +15,13 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.sparse import linalg
 
-from mnist_xai.interpret.checks import check_positive, check_seed
-from mnist_xai.interpret.masking import check_baseline, check_counts
+from mnist_xai.interpret.checks import (
+    check_at_least,
+    check_counts,
+    check_pixels,
+    check_positive,
+    check_seed,
+)
 from mnist_xai.interpret.network import Array
 
 
@@ -38,7 +43,7 @@ class Baseline:
     value: float = 0.0
 
     def __post_init__(self) -> None:
-        check_baseline(self.value)
+        check_pixels(value=self.value)
 
     def fills(self, images: Array) -> Iterator[Array]:
         """Images of one value."""
@@ -107,10 +112,7 @@ class NoisyImputation:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.noise < np.inf:
-            raise ValueError(
-                f"noise: expected a finite number that is not negative; got {self.noise}"
-            )
+        check_at_least(0, noise=self.noise)
         check_seed(self.seed)
 
     def without(self, image: Array, removed: NDArray[np.bool_]) -> Array:

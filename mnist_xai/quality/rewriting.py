@@ -1,8 +1,10 @@
 """Networks rewritten so that their maps are known from those of the network they were made of.
 
 Weights are changed in `network.twin`, a copy, which each rewriting sets anew; the network that is
-given is read only. No rewriting is believed: each is compared with what it has to give, on noise,
-and refused where it gives something else.
+given is read only. Whoever shares it with other threads holds `network.experiments` for as long as
+the rewritten one is in use; but for `mirrored`, which has a network to itself. No rewriting is
+believed: each is compared with what it has to give, on noise, and refused where it gives something
+else.
 """
 
 from collections.abc import Callable, Iterator

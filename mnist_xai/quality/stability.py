@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mnist_xai.interpret.checks import check_positive, check_seed
+from mnist_xai.interpret.checks import check_positive, check_seed, check_shares
 from mnist_xai.quality.copies import (
     Copies,
     check_noise,
@@ -158,5 +158,4 @@ def _divisors(values: Values, floor: float) -> Values:
 
 def _check_divisors(epsilon: float, floor: float) -> None:
     check_positive(epsilon=epsilon)
-    if not 0 < floor <= 1:
-        raise ValueError(f"floor: expected a share in (0, 1]; got {floor}")
+    check_shares(floor=floor)

@@ -73,6 +73,8 @@ def test_attention_map_takes_the_last_spatial_layer(cnn, images):
 def test_attention_map_refuses_what_it_cannot_do(cnn, images):
     with pytest.raises(ValueError, match="p: expected at least 1; got 0"):
         attention_map(cnn, images, p=0)
+    with pytest.raises(ValueError, match="p: expected at least 1; got nan"):
+        attention_map(cnn, images, p=np.nan)
     with pytest.raises(ValueError, match=r"'dense' gives \(5, 128\)"):
         attention_map(cnn, images, "dense")
     with pytest.raises(ValueError, match="none of its layers has outputs"):

@@ -201,7 +201,10 @@ def test_a_missing_gradient_is_an_error():
         ({"target": 1, "steps": 0}, "steps: expected at least 1; got 0"),
         ({"target": 1, "brightness": -1}, "brightness: expected at least 0; got -1"),
         ({"target": 1, "learning_rate": np.nan}, "learning_rate: expected at least 0; got nan"),
-        ({"target": 1, "noise": 2}, r"noise: expected in \(0, 1\]; got 2"),
+        ({"target": 1, "steps": 2.5}, "steps: expected a whole number; got 2.5"),
+        ({"target": 1, "jitter": np.nan}, "jitter: expected a whole number; got nan"),
+        ({"target": 1, "seed": -1}, "seed: expected at least 0; got -1"),
+        ({"target": 1, "noise": 2}, r"noise: expected a share in \(0, 1\]; got 2"),
     ],
 )
 def test_bad_input_is_refused(cnn, kwargs, message):

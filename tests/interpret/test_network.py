@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import keras
 import numpy as np
 import pytest
@@ -85,6 +88,34 @@ def test_many_passes_of_one_kind_are_no_mistake_to_tensorflow(cnn, images, caplo
     finally:
         logger.removeHandler(caplog.handler)
     assert not caplog.records
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))])
+def test_a_deep_copy_is_on_a_model_with_passes_and_a_twin_of_its_own(images, again):
+    image = keras.Input((28, 28, 1))
+    x = layers.Flatten()(image)
+    model = keras.Model(image, {name: layers.Dense(3, "softmax", name=name)(x) for name in "ab"})
+    network = Network(model, batch_size=2, output="b")
+    z, twin = network.logits(images), network.twin  # What is compiled cannot be copied.
+    made = again(network)
+    np.testing.assert_array_equal(made.logits(images), z)
+    assert made.batch_size == 2
+    assert not {id(made.model), id(made.twin)} & {id(model), id(twin)}
+    assert made.experiments is not network.experiments
+    for weight in model.weights:
+        weight.assign(weight + 1)
+    np.testing.assert_array_equal(made.gradient(images, [0] * len(images))[1], z[:, 0])
+
+
+def test_a_network_and_its_model_copied_together_stay_together(cnn):
+    network, model = copy.deepcopy((Network(cnn), cnn))
+    assert network.model is model
+
+
+@pytest.mark.parametrize("batch_size", [0, 2.5, np.nan, True])
+def test_a_batch_of_no_whole_number_of_images_is_refused(cnn, batch_size):
+    with pytest.raises(ValueError, match=r"batch_size: expected .*; got"):
+        Network(cnn, batch_size=batch_size)
 
 
 def test_several_outputs_need_a_name(images):

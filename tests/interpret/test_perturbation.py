@@ -168,7 +168,7 @@ def test_another_seed_gives_other_masks(method):
         (lambda: FeatureAblation(baseline=-1), "baseline: expected a pixel"),
         (lambda: RISE(samples=0), "samples: expected at least 1; got 0"),
         (lambda: RISE(cells=0), "cells: expected at least 1; got 0"),
-        (lambda: RISE(probability=0), r"probability: expected in \(0, 1\]; got 0"),
+        (lambda: RISE(probability=0), r"probability: expected a share in \(0, 1\]; got 0"),
         (lambda: LIME(samples=0), "samples: expected at least 1; got 0"),
         (lambda: LIME(kernel_width=0), "kernel_width: expected above 0; got 0"),
         (lambda: LIME(alpha=0), "alpha: expected above 0; got 0"),

@@ -88,11 +88,11 @@ def test_hsic_masks_keep_each_feature_in_half_of_the_samples():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Sobol(designs=1), "designs: expected a power of two from 2; got 1"),
-        (lambda: Sobol(designs=12), "designs: expected a power of two from 2; got 12"),
+        (lambda: Sobol(designs=1), "designs: expected at least 2; got 1"),
+        (lambda: Sobol(designs=12), "designs: expected a power of two; got 12"),
         (lambda: Sobol(baseline=2), r"baseline: expected a pixel in \[0, 1\]; got 2"),
-        (lambda: HSIC(samples=0), "samples: expected an even number from 2; got 0"),
-        (lambda: HSIC(samples=5), "samples: expected an even number from 2; got 5"),
+        (lambda: HSIC(samples=0), "samples: expected at least 2; got 0"),
+        (lambda: HSIC(samples=5), "samples: expected an even number; got 5"),
         (lambda: HSIC(baseline=-1), "baseline: expected a pixel"),
     ],
 )

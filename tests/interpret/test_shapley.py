@@ -202,10 +202,10 @@ def test_a_game_of_too_many_players_is_refused_with_its_cost(cnn, images):
     ("call", "message"),
     [
         (lambda: ExactShapley(baseline=2), r"baseline: expected a pixel in \[0, 1\]; got 2"),
-        (lambda: KernelSHAP(samples=0), "samples: expected an even number from 2; got 0"),
-        (lambda: KernelSHAP(samples=7), "samples: expected an even number from 2; got 7"),
+        (lambda: KernelSHAP(samples=0), "samples: expected at least 2; got 0"),
+        (lambda: KernelSHAP(samples=7), "samples: expected an even number; got 7"),
         (lambda: KernelSHAP(baseline=-1), "baseline: expected a pixel"),
-        (lambda: ShapleySampling(permutations=0), "permutations: expected at least 1; got 0"),
+        (lambda: ShapleySampling(permutations=0), "permutations: expected at least 2; got 0"),
         (lambda: ShapleySampling(permutations=3), "permutations: expected an even number"),
         (lambda: ShapleySampling(baseline=7), "baseline: expected a pixel"),
     ],

@@ -1,5 +1,6 @@
 """Eight threads on one `Network` get what one thread gets, and compile nothing twice."""
 
+import dataclasses
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +13,17 @@ from keras import layers
 
 import mnist_xai as mx
 from mnist_xai.interpret import graph, network
+from mnist_xai.interpret.gradients import Gradient
 from mnist_xai.interpret.registry import METHODS
-from mnist_xai.quality import METRICS, Trial
+from mnist_xai.quality import METRICS, PixelFlipping, Trial
+from mnist_xai.quality.removal import Baseline
 
 THREADS = 8
 CHEAP = ("gradient", "input_x_gradient", "gradcam", "lrp_epsilon", "deeplift_rescale", "occlusion",
          "guided_backprop", "smoothgrad")  # fmt: skip
 # Those that change the weights of the network's one twin.
 EXPERIMENTS = ("parameter_randomisation", "implementation_invariance", "linearity")
+OTHERS = ("symmetry", "max_sensitivity", "pixel_flipping")
 
 
 def small():
@@ -80,6 +84,23 @@ def test_a_pass_that_eight_threads_ask_for_is_compiled_once(monkeypatch, picture
         np.testing.assert_array_equal(other, found[0])
 
 
+def test_what_is_compiled_does_not_wait_for_what_is_being_compiled(pictures):
+    one, tracing, ran = mx.Network(small()), threading.Event(), threading.Event()
+    one.logits(pictures)
+
+    def waits(images):
+        tracing.set()
+        assert ran.wait(30), "the pass that was there waited for this one"
+        return one.logits_of(images)
+
+    def runs():
+        assert tracing.wait(30)
+        one.logits(pictures)
+        ran.set()
+
+    at_once(lambda: one.compiled("waits", waits, one.image_spec), runs)
+
+
 def test_eight_threads_that_ask_for_the_twin_get_one(monkeypatch):
     monkeypatch.setattr(network, "copied", slowly(graph.copied))
     one = mx.Network(small())
@@ -104,14 +125,73 @@ def test_eight_threads_of_other_methods_give_what_one_thread_gives(pictures):
     assert {p.experimental_get_tracing_count() for p in one._passes.values()} == {1}
 
 
-def test_experiments_on_one_network_take_turns(pictures):
+def test_metrics_in_eight_threads_give_what_one_thread_gives(pictures):
     model = small()
-    alone = {name: METRICS[name](trial(model, pictures)).values for name in EXPERIMENTS}
+    alone = {n: METRICS[n](trial(model, pictures)).values for n in (*EXPERIMENTS, *OTHERS)}
     shared = trial(model, pictures)
-    tasks = [EXPERIMENTS[i % len(EXPERIMENTS)] for i in range(THREADS)]
+    tasks = [*EXPERIMENTS, *OTHERS, *EXPERIMENTS][:THREADS]
     found = at_once(*[lambda n=name: METRICS[n](shared).values for name in tasks])
     for name, values in zip(tasks, found, strict=True):
         np.testing.assert_allclose(values, alone[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("name", [n for n, m in METRICS.items() if m.traits.needs == "method"])
+def test_the_twin_is_changed_and_asked_under_the_lock_and_all_else_without(
+    monkeypatch, pictures, name
+):
+    shared = trial(small(), pictures)
+    one, twin, seen = shared.network, shared.network.twin, []
+    set_weights = keras.Model.set_weights
+
+    def note(network_or_model):
+        seen.append((network_or_model in (twin, twin.model), one.experiments._is_owned()))
+
+    monkeypatch.setattr(
+        keras.Model,
+        "set_weights",
+        lambda model, weights: note(model) or set_weights(model, weights),
+    )
+    METRICS[name](dataclasses.replace(shared, method=Watched(note)))
+    assert seen or name == "completeness"  # Which asks nothing of one that promises no sum.
+    # Whoever has held it holds it to the end: what else is asked meanwhile is not looked at.
+    changes = any(of_twin for of_twin, _ in seen)
+    assert all(held for of_twin, held in seen if of_twin)
+    assert changes or not any(held for _, held in seen)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_metrics_that_change_no_weights_do_not_wait_for_one_another(pictures, name):
+    shared, meeting = trial(small(), pictures), threading.Barrier(2, timeout=30)
+    alone = METRICS[name](shared).values
+    metric, method = METRICS[name], Watched(lambda _: meeting.wait())
+    if name == "pixel_flipping":  # It does not ask the method.
+        metric = PixelFlipping(removal=Met(meeting.wait))
+    met = dataclasses.replace(shared, method=method)
+    for values in at_once(*[lambda: metric(met).values] * 2):
+        np.testing.assert_allclose(values, alone, rtol=1e-5, atol=1e-6)
+
+
+class Watched(Gradient):
+    """The gradient, which tells of each network that it is asked about."""
+
+    def __init__(self, tell):
+        object.__setattr__(self, "tell", tell)
+
+    def __call__(self, network, images, targets, *, score="logit"):
+        self.tell(network)
+        return super().__call__(network, images, targets, score=score)
+
+
+class Met(Baseline):
+    """Black, for those that have met."""
+
+    def __init__(self, meet):
+        super().__init__()
+        object.__setattr__(self, "meet", meet)
+
+    def fills(self, images):
+        self.meet()
+        return super().fills(images)
 
 
 def trial(model, pictures):

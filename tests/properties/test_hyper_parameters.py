@@ -21,6 +21,7 @@ from mnist_xai.interpret.features import Features, Grid, Patches, Pixels, Segmen
 from mnist_xai.interpret.gradients import Gradient, InputXGradient
 from mnist_xai.interpret.method import Method
 from mnist_xai.quality import METRICS, Trial, infidelity, removal
+from mnist_xai.quality.controls import RandomMap
 from tests.properties.budget import examples
 
 SIDE = 12
@@ -35,7 +36,9 @@ RULES = (rules.Epsilon, rules.Gamma, rules.ZPlus, rules.AlphaBeta, rules.Flat, r
 REMOVALS = (removal.Baseline, removal.Uniform, removal.Blur)
 
 WILD = {
-    int: st.sampled_from([-(2**63), -1, 0, 1, 2, 3, 5, 16, 64]),
+    int: st.sampled_from(
+        [-(2**63), -1, 0, 1, 2, 3, 5, 16, 64, math.nan, math.inf, 2.5, 2.0, True, np.int64(4)]
+    ),
     float: st.sampled_from(
         [math.nan, math.inf, -math.inf, -1.0, -0.0, 1e-30, 1e-6, 0.3, 0.5, 1.0, 2.0, 1e30]
     ),
@@ -97,7 +100,12 @@ def values(kind, name, wild):
 
 def _made(choice):
     made, given_arguments = choice
-    return made(**given_arguments)
+    try:
+        return made(**given_arguments)
+    except ValueError as error:
+        if names_an_argument(str(error), made):
+            raise
+        raise AssertionError(f"{made.__name__}: {error}") from error
 
 
 @st.composite
@@ -113,9 +121,9 @@ INNER = (*RULES, *REMOVALS, removal.NoisyImputation, Grid, Patches, infidelity.R
          infidelity.AddedNoise)  # fmt: skip
 
 
-def names_an_argument(message, made):
-    """Whether a refusal begins with what it is about: an argument, or one of an argument's own."""
-    known = {field.name for c in (made, *INNER) for field in dataclasses.fields(c)}
+def names_an_argument(message, *classes):
+    """Whether a refusal begins with what it is about: an argument of one of these classes."""
+    known = {field.name for c in classes for field in dataclasses.fields(c)}
     return re.split(r"[:,]", message)[0] in known
 
 
@@ -129,7 +137,35 @@ def refused_or(data, made, use):
         said = str(error)
     else:
         return
-    assert names_an_argument(said, made), f"{made.__name__}: {said}"
+    # In use, an argument may be refused for one of its own: a grid for its cells.
+    assert names_an_argument(said, made, *INNER), f"{made.__name__}: {said}"
+
+
+def whole_numbers(made):
+    """Names of the fields that hold a whole number, or may."""
+    kinds = typing.get_type_hints(made)
+    fields = [field.name for field in dataclasses.fields(made)]
+    return [name for name in fields if int in (kinds[name], *typing.get_args(kinds[name]))]
+
+
+WHOLE = [
+    pytest.param(made, name, id=f"{made.__name__}.{name}")
+    for made in (*METHOD_CLASSES, *METRIC_CLASSES, *INNER, RandomMap)
+    for name in whole_numbers(made)
+]
+
+
+@pytest.mark.parametrize(("made", "name"), WHOLE)
+@pytest.mark.parametrize("number", [math.nan, math.inf, 2.5, 4.0, True, "4"])
+def test_what_is_no_whole_number_is_refused_by_the_arguments_name(made, name, number):
+    with pytest.raises(ValueError, match=f"^{name}: expected a whole number; got {number!r}$"):
+        made(**{name: number})
+
+
+@pytest.mark.parametrize(("made", "name"), WHOLE)
+def test_a_whole_number_of_numpys_is_as_good_as_pythons(made, name):
+    number = getattr(made(), name) or 1
+    assert made(**{name: np.int64(number)}) == made(**{name: number})
 
 
 @pytest.mark.parametrize("made", METHOD_CLASSES, ids=lambda c: c.__name__)

@@ -142,7 +142,7 @@ def test_a_score_that_depends_on_no_place_is_refused(pictures):
     [
         (lambda: Completeness(2), r"baseline: expected a pixel in \[0, 1\]; got 2"),
         (lambda: NonSensitivity(1), r"epsilon: expected a share in \[0, 1\); got 1"),
-        (lambda: NonSensitivity(levels=1), "levels: expected at least 2, black and white; got 1"),
+        (lambda: NonSensitivity(levels=1), "levels: expected at least 2; got 1"),
     ],
 )
 def test_hyper_parameters_out_of_range_are_refused_by_name(make, message):

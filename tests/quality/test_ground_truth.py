@@ -235,6 +235,11 @@ def test_a_form_holds_at_other_images():
     ("make", "message"),
     [
         (lambda d: digit_grid(d, 0), "count: expected at least 1; got 0"),
+        (lambda d: digit_grid(d, 2.5), "count: expected a whole number; got 2.5"),
+        (lambda d: digit_grid(d, seed=-1), "seed: expected at least 0; got -1"),
+        (lambda d: planted_rule(d, seed=-1), "seed: expected at least 0; got -1"),
+        (lambda d: distractor(d, seed=-1), "seed: expected at least 0; got -1"),
+        (lambda d: distractor(d, side=np.nan), "side: expected a whole number; got nan"),
         (lambda d: digit_grid(d, size="half"), "size: expected same or double; got 'half'"),
         (lambda d: planted_rule(d, classes=1), "classes: expected at least 2; got 1"),
         (lambda d: planted_rule(d, corner=(25, 0)), "side: expected a square inside .* 28 x 28"),

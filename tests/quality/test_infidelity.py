@@ -151,8 +151,8 @@ def test_what_does_not_fit_is_refused_by_name(curved, colours):
         (lambda: Infidelity(AddedNoise(), maps="shares"), "maps: expected slopes where noise"),
         (lambda: RemovedSquares(0), "side: expected at least 1; got 0"),
         (lambda: RemovedSquares(baseline=2), "baseline: expected a pixel"),
-        (lambda: AddedNoise(0), "sigma: expected a positive number; got 0"),
-        (lambda: AddedNoise(np.nan), "sigma: expected a positive number; got nan"),
+        (lambda: AddedNoise(0), "sigma: expected above 0; got 0"),
+        (lambda: AddedNoise(np.nan), "sigma: expected above 0; got nan"),
     ):
         with pytest.raises(ValueError, match=message):
             make()

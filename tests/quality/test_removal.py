@@ -80,10 +80,10 @@ def test_fills_are_a_value_shared_noise_and_each_images_blur(image):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Baseline(-1), r"baseline: expected a pixel in \[0, 1\]; got -1"),
+        (lambda: Baseline(-1), r"value: expected a pixel in \[0, 1\]; got -1"),
         (lambda: Uniform(draws=0), "draws: expected at least 1; got 0"),
         (lambda: Blur(0), "sigma: expected above 0; got 0"),
-        (lambda: NoisyImputation(-0.1), "noise: expected a finite number .*; got -0.1"),
+        (lambda: NoisyImputation(-0.1), "noise: expected at least 0; got -0.1"),
     ],
 )
 def test_what_cannot_be_is_refused(make, message):
