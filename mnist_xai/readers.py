@@ -247,7 +247,9 @@ _MOST_PIXELS = 1 << 24  # 4096 x 4096.
 _JPEG = b"\xff\xd8"
 # A progressive JPEG has about ten scans, each a pass over all pixels; of notes it has a few, and
 # Pillow joins them in a time that grows with their square.
-_MOST_MARKERS = 100
+_MOST_SCANS = 30
+_MOST_NOTES = 100
+_PACKED_BMP = (1, 2)  # Run lengths, which Pillow unpacks a pixel at a time.
 # Line drawings shrink to a hundredth; an empty page of the largest size to less.
 _PICTURES_ALWAYS = 256 << 20
 _PICTURES_TIMES = 200
@@ -379,11 +381,12 @@ def _vet_jpeg(content: bytes, path: Path) -> None:
     """Refuse a JPEG that Pillow would read for very long: before it opens it."""
     if not content.startswith(_JPEG):
         return
-    for marker, what in ((b"\xff\xda", "scans"), (b"\xff\xe1", "notes (APP1)")):
-        if content.count(marker) > _MOST_MARKERS:
-            raise DataError(
-                f"{path}: expected a JPEG of at most {_MOST_MARKERS} {what}; it has more"
-            )
+    for marker, what, most in (
+        (b"\xff\xda", "scans", _MOST_SCANS),
+        (b"\xff\xe1", "notes (APP1)", _MOST_NOTES),
+    ):
+        if content.count(marker) > most:
+            raise DataError(f"{path}: expected a JPEG of at most {most} {what}; it has more")
 
 
 def _vet_picture(picture: Image.Image, path: Path) -> None:
@@ -395,6 +398,8 @@ def _vet_picture(picture: Image.Image, path: Path) -> None:
             f"{path}: expected at most {_MOST_PIXELS:,} pixels; got "
             f"{picture.width:,} x {picture.height:,}"
         )
+    if picture.format == "BMP" and picture.info.get("compression") in _PACKED_BMP:
+        raise DataError(f"{path}: expected a BMP that is not packed; this one is, by run lengths")
     frames = getattr(picture, "n_frames", 1)
     if picture.format == "PNG" and frames > 1:
         raise DataError(f"{path}: expected one picture; the file holds {frames}")

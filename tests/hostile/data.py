@@ -365,6 +365,18 @@ def picture_of_thousands_of_scans_that_holds_others(box):
     return box.inside
 
 
+@case("load_data", "expected a BMP that is not packed")
+def picture_of_ends_of_lines(box):
+    """Thirty kilobytes that Pillow unpacks a pixel at a time."""
+    colours = bytes(256 * 4)
+    rows = b"\x01\x05\x00\x00" * 2
+    start = 54 + len(colours)
+    header = b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start)
+    header += struct.pack("<IiiHHIIiiII", 40, 1 << 23, 2, 1, 8, 1, len(rows), 0, 0, 256, 0)
+    box.pictures().with_suffix(".bmp").write_bytes(header + colours + rows)
+    return box.inside
+
+
 @case("load_data", "notes")
 def picture_of_thousands_of_notes(box):
     """Pillow joins them, each time anew."""
