@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mnist_xai.readers import DataError
     from mnist_xai.recipes import RECIPES, Recipe
     from mnist_xai.reproduce import reproduce
-    from mnist_xai.saving import ModelFileError, load_model, save_model
+    from mnist_xai.saving import ModelFileError, load_model, read_card, save_model
     from mnist_xai.sources import DataUnavailableError
     from mnist_xai.train import TrainResult, train
 
@@ -70,7 +70,7 @@ _HOMES = {
     "readers": ("DataError",),
     "recipes": ("RECIPES", "Recipe"),
     "reproduce": ("reproduce",),
-    "saving": ("ModelFileError", "load_model", "save_model"),
+    "saving": ("ModelFileError", "load_model", "read_card", "save_model"),
     "sources": ("DataUnavailableError",),
     "train": ("TrainResult", "train"),
 }
@@ -109,6 +109,7 @@ __all__ = [
     "neuron_gradient",
     "normalise",
     "project_feature_map",
+    "read_card",
     "receptive_field",
     "reproduce",
     "save_model",
