@@ -125,7 +125,7 @@ def card_path(model_path: Path) -> Path:
     return model_path.with_suffix(".json")
 
 
-def read_card(path: Path) -> dict[str, Any]:
+def read_card(path: str | Path) -> dict[str, Any]:
     """Read a model card, and hold it against the model beside it where there is one.
 
     Args:
@@ -138,6 +138,7 @@ def read_card(path: Path) -> dict[str, Any]:
         FileNotFoundError: When there is no such file.
         ModelFileError: For a file that is no card, or the card of another model's bytes.
     """
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{printable(str(path))}: no such model card")
     try:
