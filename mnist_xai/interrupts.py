@@ -17,8 +17,8 @@ def heard() -> Iterator[None]:
 
     Python raises KeyboardInterrupt wherever the main thread happens to be. Where that is a
     finaliser or the callback of a weak reference, the exception is printed and forgotten, and the
-    work goes on. Compiling a network frees so much that one of a few Ctrl-C falls there; it is
-    sent once more, until it falls elsewhere.
+    work goes on. Compiling a network frees so much that now and then a Ctrl-C falls there; it
+    is sent once more, until it falls elsewhere.
     """
     before = sys.unraisablehook
 

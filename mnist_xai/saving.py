@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.saving import saving_lib
 
 from mnist_xai.files import named, temporary_folder, write_whole
 from mnist_xai.printable import first_line, printable
@@ -94,11 +94,10 @@ def load_model(path: str | Path) -> keras.Model:
         raise FileNotFoundError(f"{printable(str(path))}: no such model file")
     members = vetted_members(path)
     try:
-        # What was vetted, and not the file, which can be read in other ways and be changed.
-        with tempfile.TemporaryDirectory() as folder:
-            clean = Path(folder, "model.keras")
-            clean.write_bytes(_packed(members))
-            model = keras.saving.load_model(clean, compile=False, safe_mode=True)
+        # What was vetted, and not the file, which can be read in other ways and be changed. The
+        # public function takes no bytes, and of a file for it, kill -9 would leave a copy behind.
+        vetted = io.BytesIO(_packed(members))
+        model = saving_lib.load_model(vetted, compile=False, safe_mode=True)
     except Exception as error:
         raise ModelFileError(f"{path}: Keras cannot load it ({first_line(error)})") from error
     for variable in model.variables:

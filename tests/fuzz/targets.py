@@ -217,6 +217,7 @@ def _card_seeds():
 def _keras(data, folder):
     """An archive, or the configuration in a good one; what passes is not handed to Keras."""
     import keras
+    from keras.src.saving import saving_lib
 
     from mnist_xai.saving import ModelFileError, load_model
 
@@ -224,7 +225,7 @@ def _keras(data, folder):
         return
     path = folder / "model.keras"
     path.write_bytes(_model_archive(data[1:]) if data[0] & 1 else data[1:])
-    with mock.patch.object(keras.saving, "load_model", return_value=keras.Model()) as load:
+    with mock.patch.object(saving_lib, "load_model", return_value=keras.Model()) as load:
         _read(lambda: load_model(path), ModelFileError)
     if load.called:
         with zipfile.ZipFile(path) as archive:
