@@ -81,8 +81,7 @@ def _bounded(most: int, refused: list[str]) -> Iterator[None]:
     Keras has no place to ask in between, and the next layer may make constants as large as what
     it is given. So each tensor is looked at when it is made.
     """
-    made = 0
-    thread, plain = threading.get_ident(), keras.KerasTensor.__init__
+    made, thread = 0, threading.get_ident()
 
     def check(shape: Any) -> None:
         nonlocal made
@@ -103,6 +102,7 @@ def _bounded(most: int, refused: list[str]) -> Iterator[None]:
         plain(self, shape, *args, **kwargs)
 
     with _one_at_a_time:
+        plain = keras.KerasTensor.__init__  # Here: outside of the lock it may be another's.
         keras.KerasTensor.__init__ = checked
         try:
             yield
