@@ -52,10 +52,11 @@ def vetted_members(path: Path) -> dict[str, bytes]:
         raise ModelFileError(f"{path}: damaged, or not a .keras model ({reason})") from error
     # Losses and optimisers are never built, so that it does not matter whose they are.
     for part in parts(config, path):
-        part.pop("compile_config", None)
+        if "class_name" in part:
+            part.pop("compile_config", None)
     vet_config(config, path)
     vet_weights(members[WEIGHTS], path)
-    members[CONFIG] = json.dumps(config).encode()  # Now: Keras empties what it builds from.
+    members[CONFIG] = json.dumps(config).encode()  # Now: what is built from is spoilt by it.
     vet_size(config, makes_constants(config, path), path)
     return members
 

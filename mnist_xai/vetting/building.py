@@ -14,15 +14,16 @@ from keras.src.saving.serialization_lib import ObjectSharingScope
 
 from mnist_xai.printable import first_line
 from mnist_xai.unpacking import allowance, in_words
+from mnist_xai.vetting.configuration import parts
 from mnist_xai.vetting.refusal import CONFIG, ModelFileError
 
 _VALUES = 1 << 27  # What one layer may make of one image: half a gibibyte of float32.
-_CONSTANTS = 1 << 24  # The same, where a layer makes constants as large as what it is given.
+_CONSTANTS = 1 << 26  # The same, where a layer makes constants as large as what it is given.
 _AXES = 16
-_TENSORS = 50_000  # The largest network that Keras ships, NASNetLarge, makes some thousands.
+_TENSORS = 20_000  # The largest networks that Keras ships make some thousands.
 _ORTHOGONAL = 1 << 35  # Multiplications to make orthogonal matrices: some seconds.
 
-_one_at_a_time = threading.Lock()
+_one_at_a_time = threading.RLock()
 
 
 def vet_size(config: dict[str, Any], constants: bool, path: Path) -> None:
@@ -38,6 +39,10 @@ def vet_size(config: dict[str, Any], constants: bool, path: Path) -> None:
             much of one image, and whatever Keras refuses.
     """
     refused: list[str] = []
+    # A caller's own may be waiting there.
+    waiting = global_state.get_global_attribute("uninitialized_variables")
+    global_state.set_global_attribute("uninitialized_variables", [])
+    _forget_states(config, path)
     try:
         with (
             keras.StatelessScope(initialize_variables=False),
@@ -51,9 +56,16 @@ def vet_size(config: dict[str, Any], constants: bool, path: Path) -> None:
         raise ModelFileError(f"{path}: {reason}") from error
     finally:
         # Keras would fill them the next time that it fills any.
-        global_state.set_global_attribute("uninitialized_variables", [])
+        global_state.set_global_attribute("uninitialized_variables", waiting or [])
     if refused:  # Keras takes some errors for a layer's inability to tell its shape.
         raise ModelFileError(f"{path}: {refused[0]}")
+
+
+def _forget_states(config: dict[str, Any], path: Path) -> None:
+    """Have no layer keep a state between calls: Keras cannot make one without numbers."""
+    for part in parts(config, path):
+        if part.get("stateful") is True:
+            part["stateful"] = False
 
 
 def _too_costly(most: int) -> list[str]:
@@ -86,7 +98,7 @@ def _bounded(most: int, refused: list[str]) -> Iterator[None]:
     def check(shape: Any) -> None:
         nonlocal made
         made += 1
-        sizes = [size or 1 for size in shape[1:]]
+        sizes = [size or 1 for size in shape]
         if len(sizes) > _AXES:
             refused.append(f"a layer makes tensors of {len(sizes):,} axes")
         elif math.prod(sizes) > most:

@@ -1,6 +1,8 @@
 """What the configuration of a model may name: parts of Keras, made for networks, and no others."""
 
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ _LAYERS = 2_000
 _OBJECTS = 20_000
 _CONTAINERS = 200_000
 _STEPS = 50_000
+_BUILT_FOR = 1 << 26  # Numbers of one image.
 _CALLS = 100_000  # Of layers, in one pass over one image.
 
 _CLASSES = frozenset(
@@ -22,11 +25,7 @@ _CLASSES = frozenset(
         "keras.dtype_policies",
         "keras.initializers",
         "keras.layers",
-        "keras.losses",
-        "keras.metrics",
         "keras.models",
-        "keras.optimizers",
-        "keras.optimizers.schedules",
         "keras.quantizers",
         "keras.random",
         "keras.regularizers",
@@ -41,8 +40,6 @@ _FUNCTIONS = frozenset(
         "keras.activations",
         "keras.constraints",
         "keras.initializers",
-        "keras.losses",
-        "keras.metrics",
         "keras.regularizers",
     }
 )
@@ -87,11 +84,13 @@ def vet_config(config: Any, path: Path) -> None:
         if part.keys() & {"class_name", "module", "registered_name"}:
             _vet_name(part, path)
         _vet_dtype(part, path)
+        _vet_arrays(part, path)
         _vet_calls(part, path)
         _vet_order(part, path)
         name = part.get("name")
         if isinstance(name, str) and printable(name) != name:
             raise ModelFileError(f"{path}: a name in the model holds control characters: {name}")
+    _vet_sharing(config, path)
     if (calls := _count_calls(config)) > _CALLS:
         raise ModelFileError(f"{path}: one image would call {calls:,} layers")
 
@@ -118,12 +117,7 @@ def parts(config: Any, path: Path) -> Iterator[dict[str, Any]]:
 
 def makes_constants(config: Any, path: Path) -> bool:
     """Whether a layer makes constants as large as what it is given, when it is built."""
-    return any(
-        part.get("class_name") == "Normalization"
-        and isinstance(part.get("config"), dict)
-        and part["config"].get("mean") is not None
-        for part in parts(config, path)
-    )
+    return any(part.get("class_name") == "Normalization" for part in parts(config, path))
 
 
 def _vet_name(part: dict[str, Any], path: Path) -> None:
@@ -189,13 +183,69 @@ def _vet_calls(part: dict[str, Any], path: Path) -> None:
     """Refuse a call that is given no tensor of the model: Keras would compute it at once."""
     calls = part.get("inbound_nodes")
     for call in calls if isinstance(calls, list) else ():
-        if isinstance(call, dict) and not any(
-            inner.get("class_name") == "__keras_tensor__" for inner in parts(call, path)
-        ):
+        if not isinstance(call, dict):
+            continue
+        named = call.get("kwargs")
+        others = [
+            value
+            for name, value in (named.items() if isinstance(named, dict) else ())
+            if name not in {"training", "mask"}  # Which Keras may drop before it looks.
+        ]
+        if not _given_tensors([call.get("args"), others]):
             raise ModelFileError(
                 f"{path}: {part.get('name', 'a layer')} is called on nothing that comes from the "
                 "input"
             )
+
+
+def _given_tensors(arguments: list[Any]) -> bool:
+    """Whether a tensor of the model is among the arguments, and not inside of a constant."""
+    rest = list(arguments)
+    while rest:
+        value = rest.pop()
+        if isinstance(value, list):
+            rest += value
+        elif isinstance(value, dict):
+            if value.get("class_name") == "__keras_tensor__":
+                return True
+            rest += () if "class_name" in value else value.values()
+    return False
+
+
+def _vet_arrays(part: dict[str, Any], path: Path) -> None:
+    """Refuse numbers that Keras would spread over more places than there are weights."""
+    config = part.get("config")
+    initial = config if part.get("module") == "keras.initializers" else None
+    if isinstance(initial, dict) and any(isinstance(v, list | dict) for v in initial.values()):
+        raise ModelFileError(f"{path}: expected initial weights by numbers; got an array")
+    for sizes in _lists(part.get("build_config")):
+        numbers = [size for size in sizes if isinstance(size, int)]
+        if math.prod(numbers) > _BUILT_FOR:
+            raise ModelFileError(f"{path}: a layer is built for the shape {sizes}")
+
+
+def _lists(value: Any) -> Iterator[list[Any]]:
+    rest = [value]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, dict | list):
+            rest += value.values() if isinstance(value, dict) else value
+        if isinstance(value, list):
+            yield value
+
+
+def _vet_sharing(config: Any, path: Path) -> None:
+    """Refuse a model in the model that stands there twice: once it can be a name alone."""
+    numbers, models = Counter[int](), set[int]()
+    for part in parts(config, path):
+        number, inner = part.get("shared_object_id"), part.get("config")
+        if isinstance(number, int):
+            numbers[number] += 1
+            if isinstance(inner, dict) and "layers" in inner:
+                models.add(number)
+    for number in models:
+        if numbers[number] > 1:
+            raise ModelFileError(f"{path}: a model in the model is shared by number {number}")
 
 
 def _vet_order(part: dict[str, Any], path: Path) -> None:

@@ -137,3 +137,13 @@ def test_two_threads_may_load_at_the_same_time_while_a_third_builds(box):
         sizes = [pool.submit(build) for _ in range(200)]
     assert {model.result().count_params() for model in models} == {59}
     assert {size.result() for size in sizes} == {1 << 30}
+
+
+def test_a_layer_may_keep_a_state_and_an_input_have_any_name(tmp_path):
+    image = keras.Input(batch_shape=(1, 28, 28), name="compile_config")
+    x = layers.LSTM(8, stateful=True)(layers.Normalization(mean=0.5, variance=0.1)(image))
+    model = keras.Model({"compile_config": image}, layers.Dense(10)(x))
+    model.save(tmp_path / "model.keras")
+    digits = {"compile_config": np.random.default_rng(0).random((1, 28, 28), np.float32)}
+    loaded = mx.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(digits), model(digits))
