@@ -501,10 +501,10 @@ def _may_replace(paths: list[Path], overwrite: bool, resumable: Path | None = No
 
     Beside unfinished work of an output, the library alone can tell what is whose (`_asking`).
     """
-    from mnist_xai.files import OutputExistsError
+    from mnist_xai.files import OutputExistsError, unfinished_path
 
     there = [path for path in paths if path.exists()]
-    unfinished = resumable and resumable.with_name(f".{resumable.name}.unfinished").exists()
+    unfinished = resumable and unfinished_path(resumable).exists()
     if not there or overwrite or unfinished:
         return overwrite
     if not _at_a_terminal():

@@ -18,6 +18,11 @@ class OutputExistsError(FileExistsError):
     """An output is in the way and may not be overwritten."""
 
 
+def unfinished_path(path: Path) -> Path:
+    """Where unfinished work on an output lies: beside it, hidden."""
+    return path.with_name(f".{path.name}.unfinished")
+
+
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Refuse an output that could not be written at the end, before any work is lost.
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mnist_xai.checkpoint import Checkpoint, versions
 from mnist_xai.data import Dataset, load_data, normalise, training_batches
 from mnist_xai.evaluation import Evaluation, evaluate
-from mnist_xai.files import check_output, write_whole
+from mnist_xai.files import check_output, unfinished_path, write_whole
 from mnist_xai.locks import alone
 from mnist_xai.model_builder import build_model
 from mnist_xai.recipes import RECIPES, Recipe
@@ -96,7 +96,7 @@ def train(
         raise ValueError(f"seed: expected a number of at least 0; got {seed}")
     target = Path(save_to) if save_to else None
     table = Path(csv) if csv else None
-    unfinished = target and target.with_name(f".{target.name}.unfinished")
+    unfinished = target and unfinished_path(target)
     # Of what lies beside an unfinished training, some may be its own.
     _check_outputs(target, overwrite=overwrite or bool(unfinished and unfinished.exists()))
     _check_logs(tensorboard, table)

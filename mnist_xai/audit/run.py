@@ -30,7 +30,7 @@ from mnist_xai.audit.memory import Remembering
 from mnist_xai.checkpoint import versions
 from mnist_xai.data import Dataset, load_data
 from mnist_xai.evaluation import Evaluation
-from mnist_xai.files import check_output, write_whole
+from mnist_xai.files import check_output, unfinished_path, write_whole
 from mnist_xai.interpret import METHODS, Method, Network, UnsupportedLayerError, explain
 from mnist_xai.interpret.explanation import Explanation
 from mnist_xai.interpret.registry import method_named
@@ -198,7 +198,7 @@ def audit(
     subjects = {**_chosen(methods), **CONTROLS}
     spending = _budget(budget, images)
     page = None if save_to is None else Path(save_to)
-    kept = page and page.parent / f".{page.name}.unfinished"
+    kept = page and unfinished_path(page)
     if page:
         # Of what lies beside an unfinished audit, some may be its own.
         _check_page(page, overwrite or bool(kept and kept.exists()))

@@ -218,20 +218,10 @@ def _vet_arrays(part: dict[str, Any], path: Path) -> None:
     initial = config if part.get("module") == "keras.initializers" else None
     if isinstance(initial, dict) and any(isinstance(v, list | dict) for v in initial.values()):
         raise ModelFileError(f"{path}: expected initial weights by numbers; got an array")
-    for sizes in _lists(part.get("build_config")):
-        numbers = [size for size in sizes if isinstance(size, int)]
+    for sizes in _within(part.get("build_config")):
+        numbers = [n for n in sizes if isinstance(n, int)] if isinstance(sizes, list) else []
         if math.prod(numbers) > _BUILT_FOR:
             raise ModelFileError(f"{path}: a layer is built for the shape {sizes}")
-
-
-def _lists(value: Any) -> Iterator[list[Any]]:
-    rest = [value]
-    while rest:
-        value = rest.pop()
-        if isinstance(value, dict | list):
-            rest += value.values() if isinstance(value, dict) else value
-        if isinstance(value, list):
-            yield value
 
 
 def _vet_sharing(config: Any, path: Path) -> None:
@@ -256,9 +246,9 @@ def _vet_order(part: dict[str, Any], path: Path) -> None:
     layers = [layer for layer in layers if isinstance(layer, dict)]
     places = {str(layer.get("name")): place for place, layer in enumerate(layers)}
     later = sum(
-        places.get(word, -1) > place
+        isinstance(word, str) and places.get(word, -1) > place
         for place, layer in enumerate(layers)
-        for word in _words(layer.get("inbound_nodes"))
+        for word in _within(layer.get("inbound_nodes"))
     )
     if later * len(layers) > _STEPS:
         raise ModelFileError(
@@ -266,11 +256,11 @@ def _vet_order(part: dict[str, Any], path: Path) -> None:
         )
 
 
-def _words(value: Any) -> Iterator[str]:
+def _within(value: Any) -> Iterator[Any]:
+    """A value and all that is in it, without recursion."""
     rest = [value]
     while rest:
         value = rest.pop()
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict | list):
+        yield value
+        if isinstance(value, dict | list):
             rest += value.values() if isinstance(value, dict) else value

@@ -33,6 +33,16 @@ class Layer:
 """
 
 
+class Evil:
+    """What leaves the mark when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return open, (str(self.mark), "w")
+
+
 @cache
 def good_model():
     """A small classifier, as its architecture and the bytes of its weights."""

@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from tests.hostile.corpus import case, goes_on, idx
+from tests.hostile.corpus import Evil, case, goes_on, idx
 
 GOOD = {
     "x_train": np.zeros((6, 4, 5), np.uint8),
@@ -139,27 +139,19 @@ def claiming(shape, dtype="|u1"):
     return npy(f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape}, }}\n", bytes(9))
 
 
-class _Evil:
-    def __init__(self, mark):
-        self.mark = mark
-
-    def __reduce__(self):
-        return open, (str(self.mark), "w")
-
-
 @case("load_data", "Python objects")
 def npz_of_pickled_objects(box):
-    return npz(box, x_train=np.array([_Evil(box.mark)] * 6, object))
+    return npz(box, x_train=np.array([Evil(box.mark)] * 6, object))
 
 
 @case("load_data", "expected an .npz archive|Python objects")
 def npz_of_pickles_in_fields(box):
-    return npz(box, y_train=np.array([(1, _Evil(box.mark))] * 6, [("a", int), ("b", object)]))
+    return npz(box, y_train=np.array([(1, Evil(box.mark))] * 6, [("a", int), ("b", object)]))
 
 
 @case("load_data", "expected an .npz archive")
 def npz_that_is_a_pickle(box):
-    (box.inside / "data.npz").write_bytes(pickle.dumps(_Evil(box.mark)))
+    (box.inside / "data.npz").write_bytes(pickle.dumps(Evil(box.mark)))
     return box.inside / "data.npz"
 
 

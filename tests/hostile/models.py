@@ -13,7 +13,7 @@ import zipfile
 import h5py
 import numpy as np
 
-from tests.hostile.corpus import case, goes_on, good_model
+from tests.hostile.corpus import Evil, case, goes_on, good_model
 
 CODE = "which is code from outside Keras"
 
@@ -708,23 +708,15 @@ def scrambled_weights(box):
 # --- Other formats under this name -------------------------------------------------------
 
 
-class _Evil:
-    def __init__(self, mark):
-        self.mark = mark
-
-    def __reduce__(self):
-        return open, (str(self.mark), "w")
-
-
 @case("load_model", "damaged, or not a .keras model")
 def pickle_under_the_name_of_a_model(box):
-    (box.inside / "model.keras").write_bytes(pickle.dumps(_Evil(box.mark)))
+    (box.inside / "model.keras").write_bytes(pickle.dumps(Evil(box.mark)))
     return box.inside / "model.keras"
 
 
 @case("load_model", "expected a file name that ends in .keras")
 def pickle_under_its_own_name(box):
-    (box.inside / "model.pkl").write_bytes(pickle.dumps(_Evil(box.mark)))
+    (box.inside / "model.pkl").write_bytes(pickle.dumps(Evil(box.mark)))
     return box.inside / "model.pkl"
 
 
