@@ -12,7 +12,7 @@ import click
 import numpy as np
 
 import mnist_xai as mx
-from mnist_xai.interpret.method import Accounted, Complete
+from mnist_xai.interpret.methods.base import Complete, Conservative
 
 MODEL = Path(__file__).parents[1] / "saved_models" / "cnn.keras"
 
@@ -25,12 +25,12 @@ def main(images, names):
     x = mx.normalise(mx.load_data("mnist").test_images[:images])
     print("| method | median | 99th percentile | largest | within 1 % |\n| - | - | - | - | - |")
     for name, method in mx.METHODS.items():
-        if not isinstance(method, Accounted | Complete) or (names and name not in names):
+        if not isinstance(method, Conservative | Complete) or (names and name not in names):
             continue
         explanation = mx.explain(network, x, method)
         # What is lost by name can outweigh the score: the whole is all that was shared out.
         whole = np.abs(explanation.differences)
-        whole = np.max([whole, *map(np.abs, explanation.lost.values())], axis=0)
+        whole = np.max([whole, *map(np.abs, explanation.absorbed.values())], axis=0)
         share = np.abs(explanation.residuals) / whole
         print(
             f"| {name} | {np.median(share):.1e} | {np.percentile(share, 99):.1e} | "

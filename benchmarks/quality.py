@@ -42,7 +42,7 @@ from methods import SAVED, Here, Peer, ratio, say
 import mnist_xai as mx
 from mnist_xai import quality
 from mnist_xai.interpret import Gradient, Method
-from mnist_xai.quality import Metric, Scores, Trial
+from mnist_xai.quality import ExplainedBatch, Metric, Scores
 
 IMAGES = 64
 TIES = 1e-9
@@ -82,13 +82,13 @@ WORK = {
 }
 
 
-def trials(folder: Path, method: Method) -> dict[bool, Trial]:
-    """Maps on trial, by whether their method is run again; and the inputs written for Quantus."""
+def batches(folder: Path, method: Method) -> dict[bool, ExplainedBatch]:
+    """Maps on batch, by whether their method is run again; and the inputs written for Quantus."""
     model = mx.load_model(SAVED)
     network = mx.Network(model)
     images = mx.normalise(mx.load_data("mnist").test_images[:IMAGES])
     found = {
-        again: Trial.of(network, images, how)
+        again: ExplainedBatch.of(network, images, how)
         for again, how in ((False, method), (True, Gradient()))
     }
     maps = found[False].maps
@@ -106,7 +106,7 @@ def trials(folder: Path, method: Method) -> dict[bool, Trial]:
 
 def contest(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Prepare every metric on both sides, then time them in rounds."""
-    given = trials(folder, mx.METHODS[options.maps])
+    given = batches(folder, mx.METHODS[options.maps])
 
     def run(work: Work) -> Callable[[], np.ndarray]:
         return lambda: work.result(work.metric(given[work.again]))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import mnist_xai as mx
 from mnist_xai.audit.page import audit_page
-from mnist_xai.files import write_whole
+from mnist_xai.io.files import write_whole
 
 DOCS = Path(__file__).parent
 

@@ -133,7 +133,7 @@ def _section(name: str, method: Method, network: Network) -> str:
         guide.definition(method) + "\n",
         f"![Maps of {name} for a seven and a three](images/methods/{name}.png)\n",
         f"- **Shows** {about.shows}.",
-        f"- **Misleads:** {about.misleads}.",
+        f"- **Misleads:** {about.caveat}.",
         f"- **Returns** {guide.returned(method)}",
         f"- **Reference:** {about.reference}.\n",
     ]

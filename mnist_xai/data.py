@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_xai.printable import printable
-from mnist_xai.readers import DataError, read_path
-from mnist_xai.sources import LOADERS
+from mnist_xai.io.datasets import LOADERS
+from mnist_xai.io.printable import printable
+from mnist_xai.io.readers import DataError, read_path
 
 SOURCES = tuple(LOADERS)
 """Data sets known by name."""

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from mnist_xai import plots
 from mnist_xai.audit import audit
 from mnist_xai.data import Dataset, load_data, normalise
-from mnist_xai.files import OutputExistsError, write_whole
 from mnist_xai.interpret import Network, attention_map, gradient_map, layer_outputs
-from mnist_xai.locks import alone
+from mnist_xai.io.datasets import DataUnavailableError
+from mnist_xai.io.files import OutputExistsError, write_whole
+from mnist_xai.io.locks import alone
 from mnist_xai.report import Section, html_page, png
-from mnist_xai.sources import DataUnavailableError
 from mnist_xai.train import TrainResult, train
 
 _SHOWN = 10  # Test images in a row of pictures, one for each class of MNIST.

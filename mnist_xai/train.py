@@ -17,14 +17,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_xai.checkpoint import Checkpoint, versions
 from mnist_xai.data import Dataset, load_data, normalise, training_batches
 from mnist_xai.evaluation import Evaluation, evaluate
-from mnist_xai.files import check_output, unfinished_path, write_whole
-from mnist_xai.locks import alone
+from mnist_xai.io.checkpoint import Checkpoint, versions
+from mnist_xai.io.files import check_output, unfinished_path, write_whole
+from mnist_xai.io.locks import alone
+from mnist_xai.io.saving import card_path, check_model_path, load_model, model_bytes
 from mnist_xai.model_builder import build_model
 from mnist_xai.recipes import RECIPES, Recipe
-from mnist_xai.saving import card_path, check_model_path, load_model, model_bytes
 
 __all__ = ["RECIPES", "Recipe", "TrainResult", "evaluate", "load_model", "train"]
 

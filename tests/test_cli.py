@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 import mnist_xai as mx
-from mnist_xai import cli
-from mnist_xai.cli import main
+from mnist_xai.cli import app
+from mnist_xai.cli.app import main
 from tests.faults.trials import BUDGET, RECIPE
 
 COMMANDS = ["train", "evaluate", "layers", "explain", "audit", "methods", "data", "reproduce"]
@@ -53,7 +53,7 @@ def test_help_shows_an_example(command):
 def test_help_does_not_import_tensorflow():
     code = (
         "import sys\nsys.argv = ['mnist-xai', 'train', '--help']\n"
-        "from mnist_xai.cli import main\n"
+        "from mnist_xai.cli.app import main\n"
         "try:\n    main()\nfinally:\n    assert 'tensorflow' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
@@ -118,7 +118,7 @@ def test_methods_tells_all_of_one(monkeypatch, name):
     assert result.exit_code == 0, result.output
     words = " ".join(result.output.split())
     method = mx.METHODS[name]
-    for said in (method.about.shows, method.about.misleads, method.about.reference):
+    for said in (method.about.shows, method.about.caveat, method.about.reference):
         assert said in words
     assert "`" in words.split("shows", 1)[0]  # The equation.
     for field in dataclasses.fields(method):
@@ -249,7 +249,7 @@ def test_an_existing_output_is_asked_about_at_a_terminal(
     path = tmp_path / "why.npy"
     path.write_text("precious")
     arguments = ["explain", str(model), "--data", "digits", "--index", "0", "--save-to", str(path)]
-    monkeypatch.setattr("mnist_xai.cli._at_a_terminal", lambda: True)
+    monkeypatch.setattr("mnist_xai.cli.app._at_a_terminal", lambda: True)
     result = CliRunner().invoke(main, arguments, input=answer)
     assert result.exit_code == code
     assert "Replace it? [y/N]" in result.output
@@ -264,7 +264,7 @@ def test_an_output_beside_another_s_unfinished_work_is_asked_about_too(
 ):
     monkeypatch.setattr(import_module("mnist_xai.train"), "RECIPES", {"small": RECIPE})
     monkeypatch.setattr(import_module("mnist_xai.audit.run"), "BUDGETS", {"fast": BUDGET})
-    monkeypatch.setattr(cli, "_at_a_terminal", lambda: True)
+    monkeypatch.setattr(app, "_at_a_terminal", lambda: True)
     path = tmp_path / {"train": "model.keras", "audit": "audit.html"}[command]
     path.write_text("precious")
     unfinished = tmp_path / f".{path.name}.unfinished"
@@ -281,7 +281,7 @@ def test_an_output_beside_another_s_unfinished_work_is_asked_about_too(
     assert (path.read_bytes() == b"precious") == (code != 0)
     assert unfinished.exists() == (code != 0)
 
-    monkeypatch.setattr(cli, "_at_a_terminal", lambda: False)
+    monkeypatch.setattr(app, "_at_a_terminal", lambda: False)
     path.write_text("precious")
     unfinished.mkdir(exist_ok=True) if command == "audit" else unfinished.write_text("another's")
     result = CliRunner().invoke(main, arguments, input=answer)
@@ -293,13 +293,13 @@ def test_an_output_beside_another_s_unfinished_work_is_asked_about_too(
 WAITING = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from mnist_xai import cli
+from mnist_xai.cli import app
 def wait():
     print("waiting", flush=True)
     time.sleep(60)
-cli._start_tensorflow = wait
+app._start_tensorflow = wait
 sys.argv = ["mnist-xai", "evaluate", "no.keras"]
-cli.main()
+app.main()
 """
 
 
@@ -321,7 +321,7 @@ def test_a_second_ctrl_c_while_the_first_is_answered_is_none(monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_start_tensorflow", interrupted)
+    monkeypatch.setattr(app, "_start_tensorflow", interrupted)
     monkeypatch.setattr("click.core.echo", interrupted)  # Click ends the line of the first.
     try:
         result = CliRunner().invoke(main, ["evaluate", "no.keras"])

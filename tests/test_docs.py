@@ -11,7 +11,7 @@ from keras import layers
 from PIL import Image
 
 import mnist_xai as mx
-from mnist_xai.interpret import guide
+from mnist_xai.interpret.methods import docstrings
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -77,7 +77,7 @@ def test_every_function_of_the_page_is_called_as_it_says(build, text):
 @pytest.mark.parametrize("name", mx.METHODS)
 def test_every_hyper_parameter_is_explained(name):
     method = mx.METHODS[name]
-    for parameter in guide.parameters(method):
+    for parameter in docstrings.parameters(method):
         assert parameter.meaning.endswith(".")
         assert "\n" not in parameter.meaning
         assert parameter.value == repr(getattr(method, parameter.name))
@@ -103,5 +103,5 @@ def colour():
 @pytest.mark.parametrize("name", mx.METHODS)
 def test_maps_are_per_pixel_or_per_place_as_the_guide_says(name, colour):
     image = np.random.default_rng(0).random((1, 8, 8, 3), np.float32)
-    channels = {"pixel": 3, "place": 1}[guide.place(mx.METHODS[name])]
+    channels = {"pixel": 3, "place": 1}[docstrings.place(mx.METHODS[name])]
     assert mx.explain(colour, image, name).maps.shape == (1, 8, 8, channels)

@@ -1,12 +1,16 @@
 """What a user imports."""
 
 import inspect
+import pkgutil
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
 import mnist_xai as mx
+
+ALL_MODULES = ["mnist_xai", *(m.name for m in pkgutil.walk_packages(mx.__path__, "mnist_xai."))]
 
 
 @pytest.mark.parametrize("name", mx.__all__)
@@ -17,8 +21,11 @@ def test_every_public_name_is_there_and_says_what_it_is(name):
     assert name in dir(mx)
 
 
-def test_every_name_has_one_home():
-    assert sorted(mx._HOME) == sorted(mx.__all__)
+@pytest.mark.parametrize("module", ALL_MODULES)
+def test_every_name_that_a_module_exports_exists(module):
+    imported = import_module(module)
+    missing = [n for n in getattr(imported, "__all__", ()) if not hasattr(imported, n)]
+    assert missing == []
 
 
 @pytest.mark.parametrize("name", ["foundations", "interpret", "plots", "quality"])
@@ -28,7 +35,7 @@ def test_modules_are_there_without_an_import_of_their_own(name):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(AttributeError, match="has no attribute 'trian'"):
+    with pytest.raises(AttributeError, match="trian"):
         _ = mx.trian
 
 
@@ -47,7 +54,7 @@ def test_functions_named_like_their_module_are_the_functions(first):
 
 
 def test_importing_the_package_does_not_import_tensorflow():
-    code = "import sys, mnist_xai, mnist_xai.cli; assert 'tensorflow' not in sys.modules"
+    code = "import sys, mnist_xai, mnist_xai.cli.app; assert 'tensorflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import mnist_xai as mx
 from mnist_xai.audit import Budget
-from mnist_xai.files import OutputExistsError
+from mnist_xai.io.files import OutputExistsError
 from tests.test_report import Page
 from tests.test_train import SHORT
 

@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 import mnist_xai as mx
-from mnist_xai import checkpoint
-from mnist_xai.files import OutputExistsError
+from mnist_xai.io import checkpoint, files
+from mnist_xai.io.files import OutputExistsError
 from mnist_xai.train import RECIPES, train
 
 # Everything that the default recipe does, on digits and in seconds.
@@ -292,7 +292,7 @@ def test_a_full_disk_leaves_the_earlier_model(digits, tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(mx.files.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="No space left on device"):
         train(data=digits, recipe=SHORT, save_to=path, overwrite=True, progress=False)
     assert [p.name for p in tmp_path.iterdir()] == ["model.keras"]

@@ -1,7 +1,7 @@
-"""A model and its explanations on trial: one call, one page."""
+"""A model and its explanations on batch: one call, one page."""
 
-from mnist_xai.audit.exams import BUDGETS, Budget
-from mnist_xai.audit.findings import Finding
+from mnist_xai.audit.results import MethodResult
 from mnist_xai.audit.run import Audit, audit
+from mnist_xai.audit.tasks import BUDGETS, Budget
 
-__all__ = ["BUDGETS", "Audit", "Budget", "Finding", "audit"]
+__all__ = ["BUDGETS", "Audit", "Budget", "MethodResult", "audit"]

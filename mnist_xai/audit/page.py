@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from mnist_xai import plots
-from mnist_xai.audit.exams import images_of
-from mnist_xai.audit.findings import Finding
+from mnist_xai.audit.results import MethodResult
 from mnist_xai.audit.run import Audit
+from mnist_xai.audit.tasks import images_of
 from mnist_xai.audit.verdicts import warnings
 from mnist_xai.quality import CONTROLS, Metric, Scores
 from mnist_xai.quality.statistics import Values
@@ -42,7 +42,7 @@ def audit_page(audit: Audit) -> str:
         One self-contained HTML page.
     """
     test, dataset, budget = audit.evaluation, audit.dataset, audit.budget
-    methods = sum(name not in CONTROLS for name in audit.findings)
+    methods = sum(name not in CONTROLS for name in audit.results)
     summary = [
         f"The model {audit.model} ({audit.network.model.count_params():,} parameters) and "
         f"{methods} ways to explain it, on {dataset.name} "
@@ -104,7 +104,7 @@ def _of_model(audit: Audit) -> Iterator[Section]:
 
 def _leaderboards(audit: Audit) -> Iterator[Section]:
     for family, question in _FAMILIES.items():
-        metrics = {n: m for n, m in audit.metrics.items() if m.traits.family == family}
+        metrics = {n: m for n, m in audit.metrics.items() if m.about.family == family}
         if not metrics and family == "localisation" and audit.grids:
             yield Section(f"Leaderboard: {family}", f"{question} Not asked. {audit.grids}")
         if not metrics:
@@ -122,9 +122,7 @@ def _leaderboard(audit: Audit, metrics: Mapping[str, Metric]) -> Table:
     head = [
         Cell("method"),
         *(
-            Cell(
-                _spaced(n) + arrows[m.traits.higher_is_better], hint=f"It says {m.traits.measures}."
-            )
+            Cell(_spaced(n) + arrows[m.about.higher_is_better], hint=f"It says {m.about.shows}.")
             for n, m in metrics.items()
         ),
     ]
@@ -133,15 +131,15 @@ def _leaderboard(audit: Audit, metrics: Mapping[str, Metric]) -> Table:
             Cell(f"{_spaced(name)}{' (control)' if name in CONTROLS else ''}"),
             *(_score(audit, name, metric) for metric in metrics),
         ]
-        for name, finding in audit.findings.items()
-        if not finding.refused
+        for name, result in audit.results.items()
+        if not result.refused
     ]
     return [head, *rows]
 
 
 def _score(audit: Audit, method: str, metric: str) -> Cell:
     """A mean with its interval, marked where it differs from the best control's."""
-    scores = audit.findings[method].scores.get(metric)
+    scores = audit.results[method].scores.get(metric)
     if scores is None or not math.isfinite(scores.mean):
         return _NO_SCORE
     low, high = scores.interval()
@@ -149,7 +147,7 @@ def _score(audit: Audit, method: str, metric: str) -> Cell:
     text = f"{_rounded(scores.mean)}{half}"
     if method in CONTROLS:
         return Cell(text, scores.mean)
-    mean, at_least, at_most = audit.leads(method, metric)
+    mean, at_least, at_most = audit.difference_from_control(method, metric)
     if not math.isfinite(mean):
         return Cell(text, scores.mean)
     control = audit.best_control(metric) or ""
@@ -173,7 +171,7 @@ def _maps(audit: Audit) -> Iterator[Section]:
             png(
                 plots.method_rows(
                     images,
-                    {name: finding.shown for name, finding in found.items()},
+                    {name: result.shown for name, result in found.items()},
                     titles,
                     f"Explanations: {family}",
                     stamp=_stamp(audit),
@@ -197,8 +195,8 @@ def _curves(audit: Audit) -> Iterator[Section]:
     panels = {
         family: {
             method: curve
-            for method, finding in found.items()
-            if (curve := _mean_curve(finding.scores.get(name))) is not None
+            for method, result in found.items()
+            if (curve := _mean_curve(result.scores.get(name))) is not None
         }
         for family, found in _by_family(audit).items()
     }
@@ -235,17 +233,17 @@ def _mean_curve(scores: Scores | None) -> Values | None:
 
 def _certificates(audit: Audit) -> Section:
     rows: list[list[str | Cell]] = []
-    for name, finding in audit.findings.items():
-        missing = finding.missing
+    for name, result in audit.results.items():
+        missing = result.missing
         if len(missing):
-            lost = ", ".join(f"{key} {share:.1%}" for key, share in finding.lost.items())
+            absorbed = ", ".join(f"{key} {share:.1%}" for key, share in result.absorbed.items())
             median, largest = float(np.median(missing)), float(missing.max())
             rows.append(
                 [
                     _spaced(name),
                     Cell(_percent(median), median),
                     Cell(_percent(largest), largest, "bad" if largest > 0.01 else "good"),
-                    lost or "–",
+                    absorbed or "–",
                 ]
             )
     return Section(
@@ -264,7 +262,7 @@ def _costs(audit: Audit) -> Section:
             Cell(f"{1000 * f.seconds:,.1f} ms", f.seconds),
             Cell(f"{passes:,.0f}", passes),
         ]
-        for name, f in audit.findings.items()
+        for name, f in audit.results.items()
         if not f.refused
         for passes in [audit.methods[name].passes(audit.network)]
     ]
@@ -278,19 +276,19 @@ def _costs(audit: Audit) -> Section:
 
 def _glossary(audit: Audit) -> Section:
     points = [
-        f"{_spaced(name).capitalize()} says {m.traits.measures}. It misleads where "
-        f"{m.traits.misleads}. Asked here as {m!r}. {m.traits.reference}."
+        f"{_spaced(name).capitalize()} says {m.about.shows}. It misleads where "
+        f"{m.about.caveat}. Asked here as {m!r}. {m.about.reference}."
         for name, m in audit.metrics.items()
     ]
     return Section("What the metrics are", "Every metric of this page.", points=points)
 
 
-def _by_family(audit: Audit) -> dict[str, dict[str, Finding]]:
+def _by_family(audit: Audit) -> dict[str, dict[str, MethodResult]]:
     """Findings of the methods that were not refused, by family and name."""
-    families: dict[str, dict[str, Finding]] = {}
-    for name, finding in audit.findings.items():
-        if not finding.refused:
-            families.setdefault(audit.methods[name].about.family, {})[name] = finding
+    families: dict[str, dict[str, MethodResult]] = {}
+    for name, result in audit.results.items():
+        if not result.refused:
+            families.setdefault(audit.methods[name].about.family, {})[name] = result
     return families
 
 

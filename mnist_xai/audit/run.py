@@ -16,27 +16,27 @@ from typing import Any
 import keras
 import numpy as np
 
-from mnist_xai.audit.exams import (
+from mnist_xai.audit.cached_method import CachedMethod
+from mnist_xai.audit.results import MethodResult, ResultStore
+from mnist_xai.audit.tasks import (
     BUDGETS,
     Budget,
-    Exam,
     Indices,
-    exams_of,
+    Task,
     images_of,
     shown_of,
+    tasks_of,
 )
-from mnist_xai.audit.findings import Finding, Notebook
-from mnist_xai.audit.memory import Remembering
-from mnist_xai.checkpoint import versions
 from mnist_xai.data import Dataset, load_data
 from mnist_xai.evaluation import Evaluation
-from mnist_xai.files import check_output, unfinished_path, write_whole
 from mnist_xai.interpret import METHODS, Method, Network, UnsupportedLayerError, explain
-from mnist_xai.interpret.explanation import Explanation
-from mnist_xai.interpret.registry import method_named
-from mnist_xai.locks import alone
-from mnist_xai.quality import CONTROLS, Metric, Scores, Trial, lead
-from mnist_xai.saving import load_model
+from mnist_xai.interpret.methods.explanation import Explanation
+from mnist_xai.interpret.methods.registry import method_named
+from mnist_xai.io.checkpoint import versions
+from mnist_xai.io.files import check_output, unfinished_path, write_whole
+from mnist_xai.io.locks import alone
+from mnist_xai.io.saving import load_model
+from mnist_xai.quality import CONTROLS, ExplainedBatch, Metric, Scores, paired_difference
 
 _CONTESTED = ("faithfulness", "randomisation", "localisation")
 
@@ -52,8 +52,8 @@ class Audit:
         evaluation: Its predictions on all test images.
         budget: How much was looked at.
         shown: Numbers of the test images shown, by kind.
-        methods: What was on trial, controls included, by name.
-        findings: What was found of each of them, by name.
+        methods: What was on batch, controls included, by name.
+        results: What was found of each of them, by name.
         grids: What a reader has to know of the images with known evidence; empty without any.
         path: The page, where one was written.
     """
@@ -65,14 +65,14 @@ class Audit:
     budget: Budget
     shown: Mapping[str, Indices]
     methods: Mapping[str, Method]
-    findings: Mapping[str, Finding]
+    results: Mapping[str, MethodResult]
     grids: str = ""
     path: Path | None = None
 
     @property
     def metrics(self) -> dict[str, Metric]:
         """The metrics that scored at least one method, by name, in their order."""
-        used = {name for finding in self.findings.values() for name in finding.scores}
+        used = {name for result in self.results.values() for name in result.scores}
         return {name: m for name, m in self.budget.metrics().items() if name in used}
 
     def best_control(self, metric: str) -> str | None:
@@ -81,25 +81,25 @@ class Audit:
         A map that never changes is robust, keeps every axiom about change and may be simple: there
         a control is not to be beaten.
         """
-        traits = self.metrics[metric].traits
-        better = traits.higher_is_better if traits.family in _CONTESTED else None
+        about = self.metrics[metric].about
+        better = about.higher_is_better if about.family in _CONTESTED else None
         means = {
-            name: self.findings[name].scores[metric].mean
+            name: self.results[name].scores[metric].mean
             for name in CONTROLS
-            if metric in self.findings[name].scores
+            if metric in self.results[name].scores
         }
         means = {name: mean for name, mean in means.items() if math.isfinite(mean)}
         if better is None or not means:
             return None
         return (max if better else min)(means, key=lambda name: means[name])
 
-    def leads(self, method: str, metric: str) -> tuple[float, float, float]:
+    def difference_from_control(self, method: str, metric: str) -> tuple[float, float, float]:
         """By how much a method beats the best control: mean and 95 % interval, or NaN."""
         control = self.best_control(metric)
-        ours = self.findings[method].scores.get(metric)
+        ours = self.results[method].scores.get(metric)
         if control is None or ours is None:
             return math.nan, math.nan, math.nan
-        return lead(self.metrics[metric], ours, self.findings[control].scores[metric])
+        return paired_difference(self.metrics[metric], ours, self.results[control].scores[metric])
 
     def summary(self) -> dict[str, Any]:
         """Every figure of the audit, for programs; the costs are the only ones that vary."""
@@ -111,14 +111,14 @@ class Audit:
             "shown": {kind: rows.tolist() for kind, rows in self.shown.items()},
             "metrics": {
                 name: {
-                    "family": metric.traits.family,
-                    "higher_is_better": metric.traits.higher_is_better,
-                    "reference": metric.traits.reference,
+                    "family": metric.about.family,
+                    "higher_is_better": metric.about.higher_is_better,
+                    "reference": metric.about.reference,
                     "best_control": self.best_control(name),
                 }
                 for name, metric in self.metrics.items()
             },
-            "methods": {name: self._of_method(name) for name in self.findings},
+            "methods": {name: self._of_method(name) for name in self.results},
         }
 
     def table(self) -> str:
@@ -126,31 +126,33 @@ class Audit:
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["method", "metric", "image", "score", "refused"])
-        for name, finding in self.findings.items():
-            for metric, scores in finding.scores.items():
+        for name, result in self.results.items():
+            for metric, scores in result.scores.items():
                 for image, value in enumerate(scores.values):
                     shown = "" if np.isnan(value) else repr(float(value))
                     rows.writerow([name, metric, image, shown, scores.refused.get(image, "")])
         return text.getvalue()
 
     def _of_method(self, name: str) -> dict[str, Any]:
-        finding = self.findings[name]
-        missing = finding.missing
+        result = self.results[name]
+        missing = result.missing
         return {
             "control": name in CONTROLS,
-            "refused": finding.refused or None,
-            "seconds_per_image": _or_none(finding.seconds),
+            "refused": result.refused or None,
+            "seconds_per_image": _or_none(result.seconds),
             "missing_share_median": _or_none(np.median(missing)) if len(missing) else None,
             "missing_share_largest": _or_none(missing.max()) if len(missing) else None,
-            "lost_shares": dict(finding.lost),
+            "absorbed_shares": dict(result.absorbed),
             "scores": {
                 metric: {
                     "mean": _or_none(scores.mean),
                     "interval": [_or_none(end) for end in scores.interval()],
                     "images": int(np.isfinite(scores.values).sum()),
-                    "lead_over_best_control": [_or_none(v) for v in self.leads(name, metric)],
+                    "difference_from_best_control": [
+                        _or_none(v) for v in self.difference_from_control(name, metric)
+                    ],
                 }
-                for metric, scores in finding.scores.items()
+                for metric, scores in result.scores.items()
             },
         }
 
@@ -167,7 +169,7 @@ def audit(
     seed: int = 0,
     progress: bool = True,
 ) -> Audit:
-    """Put a model and its explanations on trial, and write one page about it.
+    """Put a model and its explanations on batch, and write one page about it.
 
     Nothing is trained. An audit that was interrupted goes on where it was: what was found of a
     method is kept beside the page until the page is written.
@@ -207,18 +209,18 @@ def audit(
         dataset = data if isinstance(data, Dataset) else load_data(data)
         network = Network(keras_model)
         _check_fit(network, dataset)
-        notebook = None
+        store = None
         if kept:
-            notebook = Notebook(kept, _fingerprint(network, dataset, spending, subjects, seed))
-        if page and notebook and not all(map(notebook.find, subjects)):
+            store = ResultStore(kept, _fingerprint(network, dataset, spending, subjects, seed))
+        if page and store and not all(map(store.find, subjects)):
             _check_page(page, overwrite)  # Nothing of it can be there yet.
         name = keras_model.name if isinstance(model, keras.Model) else Path(model).name
-        result = _asked(name, network, dataset, spending, subjects, seed, notebook, progress)
-        if page and notebook:
-            # What came into the way meanwhile stays; the findings do too.
+        result = _asked(name, network, dataset, spending, subjects, seed, store, progress)
+        if page and store:
+            # What came into the way meanwhile stays; the results do too.
             result = dataclasses.replace(result, path=page)
             _write(result, page, overwrite)
-            notebook.remove()
+            store.remove()
     return result
 
 
@@ -229,89 +231,90 @@ def _asked(
     budget: Budget,
     subjects: Mapping[str, Method],
     seed: int,
-    notebook: Notebook | None,
+    store: ResultStore | None,
     progress: bool,
 ) -> Audit:
-    """Ask every method everything that the notebook does not tell yet."""
+    """Ask every method everything that the store does not tell yet."""
     everything = np.arange(len(dataset.test_images))
     probabilities = network.probabilities(images_of(dataset, everything))
     evaluation = Evaluation(probabilities, dataset.test_labels)
     shown = shown_of(evaluation)
-    exams = exams_of(network, dataset, budget, seed)
+    tasks = tasks_of(network, dataset, budget, seed)
     rows = np.concatenate(list(shown.values()))
     pictures = images_of(dataset, rows), evaluation.predictions[rows].astype(np.int32)
-    findings = dict(_findings(network, subjects, pictures, exams, notebook, progress))
-    note = exams[-1].note
+    results = dict(_results_of(network, subjects, pictures, tasks, store, progress))
+    note = tasks[-1].note
     return Audit(
-        name, network, dataset, evaluation, budget, shown, subjects, findings, note, path=None
+        name, network, dataset, evaluation, budget, shown, subjects, results, note, path=None
     )
 
 
-def _findings(
+def _results_of(
     network: Network,
     subjects: Mapping[str, Method],
     pictures: tuple[Any, Any],
-    exams: Sequence[Exam],
-    notebook: Notebook | None,
+    tasks: Sequence[Task],
+    store: ResultStore | None,
     progress: bool,
-) -> Iterator[tuple[str, Finding]]:
+) -> Iterator[tuple[str, MethodResult]]:
     """What is found of every method, read where it was found before."""
     bar = keras.utils.Progbar(len(subjects), unit_name="method") if progress else None
-    memory: dict[Hashable, Any] = {}
+    cache: dict[Hashable, Any] = {}
     for name, method in subjects.items():
-        finding = notebook.find(name) if notebook else None
-        if finding is None:
-            finding = _finding(name, method, network, pictures, exams, memory)
-            if notebook:
-                notebook.keep(finding)
-        yield name, finding
+        result = store.find(name) if store else None
+        if result is None:
+            result = _result_of(name, method, network, pictures, tasks, cache)
+            if store:
+                store.keep(result)
+        yield name, result
         if bar:
             bar.add(1)
 
 
-def _finding(
+def _result_of(
     name: str,
     method: Method,
     network: Network,
     pictures: tuple[Any, Any],
-    exams: Sequence[Exam],
-    memory: dict[Hashable, Any],
-) -> Finding:
+    tasks: Sequence[Task],
+    cache: dict[Hashable, Any],
+) -> MethodResult:
     """Ask a method everything; what does not depend on its maps is remembered for the others."""
     try:
         # Before the clock runs, since the first explanation also compiles.
         shown = explain(network, pictures[0], method, pictures[1])
         start = time.perf_counter()
-        first = explain(network, exams[0].images, method, exams[0].targets)
+        first = explain(network, tasks[0].images, method, tasks[0].targets)
         seconds = (time.perf_counter() - start) / len(first.maps)
     except (UnsupportedLayerError, ValueError) as error:
-        return Finding(name, refused=str(error))
+        return MethodResult(name, refused=str(error))
     scores: dict[str, Scores] = {}
-    remembering = Remembering(method, network)
-    for exam in (exam for exam in exams if exam.metrics):
-        trial = Trial.of(
+    cached = CachedMethod(method, network)
+    for task in (task for task in tasks if task.metrics):
+        batch = ExplainedBatch.of(
             network,
-            exam.images,
-            remembering,
-            exam.targets,
-            maps=first.maps[: len(exam.images)] if exam.same else None,
-            masks=exam.masks,
-            memory=memory,
+            task.images,
+            cached,
+            task.targets,
+            maps=first.maps[: len(task.images)] if task.same else None,
+            masks=task.masks,
+            cache=cache,
         )
-        scores |= {key: metric(trial) for key, metric in exam.metrics.items()}
-    missing, lost = _certificate(first)
-    return Finding(name, "", shown.maps, scores, missing, lost, seconds)
+        scores |= {key: metric(batch) for key, metric in task.metrics.items()}
+    missing, absorbed = _certificate(first)
+    return MethodResult(name, "", shown.maps, scores, missing, absorbed, seconds)
 
 
 def _certificate(explanation: Explanation) -> tuple[Any, dict[str, float]]:
-    """The share of its promise that each map misses, and what is lost by name."""
+    """The share of its promise that each map misses, and what is absorbed by name."""
     if explanation.residuals is None or explanation.differences is None:
         return np.zeros(0), {}
     whole = np.maximum(np.abs(explanation.differences), 1e-12).astype(np.float64)
-    lost = {
-        name: float(np.mean(np.abs(values) / whole)) for name, values in explanation.lost.items()
+    absorbed = {
+        name: float(np.mean(np.abs(values) / whole))
+        for name, values in explanation.absorbed.items()
     }
-    return np.abs(explanation.residuals) / whole, lost
+    return np.abs(explanation.residuals) / whole, absorbed
 
 
 def _chosen(methods: Sequence[str] | Mapping[str, Method] | None) -> dict[str, Method]:
@@ -341,7 +344,7 @@ def _check_page(page: Path, overwrite: bool) -> None:
 
 
 def _check_fit(network: Network, dataset: Dataset) -> None:
-    """Refuse data that the model was not made for, before any work is lost."""
+    """Refuse data that the model was not made for, before any work is absorbed."""
     shape = dataset.image_shape
     if any(side not in (None, n) for side, n in zip(network.image_shape, shape, strict=True)):
         raise ValueError(
@@ -362,7 +365,7 @@ def _fingerprint(
     subjects: Mapping[str, Method],
     seed: int,
 ) -> dict[str, Any]:
-    """What the findings are a function of."""
+    """What the results are a function of."""
     weights = hashlib.sha256(json.dumps(network.model.get_config(), default=str).encode())
     for value in network.model.get_weights():
         weights.update(np.ascontiguousarray(value).data)

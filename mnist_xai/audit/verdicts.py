@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from mnist_xai.audit.findings import Finding
+from mnist_xai.audit.results import MethodResult
 from mnist_xai.audit.run import Audit
 from mnist_xai.quality import CONTROLS
 
@@ -58,8 +58,8 @@ def _of_model(audit: Audit) -> Iterator[str]:
 def _of_forgetting(audit: Audit) -> Iterator[str]:
     alike = {
         name: last
-        for name, finding in _methods(audit)
-        if (last := abs(_last_similarity(finding))) > _UNMOVED
+        for name, result in _methods(audit)
+        if (last := abs(_last_similarity(result))) > _UNMOVED
     }
     if alike:
         yield (
@@ -72,8 +72,8 @@ def _of_forgetting(audit: Audit) -> Iterator[str]:
 def _of_classes(audit: Audit) -> Iterator[str]:
     alike = {
         name: scores.mean
-        for name, finding in _methods(audit)
-        if (scores := finding.scores.get(_CLASSES)) and scores.mean > _SAME
+        for name, result in _methods(audit)
+        if (scores := result.scores.get(_CLASSES)) and scores.mean > _SAME
     }
     if alike:
         yield (
@@ -87,7 +87,9 @@ def _of_faithfulness(audit: Audit) -> Iterator[str]:
         control = audit.best_control(metric) if metric in audit.metrics else None
         if control is None:
             continue
-        leads = {name: audit.leads(name, metric)[1] for name, _ in _methods(audit)}
+        leads = {
+            name: audit.difference_from_control(name, metric)[1] for name, _ in _methods(audit)
+        }
         better = [name for name, low in leads.items() if low > 0]
         others = [name for name, low in leads.items() if low <= 0]
         what = f"than {_spaced(control)} by {_spaced(metric)}, as far as these images can tell"
@@ -99,9 +101,9 @@ def _of_faithfulness(audit: Audit) -> Iterator[str]:
 
 def _of_sums(audit: Audit) -> Iterator[str]:
     missed = {
-        name: float(np.median(finding.missing))
-        for name, finding in _methods(audit)
-        if len(finding.missing) and np.median(finding.missing) > _MISSING
+        name: float(np.median(result.missing))
+        for name, result in _methods(audit)
+        if len(result.missing) and np.median(result.missing) > _MISSING
     }
     if missed:
         shares = ", ".join(f"{_spaced(n)} ({share:.1%})" for n, share in _ordered(missed))
@@ -112,10 +114,10 @@ def _of_sums(audit: Audit) -> Iterator[str]:
 
 
 def _of_dead_maps(audit: Audit) -> Iterator[str]:
-    for name, finding in _methods(audit):
+    for name, result in _methods(audit):
         refused = {
             (image, reason.removeprefix("its map "))
-            for scores in finding.scores.values()
+            for scores in result.scores.values()
             for image, reason in scores.refused.items()
             if reason.startswith("its map")
         }
@@ -128,21 +130,21 @@ def _of_dead_maps(audit: Audit) -> Iterator[str]:
 
 
 def _of_refusals(audit: Audit) -> Iterator[str]:
-    for name, finding in audit.findings.items():
-        if finding.refused:
-            yield f"{_called(name)} cannot treat this model: {finding.refused}."
+    for name, result in audit.results.items():
+        if result.refused:
+            yield f"{_called(name)} cannot treat this model: {result.refused}."
 
 
-def _methods(audit: Audit) -> Iterator[tuple[str, Finding]]:
+def _methods(audit: Audit) -> Iterator[tuple[str, MethodResult]]:
     """Findings of methods that are no controls and were not refused."""
-    for name, finding in audit.findings.items():
-        if name not in CONTROLS and not finding.refused:
-            yield name, finding
+    for name, result in audit.results.items():
+        if name not in CONTROLS and not result.refused:
+            yield name, result
 
 
-def _last_similarity(finding: Finding) -> float:
+def _last_similarity(result: MethodResult) -> float:
     """Mean similarity when every layer is random; NaN where it was not asked."""
-    scores = finding.scores.get(_FORGETS)
+    scores = result.scores.get(_FORGETS)
     if scores is None or scores.curves is None:
         return math.nan
     last = scores.curves[:, -1]

@@ -1,12 +1,17 @@
 """Why a trained model decides as it does."""
 
-from mnist_xai.interpret.backprop import (
-    DeconvNet,
-    GuidedBackprop,
-    GuidedGradCAM,
-    project_feature_map,
+from mnist_xai.interpret.core.network import Network, UnsupportedLayerError
+from mnist_xai.interpret.inspect.activations import attention_map, layer_outputs, learned_attention
+from mnist_xai.interpret.inspect.inversion import feature_inversion
+from mnist_xai.interpret.inspect.maximization import activation_maximization
+from mnist_xai.interpret.inspect.neurons import (
+    internal_influence,
+    layer_conductance,
+    neuron_gradient,
 )
-from mnist_xai.interpret.cam import (
+from mnist_xai.interpret.inspect.receptive_field import ReceptiveField, receptive_field
+from mnist_xai.interpret.methods.base import About, Complete, Conservative, Method
+from mnist_xai.interpret.methods.cam.cam import (
     AblationCAM,
     EigenCAM,
     GradCAM,
@@ -15,11 +20,13 @@ from mnist_xai.interpret.cam import (
     LayerCAM,
     ScoreCAM,
 )
-from mnist_xai.interpret.deeplift import DeepLIFT, DeepSHAP
-from mnist_xai.interpret.expected import Background, ExpectedGradients, expected_gradients_over
-from mnist_xai.interpret.explanation import Explanation
-from mnist_xai.interpret.features import Features, Grid, Patches, Pixels, Segmentation
-from mnist_xai.interpret.gradients import (
+from mnist_xai.interpret.methods.explanation import Explanation
+from mnist_xai.interpret.methods.gradients.expected import (
+    Background,
+    ExpectedGradients,
+    expected_gradients_over,
+)
+from mnist_xai.interpret.methods.gradients.gradient import (
     Gradient,
     InputXGradient,
     IntegratedGradients,
@@ -28,23 +35,42 @@ from mnist_xai.interpret.gradients import (
     VarGrad,
     gradient_map,
 )
-from mnist_xai.interpret.inversion import feature_inversion
-from mnist_xai.interpret.layers import attention_map, layer_outputs, learned_attention
-from mnist_xai.interpret.lrp import LRP
-from mnist_xai.interpret.maximization import activation_maximization
-from mnist_xai.interpret.method import About, Accounted, Complete, Method
-from mnist_xai.interpret.network import Network, UnsupportedLayerError
-from mnist_xai.interpret.neurons import internal_influence, layer_conductance, neuron_gradient
-from mnist_xai.interpret.paths import (
+from mnist_xai.interpret.methods.gradients.paths import (
     BlurIntegratedGradients,
     GuidedIntegratedGradients,
 )
-from mnist_xai.interpret.perturbation import LIME, RISE, FeatureAblation, Occlusion
-from mnist_xai.interpret.receptive import ReceptiveField, receptive_field
-from mnist_xai.interpret.registry import METHODS, explain
-from mnist_xai.interpret.rules import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, ZPlus
-from mnist_xai.interpret.sensitivity import HSIC, Sobol
-from mnist_xai.interpret.shapley import ExactShapley, KernelSHAP, ShapleySampling
+from mnist_xai.interpret.methods.perturbation.ablation import LIME, RISE, FeatureAblation, Occlusion
+from mnist_xai.interpret.methods.perturbation.features import (
+    Features,
+    Grid,
+    Patches,
+    Pixels,
+    Segmentation,
+)
+from mnist_xai.interpret.methods.perturbation.sensitivity import HSIC, Sobol
+from mnist_xai.interpret.methods.perturbation.shapley import (
+    ExactShapley,
+    KernelSHAP,
+    ShapleySampling,
+)
+from mnist_xai.interpret.methods.registry import METHODS, explain
+from mnist_xai.interpret.methods.relevance.backprop import (
+    DeconvNet,
+    GuidedBackprop,
+    GuidedGradCAM,
+    project_feature_map,
+)
+from mnist_xai.interpret.methods.relevance.deeplift import DeepLIFT, DeepSHAP
+from mnist_xai.interpret.methods.relevance.lrp import LRP
+from mnist_xai.interpret.methods.relevance.rules import (
+    AlphaBeta,
+    Epsilon,
+    Flat,
+    Gamma,
+    WSquare,
+    ZBox,
+    ZPlus,
+)
 
 __all__ = [
     "HSIC",
@@ -54,11 +80,11 @@ __all__ = [
     "RISE",
     "AblationCAM",
     "About",
-    "Accounted",
     "AlphaBeta",
     "Background",
     "BlurIntegratedGradients",
     "Complete",
+    "Conservative",
     "DeconvNet",
     "DeepLIFT",
     "DeepSHAP",

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mnist_xai.printable import printable
+from mnist_xai.io.printable import printable
 
 Images = NDArray[np.floating]
 

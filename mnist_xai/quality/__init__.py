@@ -1,20 +1,26 @@
 """How far an explanation can be trusted: metrics, controls, and data that know the answer."""
 
-from mnist_xai.quality.axioms import (
+from mnist_xai.quality.axioms.completeness import (
     Completeness,
     NonSensitivity,
 )
-from mnist_xai.quality.closed_forms import (
-    ClosedForm,
-    closed_forms,
+from mnist_xai.quality.axioms.invariance import (
+    ImplementationInvariance,
+    InputInvariance,
+    Linearity,
+    Symmetry,
+)
+from mnist_xai.quality.base import (
+    ExplainedBatch,
+    Metric,
+    MetricAbout,
+    Scores,
+    paired_difference,
 )
 from mnist_xai.quality.complexity import (
     EffectiveComplexity,
     EntropyComplexity,
     Sparseness,
-)
-from mnist_xai.quality.consistency import (
-    Consistency,
 )
 from mnist_xai.quality.controls import (
     CONTROLS,
@@ -22,35 +28,31 @@ from mnist_xai.quality.controls import (
     RandomMap,
     SobelEdges,
 )
-from mnist_xai.quality.correlation import (
+from mnist_xai.quality.faithfulness.correlation import (
     FaithfulnessCorrelation,
     FaithfulnessEstimate,
     SensitivityN,
 )
-from mnist_xai.quality.flipping import (
+from mnist_xai.quality.faithfulness.flipping import (
     Insertion,
     PixelFlipping,
     RegionPerturbation,
     Selectivity,
 )
-from mnist_xai.quality.ground_truth import (
-    Known,
-    digit_grid,
-    distractor,
-    planted_rule,
-)
-from mnist_xai.quality.infidelity import (
+from mnist_xai.quality.faithfulness.infidelity import (
     AddedNoise,
     Infidelity,
     RemovedSquares,
 )
-from mnist_xai.quality.invariance import (
-    ImplementationInvariance,
-    InputInvariance,
-    Linearity,
-    Symmetry,
+from mnist_xai.quality.faithfulness.irof import IROF
+from mnist_xai.quality.faithfulness.removal import (
+    Baseline,
+    Blur,
+    NoisyImputation,
+    Removal,
+    Uniform,
 )
-from mnist_xai.quality.irof import IROF
+from mnist_xai.quality.faithfulness.road import ROAD
 from mnist_xai.quality.localisation import (
     LocalisationAUC,
     PointingGame,
@@ -58,17 +60,11 @@ from mnist_xai.quality.localisation import (
     RelevanceRank,
     TopKIntersection,
 )
-from mnist_xai.quality.metric import (
-    Metric,
-    Scores,
-    Traits,
-    Trial,
-    lead,
-)
-from mnist_xai.quality.random_networks import (
+from mnist_xai.quality.randomisation.random_networks import (
+    randomised,
     stages,
 )
-from mnist_xai.quality.randomisation import (
+from mnist_xai.quality.randomisation.sanity_checks import (
     EfficientParameterRandomisation,
     ParameterRandomisation,
     RandomLogit,
@@ -77,22 +73,27 @@ from mnist_xai.quality.randomisation import (
 from mnist_xai.quality.registry import (
     METRICS,
 )
-from mnist_xai.quality.removal import (
-    Baseline,
-    Blur,
-    NoisyImputation,
-    Removal,
-    Uniform,
+from mnist_xai.quality.robustness.consistency import (
+    Consistency,
 )
-from mnist_xai.quality.road import ROAD
-from mnist_xai.quality.robustness import (
+from mnist_xai.quality.robustness.sensitivity import (
     AvgSensitivity,
     LocalLipschitz,
     MaxSensitivity,
 )
-from mnist_xai.quality.stability import (
+from mnist_xai.quality.robustness.stability import (
     RelativeInputStability,
     RelativeOutputStability,
+)
+from mnist_xai.quality.synthetic.closed_forms import (
+    ClosedForm,
+    closed_forms,
+)
+from mnist_xai.quality.synthetic.ground_truth import (
+    Known,
+    digit_grid,
+    distractor,
+    planted_rule,
 )
 
 __all__ = [
@@ -110,6 +111,7 @@ __all__ = [
     "EffectiveComplexity",
     "EfficientParameterRandomisation",
     "EntropyComplexity",
+    "ExplainedBatch",
     "FaithfulnessCorrelation",
     "FaithfulnessEstimate",
     "ImageItself",
@@ -123,6 +125,7 @@ __all__ = [
     "LocalisationAUC",
     "MaxSensitivity",
     "Metric",
+    "MetricAbout",
     "NoisyImputation",
     "NonSensitivity",
     "ParameterRandomisation",
@@ -145,13 +148,11 @@ __all__ = [
     "Sparseness",
     "Symmetry",
     "TopKIntersection",
-    "Traits",
-    "Trial",
     "Uniform",
     "closed_forms",
     "digit_grid",
     "distractor",
-    "lead",
+    "paired_difference",
     "planted_rule",
     "randomised",
     "stages",

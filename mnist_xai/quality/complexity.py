@@ -9,10 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from mnist_xai.quality.metric import (
+from mnist_xai.quality.base import (
+    ExplainedBatch,
+    MetricAbout,
     Scores,
-    Traits,
-    Trial,
     measured,
 )
 from mnist_xai.quality.statistics import Values
@@ -28,22 +28,22 @@ class Sparseness:
     one of a single place.
     """
 
-    traits: ClassVar[Traits] = Traits(
+    about: ClassVar[MetricAbout] = MetricAbout(
         family="complexity",
         higher_is_better=True,
-        measures="how unequally a map shares out its magnitude among the places",
-        misleads=_ALONE,
+        shows="how unequally a map shares out its magnitude among the places",
+        caveat=_ALONE,
         reference="Chalasani et al. 2020, section 2.3",
         needs="maps",
         range=(0, 1),
     )
 
-    def __call__(self, trial: Trial) -> Scores:
+    def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        return measured(trial, self._measure)
+        return measured(batch, self._measure)
 
-    def _measure(self, trial: Trial) -> Values:
-        sizes = np.sort(_magnitudes(trial), axis=1)
+    def _measure(self, batch: ExplainedBatch) -> Values:
+        sizes = np.sort(_magnitudes(batch), axis=1)
         n = sizes.shape[1]
         weights = 2 * np.arange(1, n + 1) - n - 1
         return (weights * sizes).sum(axis=1) / (n * sizes.sum(axis=1))
@@ -56,22 +56,22 @@ class EntropyComplexity:
     0 is a map of a single place, `ln n` one of equal magnitudes.
     """
 
-    traits: ClassVar[Traits] = Traits(
+    about: ClassVar[MetricAbout] = MetricAbout(
         family="complexity",
         higher_is_better=False,
-        measures="over how many places, as e to this power, a map shares out its magnitude",
-        misleads=_ALONE,
+        shows="over how many places, as e to this power, a map shares out its magnitude",
+        caveat=_ALONE,
         reference="Bhatt et al. 2020, section 4",
         needs="maps",
         range=(0, np.inf),
     )
 
-    def __call__(self, trial: Trial) -> Scores:
+    def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        return measured(trial, self._measure)
+        return measured(batch, self._measure)
 
-    def _measure(self, trial: Trial) -> Values:
-        sizes = _magnitudes(trial)
+    def _measure(self, batch: ExplainedBatch) -> Values:
+        sizes = _magnitudes(batch)
         p = sizes / sizes.sum(axis=1, keepdims=True)
         return -(p * np.log(p, out=np.zeros_like(p), where=p > 0)).sum(axis=1)
 
@@ -88,11 +88,11 @@ class EffectiveComplexity:
 
     epsilon: float = 0.01
 
-    traits: ClassVar[Traits] = Traits(
+    about: ClassVar[MetricAbout] = MetricAbout(
         family="complexity",
         higher_is_better=False,
-        measures="how many places a map needs",
-        misleads=_ALONE,
+        shows="how many places a map needs",
+        caveat=_ALONE,
         reference="Nguyen and Martínez 2020, section 3",
         needs="maps",
         range=(1, np.inf),
@@ -102,16 +102,16 @@ class EffectiveComplexity:
         if not 0 <= self.epsilon < 1:
             raise ValueError(f"epsilon: expected a share in [0, 1); got {self.epsilon}")
 
-    def __call__(self, trial: Trial) -> Scores:
+    def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        return measured(trial, self._measure)
+        return measured(batch, self._measure)
 
-    def _measure(self, trial: Trial) -> Values:
-        sizes = _magnitudes(trial)
+    def _measure(self, batch: ExplainedBatch) -> Values:
+        sizes = _magnitudes(batch)
         enough = sizes > self.epsilon * sizes.max(axis=1, keepdims=True)
         return enough.sum(axis=1).astype(np.float64)
 
 
-def _magnitudes(trial: Trial) -> Values:
+def _magnitudes(batch: ExplainedBatch) -> Values:
     """`|R|` of every place, `(N, n)`."""
-    return np.abs(trial.places).reshape(len(trial), -1)
+    return np.abs(batch.places).reshape(len(batch), -1)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mnist_xai.interpret.checks import check_seed
-from mnist_xai.interpret.method import About, Method
-from mnist_xai.interpret.network import Array, Network, Score
+from mnist_xai.interpret.core.network import Array, Network, Score
+from mnist_xai.interpret.core.parameters import check_seed
+from mnist_xai.interpret.methods.base import About, Method
 
 _FAMILY = "control"
 _BLIND = "always: it does not look at the network"
@@ -35,7 +35,7 @@ class RandomMap:
     about: ClassVar[About] = About(
         family=_FAMILY,
         shows="nothing: independent standard normal numbers",
-        misleads=_BLIND,
+        caveat=_BLIND,
         reference="Adebayo et al. 2018, section 3",
         unit="forward",
     )
@@ -75,7 +75,7 @@ class SobelEdges:
     about: ClassVar[About] = About(
         family=_FAMILY,
         shows="where the image has edges",
-        misleads=_BLIND,
+        caveat=_BLIND,
         reference="Adebayo et al. 2018, section 5.2, where an edge detector is the control",
         signed=False,
         class_sensitive=False,
@@ -106,7 +106,7 @@ class ImageItself:
     about: ClassVar[About] = About(
         family=_FAMILY,
         shows="where the image is bright",
-        misleads=_BLIND,
+        caveat=_BLIND,
         reference="Adebayo et al. 2018, section 5.2, on maps that are multiplied by the image",
         signed=False,
         class_sensitive=False,

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
-from mnist_xai.interpret.checks import check_at_least, check_counts
-from mnist_xai.quality.metric import (
+from mnist_xai.interpret.core.parameters import check_at_least, check_counts
+from mnist_xai.quality.base import (
+    ExplainedBatch,
+    MetricAbout,
     Refusals,
     Scores,
-    Traits,
-    Trial,
     measured,
 )
 from mnist_xai.quality.statistics import Values
@@ -46,11 +46,11 @@ class PointingGame:
 
     tolerance: float = 0
 
-    traits: ClassVar[Traits] = Traits(
+    about: ClassVar[MetricAbout] = MetricAbout(
         family="localisation",
         higher_is_better=True,
-        measures="whether the map's one largest value lies where the evidence does",
-        misleads=f"one place speaks for the whole map; {_ELSEWHERE}",
+        shows="whether the map's one largest value lies where the evidence does",
+        caveat=f"one place speaks for the whole map; {_ELSEWHERE}",
         reference="Zhang et al. 2018, section 4.1, the pointing game",
         needs="masks",
         range=(0, 1),
@@ -59,17 +59,17 @@ class PointingGame:
     def __post_init__(self) -> None:
         check_at_least(0, tolerance=self.tolerance)
 
-    def __call__(self, trial: Trial) -> Scores:
+    def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        masks = _masks(trial)
+        masks = _masks(batch)
         if self.tolerance:
             masks = np.stack([self._widened(mask) for mask in masks])
-            trial = dataclasses.replace(trial, masks=masks)
-        return _localised(trial, self._measure, _nothing_positive(trial))
+            batch = dataclasses.replace(batch, masks=masks)
+        return _localised(batch, self._measure, _nothing_positive(batch))
 
-    def _measure(self, trial: Trial) -> Values:
-        relevance, marked = _flat(trial)
-        return _hits_of_top(relevance, marked, np.ones(len(trial), np.intp))
+    def _measure(self, batch: ExplainedBatch) -> Values:
+        relevance, marked = _flat(batch)
+        return _hits_of_top(relevance, marked, np.ones(len(batch), np.intp))
 
     def _widened(self, mask: Marked) -> Marked:
         if not mask.any():  # The distance to nothing is not defined.
@@ -91,11 +91,11 @@ class TopKIntersection:
 
     k: int = 50
 
-    traits: ClassVar[Traits] = Traits(
+    about: ClassVar[MetricAbout] = MetricAbout(
         family="localisation",
         higher_is_better=True,
-        measures="how much of the top of a map lies where the evidence does",
-        misleads=f"masks of unequal size are compared; {_ELSEWHERE}",
+        shows="how much of the top of a map lies where the evidence does",
+        caveat=f"masks of unequal size are compared; {_ELSEWHERE}",
         reference="Theiner et al. 2021, concept influence, undivided by the mask's share",
         needs="masks",
         range=(0, 1),
@@ -104,16 +104,16 @@ class TopKIntersection:
     def __post_init__(self) -> None:
         check_counts(k=self.k)
 
-    def __call__(self, trial: Trial) -> Scores:
+    def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        places = int(np.prod(trial.height_width))
+        places = int(np.prod(batch.height_width))
         if self.k > places:
             raise ValueError(f"k: expected at most the {places} places; got {self.k}")
-        return _localised(trial, self._measure)
+        return _localised(batch, self._measure)
 
-    def _measure(self, trial: Trial) -> Values:
-        relevance, marked = _flat(trial)
-        return _hits_of_top(relevance, marked, np.full(len(trial), self.k)) / self.k
+    def _measure(self, batch: ExplainedBatch) -> Values:
+        relevance, marked = _flat(batch)
+        return _hits_of_top(relevance, marked, np.full(len(batch), self.k)) / self.k
 
 
 @dataclass(frozen=True)
@@ -124,22 +124,22 @@ class RelevanceMass:
     cancel: shares are no longer in [0, 1].) A map without positive relevance is refused.
     """
 
-    traits: ClassVar[Traits] = Traits(
+    about: ClassVar[MetricAbout] = MetricAbout(
         family="localisation",
         higher_is_better=True,
-        measures="how much of the positive relevance lies where the evidence does",
-        misleads=f"much relevance of both signs cancels, and half of it is read; {_ELSEWHERE}",
+        shows="how much of the positive relevance lies where the evidence does",
+        caveat=f"much relevance of both signs cancels, and half of it is read; {_ELSEWHERE}",
         reference="Arras et al. 2022, relevance mass accuracy",
         needs="masks",
         range=(0, 1),
     )
 
-    def __call__(self, trial: Trial) -> Scores:
+    def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        return _localised(trial, self._measure, _nothing_positive(trial), constant=True)
+        return _localised(batch, self._measure, _nothing_positive(batch), constant=True)
 
-    def _measure(self, trial: Trial) -> Values:
-        relevance, marked = _flat(trial)
+    def _measure(self, batch: ExplainedBatch) -> Values:
+        relevance, marked = _flat(batch)
         positive = np.maximum(relevance, 0)
         return (positive * marked).sum(axis=1) / positive.sum(axis=1)
 
@@ -152,22 +152,22 @@ class RelevanceRank:
     says nothing.
     """
 
-    traits: ClassVar[Traits] = Traits(
+    about: ClassVar[MetricAbout] = MetricAbout(
         family="localisation",
         higher_is_better=True,
-        measures="whether the evidence comes before everything else in the order of the map",
-        misleads=_ELSEWHERE,
+        shows="whether the evidence comes before everything else in the order of the map",
+        caveat=_ELSEWHERE,
         reference="Arras et al. 2022, relevance rank accuracy",
         needs="masks",
         range=(0, 1),
     )
 
-    def __call__(self, trial: Trial) -> Scores:
+    def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        return _localised(trial, self._measure)
+        return _localised(batch, self._measure)
 
-    def _measure(self, trial: Trial) -> Values:
-        relevance, marked = _flat(trial)
+    def _measure(self, batch: ExplainedBatch) -> Values:
+        relevance, marked = _flat(batch)
         sizes = marked.sum(axis=1)
         return _hits_of_top(relevance, marked, sizes) / sizes
 
@@ -180,37 +180,37 @@ class LocalisationAUC:
     knows nothing of it.
     """
 
-    traits: ClassVar[Traits] = Traits(
+    about: ClassVar[MetricAbout] = MetricAbout(
         family="localisation",
         higher_is_better=True,
-        measures="how well the map tells the evidence from the rest, whatever the threshold",
-        misleads=f"a mask is small: many places outside are easy to tell; {_ELSEWHERE}",
+        shows="how well the map tells the evidence from the rest, whatever the threshold",
+        caveat=f"a mask is small: many places outside are easy to tell; {_ELSEWHERE}",
         reference="Fawcett 2006, section 7",
         needs="masks",
         range=(0, 1),
     )
 
-    def __call__(self, trial: Trial) -> Scores:
+    def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        return _localised(trial, self._measure)
+        return _localised(batch, self._measure)
 
-    def _measure(self, trial: Trial) -> Values:
-        relevance, marked = _flat(trial)
+    def _measure(self, batch: ExplainedBatch) -> Values:
+        relevance, marked = _flat(batch)
         ranks = stats.rankdata(relevance, axis=1)
         inside, outside = marked.sum(axis=1), (~marked).sum(axis=1)
         return ((ranks * marked).sum(axis=1) - inside * (inside + 1) / 2) / (inside * outside)
 
 
 def _localised(
-    trial: Trial,
-    measure: Callable[[Trial], Values],
+    batch: ExplainedBatch,
+    measure: Callable[[ExplainedBatch], Values],
     refused: Refusals | None = None,
     *,
     constant: bool = False,
 ) -> Scores:
     """Score the images whose mask, and whose map unless it may be constant, can tell places."""
-    marked = _masks(trial).reshape(len(trial), -1)
-    places = trial.places.reshape(len(trial), -1)
+    marked = _masks(batch).reshape(len(batch), -1)
+    places = batch.places.reshape(len(batch), -1)
     reasons = dict(refused or {})
     if not constant:
         equal = np.flatnonzero((places == places[:, :1]).all(axis=1))
@@ -219,7 +219,7 @@ def _localised(
         reasons[int(row)] = "its mask covers the whole image"
     for row in np.flatnonzero(~marked.any(axis=1)):
         reasons[int(row)] = "its mask is empty"
-    return measured(trial, measure, reasons)
+    return measured(batch, measure, reasons)
 
 
 def _hits_of_top(relevance: Values, marked: Marked, counts: NDArray[np.intp]) -> Values:
@@ -232,19 +232,19 @@ def _hits_of_top(relevance: Values, marked: Marked, counts: NDArray[np.intp]) ->
     return (marked & above).sum(axis=1) + left * (marked & tied).sum(axis=1) / tied.sum(axis=1)
 
 
-def _masks(trial: Trial) -> Marked:
-    if trial.masks is None:
+def _masks(batch: ExplainedBatch) -> Marked:
+    if batch.masks is None:
         raise ValueError(
-            "masks: expected booleans (N, H, W), true where the evidence lies; the trial has none"
+            "masks: expected booleans (N, H, W), true where the evidence lies; the batch has none"
         )
-    return trial.masks
+    return batch.masks
 
 
-def _flat(trial: Trial) -> tuple[Values, Marked]:
+def _flat(batch: ExplainedBatch) -> tuple[Values, Marked]:
     """Relevance and mask of every place, `(N, n)`."""
-    return trial.places.reshape(len(trial), -1), _masks(trial).reshape(len(trial), -1)
+    return batch.places.reshape(len(batch), -1), _masks(batch).reshape(len(batch), -1)
 
 
-def _nothing_positive(trial: Trial) -> Refusals:
-    rows = np.flatnonzero(~(trial.places > 0).any(axis=(1, 2)))
+def _nothing_positive(batch: ExplainedBatch) -> Refusals:
+    rows = np.flatnonzero(~(batch.places > 0).any(axis=(1, 2)))
     return {int(row): "it has no positive relevance" for row in rows}

@@ -2,23 +2,29 @@
 
 from collections.abc import Mapping
 
-from mnist_xai.quality.axioms import Completeness, NonSensitivity
-from mnist_xai.quality.complexity import EffectiveComplexity, EntropyComplexity, Sparseness
-from mnist_xai.quality.consistency import Consistency
-from mnist_xai.quality.correlation import (
-    FaithfulnessCorrelation,
-    FaithfulnessEstimate,
-    SensitivityN,
-)
-from mnist_xai.quality.flipping import Insertion, PixelFlipping, RegionPerturbation, Selectivity
-from mnist_xai.quality.infidelity import Infidelity
-from mnist_xai.quality.invariance import (
+from mnist_xai.quality.axioms.completeness import Completeness, NonSensitivity
+from mnist_xai.quality.axioms.invariance import (
     ImplementationInvariance,
     InputInvariance,
     Linearity,
     Symmetry,
 )
-from mnist_xai.quality.irof import IROF
+from mnist_xai.quality.base import Metric
+from mnist_xai.quality.complexity import EffectiveComplexity, EntropyComplexity, Sparseness
+from mnist_xai.quality.faithfulness.correlation import (
+    FaithfulnessCorrelation,
+    FaithfulnessEstimate,
+    SensitivityN,
+)
+from mnist_xai.quality.faithfulness.flipping import (
+    Insertion,
+    PixelFlipping,
+    RegionPerturbation,
+    Selectivity,
+)
+from mnist_xai.quality.faithfulness.infidelity import Infidelity
+from mnist_xai.quality.faithfulness.irof import IROF
+from mnist_xai.quality.faithfulness.road import ROAD
 from mnist_xai.quality.localisation import (
     LocalisationAUC,
     PointingGame,
@@ -26,16 +32,15 @@ from mnist_xai.quality.localisation import (
     RelevanceRank,
     TopKIntersection,
 )
-from mnist_xai.quality.metric import Metric
-from mnist_xai.quality.randomisation import (
+from mnist_xai.quality.randomisation.sanity_checks import (
     EfficientParameterRandomisation,
     ParameterRandomisation,
     RandomLogit,
     SmoothParameterRandomisation,
 )
-from mnist_xai.quality.road import ROAD
-from mnist_xai.quality.robustness import AvgSensitivity, LocalLipschitz, MaxSensitivity
-from mnist_xai.quality.stability import RelativeInputStability, RelativeOutputStability
+from mnist_xai.quality.robustness.consistency import Consistency
+from mnist_xai.quality.robustness.sensitivity import AvgSensitivity, LocalLipschitz, MaxSensitivity
+from mnist_xai.quality.robustness.stability import RelativeInputStability, RelativeOutputStability
 
 METRICS: Mapping[str, Metric] = {
     "pixel_flipping": PixelFlipping(),

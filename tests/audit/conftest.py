@@ -9,7 +9,7 @@ from keras import layers
 
 import mnist_xai as mx
 from mnist_xai.audit import Budget
-from mnist_xai.interpret.gradients import Gradient
+from mnist_xai.interpret.methods.gradients.gradient import Gradient
 
 SMALL = Budget(images=6, again=2, samples=2)
 METHODS = ("gradient", "gradcam", "lrp_epsilon")

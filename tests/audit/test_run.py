@@ -11,37 +11,37 @@ from keras import layers
 
 import mnist_xai as mx
 from mnist_xai.audit import run as audit_run
-from mnist_xai.files import OutputExistsError
-from mnist_xai.quality import CONTROLS, METRICS, Trial
+from mnist_xai.io.files import OutputExistsError
+from mnist_xai.quality import CONTROLS, METRICS, ExplainedBatch
 from tests.audit.conftest import METHODS, SMALL, run
 
 
 def test_every_method_and_every_control_is_asked(audited):
-    assert list(audited.findings) == [*METHODS, "refuses", "<b>dead</b>", *CONTROLS]
+    assert list(audited.results) == [*METHODS, "refuses", "<b>dead</b>", *CONTROLS]
     for name in METHODS:
-        asked = {n for n, m in METRICS.items() if m.traits.needs != "masks"}
-        assert set(audited.findings[name].scores) == asked
+        asked = {n for n, m in METRICS.items() if m.about.needs != "masks"}
+        assert set(audited.results[name].scores) == asked
 
 
 def test_scores_are_those_of_the_metrics_called_alone(audited, model, small_digits):
     rows = np.random.default_rng(0).permutation(120)[:6]
     images = mx.normalise(small_digits.test_images[rows])
-    trial = Trial.of(mx.Network(model), images, mx.METHODS["gradient"])
+    batch = ExplainedBatch.of(mx.Network(model), images, mx.METHODS["gradient"])
     metrics = SMALL.metrics()
     for name in ("faithfulness_correlation", "sparseness"):
-        ours = audited.findings["gradient"].scores[name].values
-        np.testing.assert_allclose(ours, metrics[name](trial).values, rtol=1e-5)
+        ours = audited.results["gradient"].scores[name].values
+        np.testing.assert_allclose(ours, metrics[name](batch).values, rtol=1e-5)
 
 
 def test_a_method_that_refuses_the_model_has_its_reason_and_the_audit_goes_on(audited):
-    refused = audited.findings["refuses"]
+    refused = audited.results["refuses"]
     assert refused.refused == "conv: this method cannot treat it"
     assert refused.scores == {}
     assert audited.summary()["methods"]["refuses"]["refused"] == refused.refused
 
 
 def test_dead_maps_have_no_score_and_a_reason(audited):
-    for scores in audited.findings["<b>dead</b>"].scores.values():
+    for scores in audited.results["<b>dead</b>"].scores.values():
         assert np.isnan(scores.mean)
         assert set(scores.refused.values()) == {"its map is zero everywhere"}
 
@@ -51,23 +51,23 @@ def test_certificates_are_the_explanations_residuals(audited, model, small_digit
     images = mx.normalise(small_digits.test_images[rows])
     explanation = mx.explain(model, images, "lrp_epsilon")
     shares = np.abs(explanation.residuals / explanation.differences)
-    finding = audited.findings["lrp_epsilon"]
-    np.testing.assert_allclose(finding.missing, shares, atol=1e-5)
-    assert set(finding.lost) == set(explanation.lost)
-    assert len(audited.findings["gradient"].missing) == 0
+    result = audited.results["lrp_epsilon"]
+    np.testing.assert_allclose(result.missing, shares, atol=1e-5)
+    assert set(result.absorbed) == set(explanation.absorbed)
+    assert len(audited.results["gradient"].missing) == 0
 
 
 def test_the_best_control_is_the_one_to_beat(audited):
     for name, metric in audited.metrics.items():
         best = audited.best_control(name)
-        means = {c: audited.findings[c].scores[name].mean for c in CONTROLS}
-        if metric.traits.family in ("robustness", "complexity", "axiom"):
+        means = {c: audited.results[c].scores[name].mean for c in CONTROLS}
+        if metric.about.family in ("robustness", "complexity", "axiom"):
             assert best is None  # A map that never changes would be hard to beat.
-            assert np.isnan(audited.leads("gradient", name)).all()
+            assert np.isnan(audited.difference_from_control("gradient", name)).all()
         else:
-            extreme = max if metric.traits.higher_is_better else min
+            extreme = max if metric.about.higher_is_better else min
             assert means[best] == extreme(v for v in means.values() if np.isfinite(v))
-            assert audited.leads(best, name)[0] == 0
+            assert audited.difference_from_control(best, name)[0] == 0
 
 
 def test_images_of_every_kind_are_shown(audited, small_digits):
@@ -79,15 +79,15 @@ def test_images_of_every_kind_are_shown(audited, small_digits):
     top = np.sort(test.probabilities, axis=1)
     margins = top[:, -1] - top[:, -2]
     assert margins[uncertain].max() <= np.sort(margins)[len(uncertain) + len(wrong)]
-    assert audited.findings["gradient"].shown.shape == (9, 14, 14, 1)
+    assert audited.results["gradient"].shown.shape == (9, 14, 14, 1)
 
 
 def test_the_table_holds_every_score_and_every_reason(audited):
     text = audited.path.with_suffix(".csv").read_text()
     rows = list(csv.DictReader(text.splitlines()))
     found = {(r["method"], r["metric"], int(r["image"])): r for r in rows}
-    for name, finding in audited.findings.items():
-        for metric, scores in finding.scores.items():
+    for name, result in audited.results.items():
+        for metric, scores in result.scores.items():
             for image, value in enumerate(scores.values):
                 row = found.pop((name, metric, image))
                 assert row["refused"] == scores.refused.get(image, "")
@@ -117,7 +117,7 @@ def test_an_audit_is_the_same_each_time_but_for_the_costs(audited, model, small_
 def test_another_seed_draws_other_images(audited, model, small_digits):
     other = run(model, small_digits, None, seed=1, methods=["gradient"])
     name = "sparseness"
-    scores = (a.findings["gradient"].scores[name].values for a in (audited, other))
+    scores = (a.results["gradient"].scores[name].values for a in (audited, other))
     assert not np.array_equal(*scores)
 
 
@@ -129,15 +129,15 @@ def test_an_interrupted_audit_goes_on_and_asks_nothing_twice(
     audited, model, small_digits, tmp_path, monkeypatch
 ):
     asked = []
-    whole = audit_run._finding
+    whole = audit_run._result_of
 
-    def finding(name, *given):
+    def result(name, *given):
         if len(asked) == 3:
             raise StoppedError
         asked.append(name)
         return whole(name, *given)
 
-    monkeypatch.setattr(audit_run, "_finding", finding)
+    monkeypatch.setattr(audit_run, "_result_of", result)
     page = tmp_path / "audit.html"
     with pytest.raises(StoppedError):
         run(model, small_digits, page)
@@ -145,10 +145,10 @@ def test_an_interrupted_audit_goes_on_and_asks_nothing_twice(
     assert {p.name for p in tmp_path.iterdir()} == {".audit.html.unfinished"}
 
     monkeypatch.setattr(
-        audit_run, "_finding", lambda name, *g: asked.append(name) or whole(name, *g)
+        audit_run, "_result_of", lambda name, *g: asked.append(name) or whole(name, *g)
     )
     resumed = run(model, small_digits, page)
-    assert asked == list(resumed.findings)
+    assert asked == list(resumed.results)
     assert resumed.table() == audited.table()
     assert {p.name for p in tmp_path.iterdir()} == {"audit.html", "audit.json", "audit.csv"}
 
@@ -158,15 +158,15 @@ def test_what_was_found_of_another_model_is_not_gone_on_with(
 ):
     page = tmp_path / "audit.html"
     stop = {"after": 2}
-    whole = audit_run._finding
+    whole = audit_run._result_of
 
-    def finding(name, *given):
+    def result(name, *given):
         if not stop["after"]:
             raise StoppedError
         stop["after"] -= 1
         return whole(name, *given)
 
-    monkeypatch.setattr(audit_run, "_finding", finding)
+    monkeypatch.setattr(audit_run, "_result_of", result)
     with pytest.raises(StoppedError):
         run(model, small_digits, page)
     other = keras.models.clone_model(model)
@@ -177,10 +177,10 @@ def test_what_was_found_of_another_model_is_not_gone_on_with(
 
 def test_a_damaged_finding_is_made_anew(model, small_digits, tmp_path, monkeypatch):
     page = tmp_path / "audit.html"
-    remove = audit_run.Notebook.remove
-    monkeypatch.setattr(audit_run.Notebook, "remove", lambda _: None)
+    remove = audit_run.ResultStore.remove
+    monkeypatch.setattr(audit_run.ResultStore, "remove", lambda _: None)
     first = run(model, small_digits, page, methods=["gradient"])
-    monkeypatch.setattr(audit_run.Notebook, "remove", remove)
+    monkeypatch.setattr(audit_run.ResultStore, "remove", remove)
     kept = tmp_path / ".audit.html.unfinished" / "gradient.npz"
     kept.write_bytes(kept.read_bytes()[:1000])
     again = run(model, small_digits, page, methods=["gradient"], overwrite=True)
@@ -239,7 +239,7 @@ def test_a_model_without_softmax_is_audited_like_any_other(small_digits):
         run(m, small_digits, None, methods=["gradient"]) for m in (logits, with_softmax)
     )
     assert first.evaluation.accuracy == second.evaluation.accuracy
-    a, b = (r.findings["gradient"].scores["faithfulness_correlation"] for r in (first, second))
+    a, b = (r.results["gradient"].scores["faithfulness_correlation"] for r in (first, second))
     np.testing.assert_allclose(a.values, b.values, rtol=1e-3, atol=1e-4)
 
 
@@ -250,7 +250,7 @@ def test_fewer_test_images_than_the_budget_are_all_used(model, small_digits):
         test_labels=small_digits.test_labels[:4],
     )
     found = run(model, few, None, methods=["gradient"])
-    assert found.findings["gradient"].scores["sparseness"].values.shape == (4,)
+    assert found.results["gradient"].scores["sparseness"].values.shape == (4,)
 
 
 def test_the_command_says_where_the_page_is(model, small_digits, tmp_path):
@@ -264,7 +264,7 @@ def test_the_command_says_where_the_page_is(model, small_digits, tmp_path):
     )
     page = tmp_path / "out" / "audit.html"
     command = [
-        *(sys.executable, "-c", "from mnist_xai.cli import main; main()", "audit"),
+        *(sys.executable, "-c", "from mnist_xai.cli.app import main; main()", "audit"),
         *(str(tmp_path / "small.keras"), "--data", str(tmp_path / "digits.npz")),
         *("--methods", "gradient,gradcam", "--methods", "lrp_epsilon"),
         *("--images", "3", "--save-to", str(page)),

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from mnist_xai.audit import Audit, Finding
-from mnist_xai.audit.exams import BUDGETS
+from mnist_xai.audit import Audit, MethodResult
+from mnist_xai.audit.tasks import BUDGETS
 from mnist_xai.audit.verdicts import warnings
 from mnist_xai.evaluation import Evaluation
 from mnist_xai.quality import CONTROLS, Scores
@@ -24,8 +24,8 @@ class Made:
 
     def told(self):
         names = [*dict.fromkeys([*self.scores, *self.missing, *self.refused]), *CONTROLS]
-        findings = {
-            name: Finding(
+        results = {
+            name: MethodResult(
                 name,
                 self.refused.get(name, ""),
                 scores=self.scores.get(name, {}),
@@ -35,7 +35,7 @@ class Made:
         }
         evaluation = Evaluation(self.probabilities.astype(np.float32), self.labels)
         budget = BUDGETS["full"]
-        return warnings(Audit("m", None, None, evaluation, budget, {}, {}, findings))
+        return warnings(Audit("m", None, None, evaluation, budget, {}, {}, results))
 
 
 def constant(value, count=8):

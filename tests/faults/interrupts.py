@@ -43,16 +43,17 @@ def make_small(root, folder):
     for module in ("mnist_xai.train", "mnist_xai.recipes"):
         sys.modules[module].RECIPES = {"default": RECIPE, "small": RECIPE}
     importlib.import_module("mnist_xai.audit.run").BUDGETS = {"fast": BUDGET}
-    from mnist_xai import data, sources
+    from mnist_xai import data
+    from mnist_xai.io import datasets
 
     data.LOADERS["digits"] = lambda: (digits().name, as_arrays(digits()))
-    sources._KERAS_URL = (root / "address").read_text()
-    sources._FASHION_MD5 = json.loads((root / "sums.json").read_text())
-    sources._cache = lambda: folder / "cache"
+    datasets._KERAS_URL = (root / "address").read_text()
+    datasets._FASHION_MD5 = json.loads((root / "sums.json").read_text())
+    datasets._cache = lambda: folder / "cache"
 
 
 def as_arrays(dataset):
-    from mnist_xai.readers import Arrays
+    from mnist_xai.io.readers import Arrays
 
     return Arrays(dataset.train_images, dataset.train_labels, dataset.test_images,
                   dataset.test_labels, dataset.class_names)  # fmt: skip
@@ -108,7 +109,7 @@ def in_child(root, folder, name, signalled):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     tempfile.tempdir = str(root)
     make_small(root, folder)
-    from mnist_xai.cli import main
+    from mnist_xai.cli.app import main
 
     sys.argv = ["mnist-xai"]
     os.write(signalled, b"!")

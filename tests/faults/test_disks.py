@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import mnist_xai as mx
-from mnist_xai.audit.findings import Finding, Notebook
-from mnist_xai.checkpoint import Checkpoint
-from mnist_xai.files import check_output, write_whole
-from mnist_xai.readers import DataError, read_path
+from mnist_xai.audit.results import MethodResult, ResultStore
+from mnist_xai.io.checkpoint import Checkpoint
+from mnist_xai.io.files import check_output, write_whole
+from mnist_xai.io.readers import DataError, read_path
 from tests.faults.trials import RECIPE
-from tests.test_readers import TEST, TEST_LABELS, TRAIN, TRAIN_LABELS, idx
+from tests.io.test_readers import TEST, TEST_LABELS, TRAIN, TRAIN_LABELS, idx
 
 # In a mount namespace of its own: nothing outside sees the file system, and it ends with the test.
 MOUNT = 'mount -t tmpfs -o "size=$1" tmpfs "$0" && shift && exec "$@"'
@@ -25,7 +25,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import mnist_xai as mx
-from mnist_xai.files import write_whole
+from mnist_xai.io.files import write_whole
 from tests.faults.trials import RECIPE, digits
 disk = Path(sys.argv[1])
 {script}
@@ -160,11 +160,11 @@ def disappears(monkeypatch, path, check, times=1):
 
 def test_unfinished_work_that_disappears_is_begun_anew(tmp_path):
     assert Checkpoint(tmp_path / "gone", {}).epochs() == 0
-    notebook = Notebook(tmp_path / "kept", {"model": 1})
-    notebook.keep(Finding("gradient"))
-    assert Notebook(tmp_path / "kept", {"model": 1}).find("gradient") is not None
+    store = ResultStore(tmp_path / "kept", {"model": 1})
+    store.keep(MethodResult("gradient"))
+    assert ResultStore(tmp_path / "kept", {"model": 1}).find("gradient") is not None
     (tmp_path / "kept" / "gradient.npz").unlink()
-    assert notebook.find("gradient") is None
+    assert store.find("gradient") is None
 
 
 def test_a_folder_that_disappears_during_the_work_is_made_again(tmp_path, digits):

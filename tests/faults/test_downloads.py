@@ -8,9 +8,10 @@ import time
 import numpy as np
 import pytest
 
-from mnist_xai import DataUnavailableError, load_data, sources
-from tests.test_readers import TEST_LABELS, TRAIN
-from tests.test_sources import FASHION, cache, fashion, server  # noqa: F401  Fixtures.
+from mnist_xai import DataUnavailableError, load_data
+from mnist_xai.io import datasets
+from tests.io.test_datasets import FASHION, cache, fashion, server  # noqa: F401  Fixtures.
+from tests.io.test_readers import TEST_LABELS, TRAIN
 
 VICTIM = "t10k-images-idx3-ubyte.gz"  # The third of four.
 
@@ -67,8 +68,8 @@ def faulty(fashion, monkeypatch):  # noqa: F811
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
         threading.Thread(target=served.serve_forever, args=(0.01,), daemon=True).start()
         address = f"http://127.0.0.1:{served.server_address[1]}/"
-        monkeypatch.setattr(sources, "_KERAS_URL", address)
-        monkeypatch.setattr(sources, "_PATIENCE", 1.0)
+        monkeypatch.setattr(datasets, "_KERAS_URL", address)
+        monkeypatch.setattr(datasets, "_PATIENCE", 1.0)
         yield handler
         served.shutdown()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_xai.interrupts import heard
+from mnist_xai.cli.interrupts import resend_lost_interrupts
 from tests.faults.interrupts import commands
 
 
@@ -73,7 +73,7 @@ def _work(interrupt):
 @pytest.mark.usefixtures("_hears_ctrl_c")
 def test_ctrl_c_in_a_finaliser_is_not_lost():
     start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), heard():
+    with pytest.raises(KeyboardInterrupt), resend_lost_interrupts():
         _work(_Finalised)
     assert time.monotonic() - start < 2
     with pytest.raises(KeyboardInterrupt):
@@ -90,7 +90,7 @@ def test_what_else_goes_wrong_in_a_finaliser_is_told_as_ever(monkeypatch):
         def __del__(self):
             raise OSError("broken")
 
-    with heard():
+    with resend_lost_interrupts():
         Broken()
     assert [str(lost.exc_value) for lost in told] == ["broken"]
     assert sys.unraisablehook == hook

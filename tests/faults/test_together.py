@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 import mnist_xai as mx
-from mnist_xai import locks
-from mnist_xai.files import remove_leftovers, temporary_folder, write_whole
-from mnist_xai.locks import OutputBusyError, alone, held
+from mnist_xai.io import locks
+from mnist_xai.io.files import remove_leftovers, temporary_folder, write_whole
+from mnist_xai.io.locks import OutputBusyError, alone, held
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from mnist_xai.locks import alone
+from mnist_xai.io.locks import alone
 with alone(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 
 import mnist_xai as mx
-from mnist_xai import sources
 from mnist_xai.audit import Budget
+from mnist_xai.io import datasets
 from mnist_xai.quality import METRICS
 from mnist_xai.train import RECIPES
 
@@ -70,10 +70,10 @@ def save(folder):
 
 
 def download(folder):
-    sources._KERAS_URL = (folder.parent / "address").read_text()
-    names = sources._FASHION_MD5
-    sources._FASHION_MD5 = {n: _md5(folder.parent / "served" / n) for n in names}
-    sources._cache = lambda: folder
+    datasets._KERAS_URL = (folder.parent / "address").read_text()
+    names = datasets._FASHION_MD5
+    datasets._FASHION_MD5 = {n: _md5(folder.parent / "served" / n) for n in names}
+    datasets._cache = lambda: folder
     mx.load_data("fashion_mnist")
 
 
@@ -185,7 +185,7 @@ class Bench:
         if work in ("audit", "interrupts"):
             self._made_by(lambda: mx.save_model(mx.build_model(), root / "given.keras"))
         if work == "interrupts":
-            sums = {name: _md5(root / "served" / name) for name in sources._FASHION_MD5}
+            sums = {name: _md5(root / "served" / name) for name in datasets._FASHION_MD5}
             (root / "sums.json").write_text(json.dumps(sums))
             return
         self.seconds = finish(work, root / "whole")
@@ -208,7 +208,7 @@ class Bench:
         made = self.root / "served"
         made.mkdir()
         draw = np.random.default_rng(0)
-        for name in sources._FASHION_MD5:
+        for name in datasets._FASHION_MD5:
             shape = (2000, 28, 28) if "images" in name else (2000,)
             header = bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape)
             values = draw.integers(0, 10, shape, np.uint8).tobytes()

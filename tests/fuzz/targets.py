@@ -48,7 +48,7 @@ def _read(read, refusal):
 
 def _idx(data, folder):
     """The first byte says how many dimensions are asked for, and whether it is gzipped here."""
-    from mnist_xai.readers import DataError, read_idx
+    from mnist_xai.io.readers import DataError, read_idx
 
     if not data:
         return
@@ -93,7 +93,7 @@ def _lay_out(root):
 
 def _pictures(data, folder):
     """The first byte says where in a good folder the rest lies, or that the rest is a name."""
-    from mnist_xai.readers import DataError, read_path
+    from mnist_xai.io.readers import DataError, read_path
 
     if not data:
         return
@@ -197,7 +197,7 @@ def _npz_seeds():
 
 
 def _card(data, folder):
-    from mnist_xai.saving import ModelFileError, read_card
+    from mnist_xai.io.saving import ModelFileError, read_card
 
     path = folder / "model.json"
     path.write_bytes(data)
@@ -219,7 +219,7 @@ def _keras(data, folder):
     import keras
     from keras.src.saving import saving_lib
 
-    from mnist_xai.saving import ModelFileError, load_model
+    from mnist_xai.io.saving import ModelFileError, load_model
 
     if not data:
         return
@@ -273,12 +273,12 @@ def _keras_seeds():
 
 
 TARGETS = {
-    "idx": Target(_idx, _idx_seeds, ("mnist_xai.readers", "gzip", "_compression")),
+    "idx": Target(_idx, _idx_seeds, ("mnist_xai.io.readers", "gzip", "_compression")),
     "pictures": Target(
         _pictures,
         _picture_seeds,
         (
-            "mnist_xai.readers",
+            "mnist_xai.io.readers",
             "PIL.Image",
             "PIL.ImageFile",
             "PIL.PngImagePlugin",
@@ -287,17 +287,17 @@ TARGETS = {
         ),
         (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"iCCP", b"zTXt", b"\xff\xc0", b"\xff\xda"),
     ),
-    "card": Target(_card, _card_seeds, ("mnist_xai.saving", "json"), (b'"file_sha256": ""',)),
+    "card": Target(_card, _card_seeds, ("mnist_xai.io.saving", "json"), (b'"file_sha256": ""',)),
     "npz": Target(
         _npz,
         _npz_seeds,
-        ("mnist_xai.readers", "mnist_xai.data", "zipfile", "numpy.lib"),
+        ("mnist_xai.io.readers", "mnist_xai.data", "zipfile", "numpy.lib"),
         (b"PK\x01\x02", b"PK\x05\x06", b"'descr': '|O'", b"'shape': (99999999999,)", b"\x93NUMPY"),
     ),
     "keras": Target(
         _keras,
         _keras_seeds,
-        ("mnist_xai.saving", "mnist_xai.vetting", "json", "zipfile"),
+        ("mnist_xai.io.saving", "mnist_xai.io.vetting", "json", "zipfile"),
         (b'"class_name": "Lambda"', b'"module": "os"', b'"config": {}', b"PK\x01\x02"),
     ),
 }

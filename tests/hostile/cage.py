@@ -52,14 +52,14 @@ def _resident():
 def _run(case):
     """What one call says: the lines that a user would see, and how it ended."""
     import mnist_xai as mx
-    from mnist_xai import cli
+    from mnist_xai.cli import app
 
     if case["call"] == "cli":
         out, err = io.StringIO(), io.StringIO()
         code = 0
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                cli.main(case["arguments"])
+                app.main(case["arguments"])
             except SystemExit as end:
                 code = end.code or 0
         return {"value": out.getvalue(), "message": err.getvalue().rstrip("\n"), "code": code}
@@ -158,10 +158,10 @@ def main():
     os.dup2(2, 1)  # What libraries print is no answer.
     start = time.monotonic()
     import mnist_xai as mx
-    from mnist_xai import cli
+    from mnist_xai.cli import app
 
     # All that a case may need, so that none is late because of an import.
-    cli._start_tensorflow = lambda: None
+    app._start_tensorflow = lambda: None
     for name in ("load_model", "load_data", "Network", "evaluate", "explain", "plots"):
         getattr(mx, name)
     answers.write(json.dumps({"import": time.monotonic() - start}) + "\n")

@@ -6,7 +6,7 @@ from PIL import Image
 
 import mnist_xai as mx
 from mnist_xai import plots
-from mnist_xai.printable import first_line, printable
+from mnist_xai.io.printable import first_line, printable
 from mnist_xai.report import png
 from tests.hostile.texts import ERASE, OVER, TITLE
 from tests.test_reproduce import short  # noqa: F401

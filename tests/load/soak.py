@@ -1,6 +1,6 @@
 """Thousands of explanations in one process: `python -m tests.load.soak 10000`.
 
-Networks are made, asked for explanations by several methods, put on trial, pictured, and dropped.
+Networks are made, asked for explanations by several methods, put on batch, pictured, and dropped.
 Then nothing of them may be left: no network, no thread, no open file, no growing memory; and while
 they lived, no pass was traced twice.
 """
@@ -23,7 +23,7 @@ from keras import layers
 
 import mnist_xai as mx
 from mnist_xai.interpret import METHODS
-from mnist_xai.quality import METRICS, Trial
+from mnist_xai.quality import METRICS, ExplainedBatch
 from mnist_xai.report import png
 
 LIMIT_MB = 50
@@ -169,7 +169,7 @@ def _one_network(make, names, count, report):
             if report.explanations >= count:
                 break
     images = _images(network, rng, 2)
-    METRICS["parameter_randomisation"](Trial.of(network, images, METHODS["gradient"]))
+    METRICS["parameter_randomisation"](ExplainedBatch.of(network, images, METHODS["gradient"]))
     png(mx.explain(network, images, "gradient").plot())
     report.check_traces(network._passes)
     return weakref.ref(network)

@@ -12,11 +12,11 @@ import tensorflow as tf
 from keras import layers
 
 import mnist_xai as mx
-from mnist_xai.interpret import graph, network
-from mnist_xai.interpret.gradients import Gradient
-from mnist_xai.interpret.registry import METHODS
-from mnist_xai.quality import METRICS, PixelFlipping, Trial
-from mnist_xai.quality.removal import Baseline
+from mnist_xai.interpret.core import graph, network
+from mnist_xai.interpret.methods.gradients.gradient import Gradient
+from mnist_xai.interpret.methods.registry import METHODS
+from mnist_xai.quality import METRICS, ExplainedBatch, PixelFlipping
+from mnist_xai.quality.faithfulness.removal import Baseline
 
 THREADS = 8
 CHEAP = ("gradient", "input_x_gradient", "gradcam", "lrp_epsilon", "deeplift_rescale", "occlusion",
@@ -102,7 +102,7 @@ def test_what_is_compiled_does_not_wait_for_what_is_being_compiled(pictures):
 
 
 def test_eight_threads_that_ask_for_the_twin_get_one(monkeypatch):
-    monkeypatch.setattr(network, "copied", slowly(graph.copied))
+    monkeypatch.setattr(network, "copy_model", slowly(graph.copy_model))
     one = mx.Network(small())
     assert len({id(twin) for twin in at_once(*[lambda: one.twin] * THREADS)}) == 1
     made = []
@@ -127,19 +127,19 @@ def test_eight_threads_of_other_methods_give_what_one_thread_gives(pictures):
 
 def test_metrics_in_eight_threads_give_what_one_thread_gives(pictures):
     model = small()
-    alone = {n: METRICS[n](trial(model, pictures)).values for n in (*EXPERIMENTS, *OTHERS)}
-    shared = trial(model, pictures)
+    alone = {n: METRICS[n](batch(model, pictures)).values for n in (*EXPERIMENTS, *OTHERS)}
+    shared = batch(model, pictures)
     tasks = [*EXPERIMENTS, *OTHERS, *EXPERIMENTS][:THREADS]
     found = at_once(*[lambda n=name: METRICS[n](shared).values for name in tasks])
     for name, values in zip(tasks, found, strict=True):
         np.testing.assert_allclose(values, alone[name], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("name", [n for n, m in METRICS.items() if m.traits.needs == "method"])
+@pytest.mark.parametrize("name", [n for n, m in METRICS.items() if m.about.needs == "method"])
 def test_the_twin_is_changed_and_asked_under_the_lock_and_all_else_without(
     monkeypatch, pictures, name
 ):
-    shared = trial(small(), pictures)
+    shared = batch(small(), pictures)
     one, twin, seen = shared.network, shared.network.twin, []
     set_weights = keras.Model.set_weights
 
@@ -161,7 +161,7 @@ def test_the_twin_is_changed_and_asked_under_the_lock_and_all_else_without(
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_metrics_that_change_no_weights_do_not_wait_for_one_another(pictures, name):
-    shared, meeting = trial(small(), pictures), threading.Barrier(2, timeout=30)
+    shared, meeting = batch(small(), pictures), threading.Barrier(2, timeout=30)
     alone = METRICS[name](shared).values
     metric, method = METRICS[name], Watched(lambda _: meeting.wait())
     if name == "pixel_flipping":  # It does not ask the method.
@@ -194,5 +194,5 @@ class Met(Baseline):
         return super().fills(images)
 
 
-def trial(model, pictures):
-    return Trial.of(mx.Network(model), pictures, METHODS["gradient"])
+def batch(model, pictures):
+    return ExplainedBatch.of(mx.Network(model), pictures, METHODS["gradient"])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 import mnist_xai as mx
-from mnist_xai.cli import main
+from mnist_xai.cli.app import main
 from tests.properties.budget import examples
 from tests.properties.terminal import is_harmless_line
 

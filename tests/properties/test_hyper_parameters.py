@@ -15,13 +15,21 @@ from hypothesis import strategies as st
 from keras import layers
 
 import mnist_xai as mx
-from mnist_xai.interpret import METHODS, rules
-from mnist_xai.interpret.expected import Background
-from mnist_xai.interpret.features import Features, Grid, Patches, Pixels, Segmentation
-from mnist_xai.interpret.gradients import Gradient, InputXGradient
-from mnist_xai.interpret.method import Method
-from mnist_xai.quality import METRICS, Trial, infidelity, removal
+from mnist_xai.interpret import METHODS
+from mnist_xai.interpret.methods.base import Method
+from mnist_xai.interpret.methods.gradients.expected import Background
+from mnist_xai.interpret.methods.gradients.gradient import Gradient, InputXGradient
+from mnist_xai.interpret.methods.perturbation.features import (
+    Features,
+    Grid,
+    Patches,
+    Pixels,
+    Segmentation,
+)
+from mnist_xai.interpret.methods.relevance import rules
+from mnist_xai.quality import METRICS, ExplainedBatch
 from mnist_xai.quality.controls import RandomMap
+from mnist_xai.quality.faithfulness import infidelity, removal
 from tests.properties.budget import examples
 
 SIDE = 12
@@ -188,7 +196,7 @@ def test_a_metric_is_refused_by_an_arguments_name_or_every_image_has_a_score_or_
     made, data
 ):
     def use(metric):
-        scores = metric(Trial.of(network(), IMAGES, Gradient(), [0, 1], masks=MASKS))
+        scores = metric(ExplainedBatch.of(network(), IMAGES, Gradient(), [0, 1], masks=MASKS))
         assert scores.values.shape == (2,)
         for image, value in enumerate(scores.values):
             assert np.isfinite(value) or scores.refused[image], metric

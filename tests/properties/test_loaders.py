@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mnist_xai import DataError, load_data
-from mnist_xai.readers import read_idx, read_picture
+from mnist_xai.io.readers import read_idx, read_picture
+from tests.io.test_readers import TEST, TEST_LABELS, TRAIN, TRAIN_LABELS, idx
 from tests.properties.budget import examples
 from tests.properties.terminal import is_harmless_line
-from tests.test_readers import TEST, TEST_LABELS, TRAIN, TRAIN_LABELS, idx
 
 sides = st.integers(1, 9)
 

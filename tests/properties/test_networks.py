@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 import mnist_xai as mx
-from mnist_xai.interpret.gradients import IntegratedGradients
+from mnist_xai.interpret.methods.gradients.gradient import IntegratedGradients
 from tests.properties.budget import examples
 
 RELUS = ("relu", "leaky_relu", "linear")
@@ -112,7 +112,7 @@ def explained(model, method):
 def whole(explanation):
     """What a sum is compared with: the largest of its parts."""
     parts = [np.abs(explanation.differences), np.abs(explanation.maps).sum(axis=(1, 2, 3))]
-    return np.max([*parts, *map(np.abs, explanation.lost.values())], axis=0) + 1e-6
+    return np.max([*parts, *map(np.abs, explanation.absorbed.values())], axis=0) + 1e-6
 
 
 @given(data=st.data())

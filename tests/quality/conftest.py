@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import mnist_xai as mx
-from mnist_xai.interpret.method import About
-from mnist_xai.quality import Trial
+from mnist_xai.interpret.methods.base import About
+from mnist_xai.quality import ExplainedBatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ def network():
 
 
 def trial_of(network, maps, images=None, **given):
-    """Put maps on trial, for random images unless there are others."""
+    """Put maps on batch, for random images unless there are others."""
     if images is None:
         images = np.random.default_rng(1).random((len(maps), *network.fixed_shape()), np.float32)
-    return Trial.of(network, images, Given(maps), maps=maps, **given)
+    return ExplainedBatch.of(network, images, Given(maps), maps=maps, **given)

@@ -15,19 +15,19 @@ def one_place(value=1.0):
 
 @pytest.mark.parametrize("value", [1.0, -1e-20, 3e20])
 def test_the_simplest_map_is_one_place_whatever_its_unit(network, value):
-    trial = trial_of(network, one_place(value))
-    assert Sparseness()(trial).values == pytest.approx([1 - 1 / N])
-    assert EntropyComplexity()(trial).values == pytest.approx([0], abs=1e-12)
-    assert EffectiveComplexity()(trial).values == [1]
+    batch = trial_of(network, one_place(value))
+    assert Sparseness()(batch).values == pytest.approx([1 - 1 / N])
+    assert EntropyComplexity()(batch).values == pytest.approx([0], abs=1e-12)
+    assert EffectiveComplexity()(batch).values == [1]
 
 
 def test_the_least_simple_map_is_equal_everywhere(network):
     maps = np.full((1, 28, 28, 1), 0.3, np.float32)
     maps[0, :5] *= -1  # The sign does not count.
-    trial = trial_of(network, maps)
-    assert Sparseness()(trial).values == pytest.approx([0], abs=1e-12)
-    assert EntropyComplexity()(trial).values == pytest.approx([np.log(N)])
-    assert EffectiveComplexity()(trial).values == [N]
+    batch = trial_of(network, maps)
+    assert Sparseness()(batch).values == pytest.approx([0], abs=1e-12)
+    assert EntropyComplexity()(batch).values == pytest.approx([np.log(N)])
+    assert EffectiveComplexity()(batch).values == [N]
 
 
 def test_the_gini_index_is_the_mean_difference_of_all_pairs(network):
@@ -50,9 +50,9 @@ def test_the_entropy_is_scipys(network):
 def test_a_map_counts_the_places_above_a_share_of_its_largest(network):
     maps = one_place(2.0)
     maps[0, 0, :3, 0] = [1.0, -0.2, 0.09]
-    trial = trial_of(network, maps)
-    assert EffectiveComplexity(0.05)(trial).values == [3]
-    assert EffectiveComplexity(0.2)(trial).values == [2]
-    assert EffectiveComplexity(0)(trial).values == [4]
+    batch = trial_of(network, maps)
+    assert EffectiveComplexity(0.05)(batch).values == [3]
+    assert EffectiveComplexity(0.2)(batch).values == [2]
+    assert EffectiveComplexity(0)(batch).values == [4]
     with pytest.raises(ValueError, match=r"epsilon: expected a share in \[0, 1\); got 1"):
         EffectiveComplexity(1)

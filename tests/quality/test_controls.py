@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mnist_xai.interpret.method import Method
+from mnist_xai.interpret.methods.base import Method
 from mnist_xai.quality import CONTROLS, ImageItself, RandomMap, SobelEdges
 
 

@@ -12,7 +12,7 @@ from mnist_xai.quality import (
 )
 from tests.quality.conftest import trial_of
 
-ALL = [METRICS[name] for name in METRICS if METRICS[name].traits.family == "localisation"]
+ALL = [METRICS[name] for name in METRICS if METRICS[name].about.family == "localisation"]
 every_metric = pytest.mark.parametrize("metric", ALL, ids=lambda m: type(m).__name__)
 PLACES = 28 * 28
 

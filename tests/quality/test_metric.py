@@ -2,8 +2,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mnist_xai.interpret.gradients import Gradient, SmoothGrad
-from mnist_xai.quality import METRICS, EntropyComplexity, Scores, Sparseness, Trial, lead
+from mnist_xai.interpret.methods.gradients.gradient import Gradient, SmoothGrad
+from mnist_xai.quality import (
+    METRICS,
+    EntropyComplexity,
+    ExplainedBatch,
+    Scores,
+    Sparseness,
+    paired_difference,
+)
 from mnist_xai.quality.statistics import (
     correlation,
     rank_correlation,
@@ -11,16 +18,19 @@ from mnist_xai.quality.statistics import (
 
 
 def test_a_trial_explains_the_predicted_classes_in_chunks(network, images):
-    trial = Trial.of(network, images, Gradient())
-    np.testing.assert_array_equal(trial.targets, network.logits(images).argmax(axis=1))
-    np.testing.assert_allclose(trial.maps, network.gradient(images, trial.targets)[0], rtol=1e-6)
-    assert trial.take(np.array([2, 0])).maps.shape == (2, 28, 28, 1)
-    np.testing.assert_array_equal(trial.take(np.array([2, 0])).images, images[[2, 0]])
+    batch = ExplainedBatch.of(network, images, Gradient())
+    np.testing.assert_array_equal(batch.targets, network.logits(images).argmax(axis=1))
+    np.testing.assert_allclose(batch.maps, network.gradient(images, batch.targets)[0], rtol=1e-6)
+    assert batch.take(np.array([2, 0])).maps.shape == (2, 28, 28, 1)
+    np.testing.assert_array_equal(batch.take(np.array([2, 0])).images, images[[2, 0]])
 
 
 def test_the_places_of_a_map_are_its_sum_over_channels(network, images):
     maps = np.ones((5, 28, 28, 1), np.float32)
-    assert Trial.of(network, images, Gradient(), maps=maps).places.tolist() == [[[1] * 28] * 28] * 5
+    assert (
+        ExplainedBatch.of(network, images, Gradient(), maps=maps).places.tolist()
+        == [[[1] * 28] * 28] * 5
+    )
 
 
 @pytest.mark.parametrize(
@@ -35,7 +45,7 @@ def test_the_places_of_a_map_are_its_sum_over_channels(network, images):
 )
 def test_what_does_not_fit_is_refused_by_name(network, images, given, message):
     with pytest.raises(ValueError, match=message):
-        Trial.of(network, images, Gradient(), **given)
+        ExplainedBatch.of(network, images, Gradient(), **given)
 
 
 def test_the_interval_of_a_mean_is_scipys_bootstrap():
@@ -69,46 +79,50 @@ def test_a_lead_is_counted_image_by_image_in_the_better_direction():
     rng = np.random.default_rng(0)
     hard = rng.normal(0, 10, 50)  # Images differ more than methods do.
     ours, theirs = Scores(hard + 1 + rng.normal(0, 0.1, 50)), Scores(hard)
-    mean, low, high = lead(Sparseness(), ours, theirs)
+    mean, low, high = paired_difference(Sparseness(), ours, theirs)
     assert 0.9 < low < mean < high < 1.1
-    assert lead(EntropyComplexity(), ours, theirs) == pytest.approx((-mean, -high, -low), abs=1e-2)
+    assert paired_difference(EntropyComplexity(), ours, theirs) == pytest.approx(
+        (-mean, -high, -low), abs=1e-2
+    )
     assert ours.interval()[0] < theirs.mean  # Unpaired, nothing would be seen.
 
 
 def test_images_that_one_has_no_score_for_count_in_no_lead():
     ours, theirs = Scores(np.array([1.0, np.nan, 3])), Scores(np.array([0.0, 5, np.nan]))
-    assert lead(Sparseness(), ours, theirs)[0] == 1
+    assert paired_difference(Sparseness(), ours, theirs)[0] == 1
     nothing = Scores(np.full(3, np.nan))
-    assert np.isnan(lead(Sparseness(), ours, nothing)).all()
+    assert np.isnan(paired_difference(Sparseness(), ours, nothing)).all()
 
 
 def test_what_does_not_depend_on_the_maps_is_computed_once_for_all_methods(network, images):
-    memory, asked = {}, []
+    cache, asked = {}, []
 
     def compute():
         asked.append(1)
         return np.ones(1)
 
-    first = Trial.of(network, images, Gradient(), memory=memory)
-    second = Trial.of(network, images, SmoothGrad(samples=2), memory=memory)
-    for trial in (first, second, second.take(slice(0, 5))):
-        trial.once("a", compute)
+    first = ExplainedBatch.of(network, images, Gradient(), cache=cache)
+    second = ExplainedBatch.of(network, images, SmoothGrad(samples=2), cache=cache)
+    for batch in (first, second, second.take(slice(0, 5))):
+        batch.once("a", compute)
     assert len(asked) == 1
     second.once("b", compute)
     second.take(slice(0, 2)).once("a", compute)
-    Trial.of(network, images, Gradient(), [1] * 5, memory=memory).once("a", compute)
-    Trial.of(network, images, Gradient(), score="probability", memory=memory).once("a", compute)
+    ExplainedBatch.of(network, images, Gradient(), [1] * 5, cache=cache).once("a", compute)
+    ExplainedBatch.of(network, images, Gradient(), score="probability", cache=cache).once(
+        "a", compute
+    )
     assert len(asked) == 5
-    Trial.of(network, images, Gradient()).once("a", compute)
-    Trial.of(network, images, Gradient()).once("a", compute)
+    ExplainedBatch.of(network, images, Gradient()).once("a", compute)
+    ExplainedBatch.of(network, images, Gradient()).once("a", compute)
     assert len(asked) == 7
 
 
 @pytest.mark.parametrize("name", ["faithfulness_correlation", "sensitivity_n", "non_sensitivity"])
 def test_a_shared_memory_changes_no_score(name, network, images):
-    memory = {}
+    cache = {}
     for method in (Gradient(), SmoothGrad(samples=2)):
-        alone = METRICS[name](Trial.of(network, images[:2], method)).values
-        shared = METRICS[name](Trial.of(network, images[:2], method, memory=memory)).values
+        alone = METRICS[name](ExplainedBatch.of(network, images[:2], method)).values
+        shared = METRICS[name](ExplainedBatch.of(network, images[:2], method, cache=cache)).values
         np.testing.assert_array_equal(shared, alone)
-    assert memory
+    assert cache

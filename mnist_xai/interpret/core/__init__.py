@@ -1,0 +1,1 @@
+"""What every method stands on: the network, its graph, its layers as steps."""

@@ -1,0 +1,121 @@
+"""What intermediate layers see: their outputs, and the attention maps that follow from them."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mnist_xai.interpret.core.network import Array, Network, UnsupportedLayerError
+from mnist_xai.interpret.core.parameters import check_at_least
+
+
+def layer_outputs(
+    model: keras.Model | Network, images: ArrayLike, layers: Sequence[str] | None = None
+) -> dict[str, Array]:
+    """Compute what intermediate layers put out: `a_l = sigma(theta_l · a_{l-1} + b_l)`.
+
+    Args:
+        model: A Keras classifier, or a `Network` made of it.
+        images: float `(N, H, W, C)` in [0, 1].
+        layers: Names of layers, `outer/inner` in a nested model; all of them by default.
+
+    Returns:
+        The outputs by name, in the order asked for, each `(N, …)`.
+
+    Raises:
+        TypeError, ValueError: For images out of shape or range, or a layer there is not.
+
+    Source: document 000, sections 6.2 and 7.3.
+    """
+    network = Network.of(model)
+    return network.activations(images, network.layer_names if layers is None else layers)
+
+
+def attention_map(
+    model: keras.Model | Network, images: ArrayLike, layer: str | None = None, *, p: int = 2
+) -> Array:
+    """Compute where a convolution is active: `A = Σ_k |a_k|^p` over its channels `k`.
+
+    This is what document 000, section 8.3, calls "attention weights" of a convolution: its
+    activations are no weights, but their power, summed over the channels, is a map.
+
+    Args:
+        model: A Keras classifier, or a `Network` made of it.
+        images: float `(N, H, W, C)` in [0, 1].
+        layer: Name of a layer with a spatial output; the last one by default.
+        p: The power, at least 1; the larger, the more the strongest channel counts.
+
+    Returns:
+        `(N, h, w, 1)`, the layer's own resolution, at least 0.
+
+    Raises:
+        ValueError: For `p` below 1, or a layer whose output has no positions.
+
+    Source: Zagoruyko and Komodakis 2017, section 3.1.
+    """
+    check_at_least(1, p=p)
+    network = Network.of(model)
+    name = layer or last_spatial_layer(network)
+    activation = layer_outputs(network, images, [name])[name]
+    if activation.ndim != 4:
+        raise ValueError(
+            f"layer: expected one with outputs (N, h, w, channels); {name!r} gives "
+            f"{activation.shape}"
+        )
+    return np.sum(np.abs(activation) ** p, axis=-1, keepdims=True)
+
+
+def learned_attention(
+    model: keras.Model | Network, images: ArrayLike, layer: str = "attention"
+) -> Array:
+    """Read out the weights by which an attention network pools: `alpha = softmax(e)`.
+
+    Args:
+        model: A network with attention over positions, such as `attention_cnn`.
+        images: float `(N, H, W, C)` in [0, 1].
+        layer: Name of the layer that puts out `alpha`, `(N, positions, 1)`.
+
+    Returns:
+        `(N, h, w, 1)`, at least 0, summing to one over the positions of each image.
+
+    Raises:
+        ValueError: When there is no such layer, or its weights do not sum to one.
+
+    Source: document 000, section 7.2.
+    """
+    network = Network.of(model)
+    alpha = layer_outputs(network, images, [layer])[layer]
+    alpha = alpha.reshape(len(alpha), -1)
+    if not np.allclose(alpha.sum(axis=1), 1, atol=1e-3):
+        raise ValueError(f"layer: expected weights that sum to one; those of {layer!r} do not")
+    return alpha.reshape(len(alpha), *_grid(network, alpha.shape[1], layer), 1)
+
+
+def last_spatial_layer(network: Network) -> str:
+    """Name of the last layer whose output has positions, `(h, w, channels)`, more than one.
+
+    Raises:
+        UnsupportedLayerError: When no layer has.
+    """
+    shapes = network.layer_shapes.items()
+    # Not 1 x 1, as a global pooling that keeps its axes gives: its maps would show no place.
+    spatial = [name for name, shape in shapes if len(shape) == 3 and shape[0] * shape[1] > 1]
+    if not spatial:
+        raise UnsupportedLayerError(
+            f"{network.model.name}: none of its layers has outputs (N, h, w, channels)"
+        )
+    return spatial[-1]
+
+
+def _grid(network: Network, positions: int, before: str) -> tuple[int, int]:
+    """Height and width of the last feature map with this many positions before a layer."""
+    grid: tuple[int, int] | None = None
+    for name, shape in network.layer_shapes.items():
+        if name == before:
+            break
+        if len(shape) == 3 and shape[0] * shape[1] == positions:
+            grid = (shape[0], shape[1])
+    if grid is None:
+        raise ValueError(f"layer: no feature map before {before!r} has its {positions} positions")
+    return grid

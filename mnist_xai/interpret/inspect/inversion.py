@@ -1,0 +1,159 @@
+"""What a layer remembers of an image: another image that it cannot tell apart."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike
+
+from mnist_xai.interpret.core.network import Array, Network, UnsupportedLayerError
+from mnist_xai.interpret.core.parameters import (
+    check_at_least,
+    check_counts,
+    check_seed,
+    check_shares,
+)
+from mnist_xai.interpret.inspect.maximization import Progress
+
+
+def feature_inversion(
+    model: keras.Model | Network,
+    images: ArrayLike,
+    layer: str,
+    *,
+    steps: int = 400,
+    learning_rate: float = 0.05,
+    norm: float = 1e-4,
+    total_variation: float = 1e-3,
+    alpha: float = 6.0,
+    noise: float = 0.1,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Array, Array]:
+    """Find images that a layer takes for the given ones.
+
+    `argmin_x ‖Φ(x) - Φ0‖² / ‖Φ0‖² + λ_α ‖x‖_α^α + λ_TV Σ_yx |∇x|²`, with `Φ` the layer's output
+    and `Φ0` its output for the given image. The image begins as noise, goes down in steps of
+    Adam whose length falls along a quarter of a cosine, and is kept in [0, 1] after each.
+
+    Args:
+        model: A Keras classifier of images of one size, or a `Network` made of it.
+        images: float `(N, H, W, C)` in [0, 1].
+        layer: Name of the layer, `outer/inner` in a nested model.
+        steps: Number of steps.
+        learning_rate: Adam's first, in units of a pixel from black to white.
+        norm: `λ_α`, the price of white.
+        total_variation: `λ_TV`, the price of squared differences of neighbours.
+        alpha: `α`, at least 1.
+        noise: Brightest pixel of the uniform noise that an image begins as, in (0, 1].
+        seed: Seed of the noise, which is the same for every image.
+        progress: Called after each step with the number of steps done and of all.
+
+    Returns:
+        The images found, float32 `(N, H, W, C)` in [0, 1], and how far the layer's outputs for
+        them are from those for the given ones: `‖Φ(x) - Φ0‖ / ‖Φ0‖`, `(N,)`.
+
+    Raises:
+        TypeError, ValueError: For arguments out of shape, type or range, a model that takes
+            images of any size, or an image of which the layer puts out nothing but zeros.
+        UnsupportedLayerError: When no gradient reaches the image from the layer.
+
+    Source: Mahendran and Vedaldi 2015, section 3, with Adam in place of momentum.
+    """
+    check_counts(steps=steps)
+    check_at_least(0, learning_rate=learning_rate, norm=norm, total_variation=total_variation)
+    check_at_least(1, alpha=alpha)
+    check_shares(noise=noise)
+    check_seed(seed)
+    network = Network.of(model)
+    network.check_layer(layer)
+    shape = network.fixed_shape()
+    images = network.check_images(images)
+    features = network.activations(images, [layer])[layer]
+    _refuse_silence(features, layer)
+    image = network.image_spec
+    number = tf.TensorSpec([], tf.float32)
+    step = network.compiled(
+        ("inversion", layer),
+        _descent(network, layer),
+        *(image, image, image, tf.TensorSpec([None, *features.shape[1:]]), *[number] * 5),
+    )
+    start = np.random.default_rng(seed).random(shape, np.float32) * np.float32(noise)
+    rates = learning_rate * np.cos(np.linspace(0, np.pi / 2, steps, endpoint=False))
+    chunks, found = network.chunks(len(images)), []
+    for chunk, rows in enumerate(chunks):
+        wanted = features[rows]
+        x = tf.constant(np.broadcast_to(start, (len(wanted), *shape)))
+        m = v = tf.zeros_like(x)
+        for k, rate in enumerate(rates):
+            x, m, v = step(x, m, v, wanted, k + 1, rate, norm, total_variation, alpha)
+            if progress:
+                progress(chunk * steps + k + 1, len(chunks) * steps)
+        found.append(x.numpy())
+    inverted = np.concatenate(found)
+    return inverted, _distances(network.activations(inverted, [layer])[layer], features)
+
+
+def _descent(network: Network, layer: str) -> Callable[..., tuple[tf.Tensor, ...]]:
+    """The pass that takes one step of Adam, and back to [0, 1]."""
+
+    def step(
+        x: tf.Tensor,
+        m: tf.Tensor,
+        v: tf.Tensor,
+        wanted: tf.Tensor,
+        count: tf.Tensor,
+        rate: tf.Tensor,
+        norm: tf.Tensor,
+        total_variation: tf.Tensor,
+        alpha: tf.Tensor,
+    ) -> tuple[tf.Tensor, ...]:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            phi = tf.cast(network.run(x)[0][layer].output, tf.float32)
+            axes = range(1, len(phi.shape))
+            size = tf.reduce_sum(wanted**2, axis=axes)
+            distance = tf.reduce_sum((phi - wanted) ** 2, axis=axes) / size
+        slope = tape.gradient(distance, x)
+        if slope is None:
+            raise UnsupportedLayerError(
+                f"{layer}: no gradient reaches the image from it; it, or a layer before it, is "
+                "not differentiable"
+            )
+        # At x = 0 the tape's gradient of x^alpha would be NaN for alpha = 1.
+        slope += norm * alpha * x ** (alpha - 1) + total_variation * _tv_slope(x)
+        m, v = 0.9 * m + 0.1 * slope, 0.999 * v + 0.001 * slope**2
+        change = (m / (1 - 0.9**count)) / (tf.sqrt(v / (1 - 0.999**count)) + 1e-8)
+        return tf.clip_by_value(x - rate * change, 0.0, 1.0), m, v
+
+    return step
+
+
+def _tv_slope(x: tf.Tensor) -> tf.Tensor:
+    """Gradient of the sum of squared differences of neighbours, `2 ∇ᵀ∇ x`."""
+    down, right = x[:, 1:] - x[:, :-1], x[:, :, 1:] - x[:, :, :-1]
+    vertical = tf.pad(down, [[0, 0], [1, 0], [0, 0], [0, 0]]) - tf.pad(
+        down, [[0, 0], [0, 1], [0, 0], [0, 0]]
+    )
+    horizontal = tf.pad(right, [[0, 0], [0, 0], [1, 0], [0, 0]]) - tf.pad(
+        right, [[0, 0], [0, 0], [0, 1], [0, 0]]
+    )
+    return 2 * (vertical + horizontal)
+
+
+def _refuse_silence(features: Array, layer: str) -> None:
+    silent = np.flatnonzero(~features.reshape(len(features), -1).any(axis=1))
+    if len(silent):
+        raise ValueError(
+            f"images: expected outputs of {layer!r} that are not all zero; those of image "
+            f"{silent[0]} are, and any dark image would do"
+        )
+
+
+def _distances(found: Array, wanted: Array) -> Array:
+    """`‖Φ(x) - Φ0‖ / ‖Φ0‖`, `(N,)`."""
+    rows = (len(wanted), -1)
+    return np.linalg.norm((found - wanted).reshape(rows), axis=1) / np.linalg.norm(
+        wanted.reshape(rows), axis=1
+    )

@@ -1,0 +1,128 @@
+"""Which pixels a unit can see, found by going back through the layers' geometry.
+
+For each kind of step a stand-in with the same geometry and no chance in it: all weights one, all
+inputs one, a mean in place of a maximum, no activation. Its transpose takes the units that are
+asked for to all the units that can reach them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from numpy.typing import NDArray
+
+from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.steps import Step, propagate_backwards, record, transposed
+from mnist_xai.interpret.inspect.neurons import flat_index
+
+
+@dataclass(frozen=True, eq=False)
+class ReceptiveField:
+    """The pixels that a unit can see.
+
+    Attributes:
+        mask: Which pixels, boolean `(H, W)`.
+    """
+
+    mask: NDArray[np.bool_]
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """First row, first column, height and width of the smallest box around the pixels."""
+        rows, columns = (np.flatnonzero(self.mask.any(axis=axis)) for axis in (1, 0))
+        if not len(rows):
+            return 0, 0, 0, 0
+        return (
+            int(rows[0]),
+            int(columns[0]),
+            int(rows[-1] - rows[0] + 1),
+            int(columns[-1] - columns[0] + 1),
+        )
+
+    def __str__(self) -> str:
+        top, left, height, width = self.box
+        return (
+            f"{self.mask.sum()} pixels in a box of {height} x {width} from row {top}, column {left}"
+        )
+
+
+def receptive_field(
+    model: keras.Model | Network, layer: str, index: Sequence[int]
+) -> ReceptiveField:
+    """Find the pixels that a unit can see: those `x_i` that `a_l[index]` is a function of.
+
+    It follows from the layers' geometry alone: kernels, strides, padding, pooling windows. No
+    value of a weight or of an image enters, so neither a ReLU that happens to be closed nor a
+    weight that happens to be zero hides a pixel. Changing every pixel outside the mask leaves
+    the unit as it is, whatever the image; for every pixel inside there are weights with which
+    the unit depends on it.
+
+    Args:
+        model: A Keras classifier of images of one size, or a `Network` made of it.
+        layer: Name of the layer `l`, `outer/inner` in a nested model.
+        index: The unit's place in the layer's output of one image, `(y, x, k)` or `(unit,)`.
+
+    Returns:
+        The mask `(H, W)`, and the box around it.
+
+    Raises:
+        TypeError, ValueError: For a layer that the model does not have, a unit that the layer
+            does not have, or a model that takes images of any size.
+        UnsupportedLayerError: For a layer on the way whose geometry is not known.
+
+    Source: Araujo, Norris, Sim 2019, section 2; found here by the transposed layers, not by
+    their recurrence, which knows one path only and no border.
+    """
+    network = Network.of(model)
+    unit = flat_index(network, layer, index)
+    image = tf.ones([1, *network.image_shape])
+    run = record(network, image)
+    start = np.zeros([1, *network.layer_shapes[layer]], np.float32)
+    start.flat[unit] = 1
+    seen = propagate_backwards(run.steps, (run.outputs[layer], tf.constant(start)), image, _reached)
+    pixels = np.zeros(image.shape) if seen is None else np.asarray(seen)
+    return ReceptiveField(np.any(pixels > 0, axis=(0, 3)))
+
+
+def _reached(step: Step, seen: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Where seen units come from: for each input one where a unit reaches one of them, or zero."""
+    ones = tuple(tf.ones(x.shape) for x in step.inputs)
+    if step.kind == "elementwise" or (step.affine and step.affine.diagonal):
+        return (seen,)
+    if step.affine:
+        unit = tf.ones_like(step.affine.kernel)
+        # Sums of ones are whole numbers; what a fast convolution adds to zero is less.
+        return _where((step.affine.transpose(seen, ones[0], unit),), least=0.5)
+    if step.kind in ("sum", "rearrange", "product"):
+        return _where(transposed(step.run, ones, seen))
+    if step.kind == "max":
+        return _where(transposed(_mean_of(step.layer), ones, seen))
+    if step.kind != "softmax" and not isinstance(step.layer, _MIXING):
+        step.refuse("a receptive field", "what it lets a unit see is not known")
+    axis = getattr(step.layer, "axis", -1)
+    return (tf.zeros_like(seen) + tf.reduce_max(seen, axis, keepdims=True),)
+
+
+_MIXING = (layers.LayerNormalization, layers.UnitNormalization, layers.RMSNormalization)
+"""Each unit reads all along an axis."""
+
+
+def _where(slopes: tuple[tf.Tensor, ...], least: float = 0.0) -> tuple[tf.Tensor, ...]:
+    return tuple(tf.cast(tf.abs(slope) > least, tf.float32) for slope in slopes)
+
+
+def _mean_of(layer: Any) -> Callable[..., tf.Tensor]:
+    """The mean of the numbers of which a layer takes the largest."""
+    if hasattr(layer, "pool_size"):
+        return lambda x: keras.ops.average_pool(
+            x, layer.pool_size, layer.strides, layer.padding, layer.data_format
+        )
+    if isinstance(layer, layers.Maximum) or type(layer).__name__ == "Maximum":
+        return lambda *inputs: tf.add_n(inputs)
+    if type(layer).__name__.startswith("Global"):
+        return lambda x: keras.ops.mean(x, tuple(range(1, len(x.shape) - 1)), layer.keepdims)
+    return lambda x: keras.ops.mean(x, axis=layer.axis, keepdims=layer.keepdims)

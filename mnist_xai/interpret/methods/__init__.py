@@ -1,0 +1,1 @@
+"""Attribution methods, one sub-package per family, and `explain`."""

@@ -1,0 +1,125 @@
+"""What an explanation is: maps with the means to doubt them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_xai.interpret.core.network import Array, Score
+from mnist_xai.interpret.methods.base import Method
+
+_WELL_SUMMED = 0.01  # Share of the score difference that may be missing unremarked.
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Maps, and what is needed to believe them or not.
+
+    Attributes:
+        maps: Signed float32, `(N, H, W, C)`.
+        images: The images explained, `(N, H, W, C)`.
+        targets: The classes explained, `(N,)`.
+        scores: `S_c(x)`, `(N,)`.
+        score: Whether `S_c` is the class's logit or its probability.
+        method: The method with its hyper-parameters.
+        name: What the method is called.
+        differences: What the method promises that its maps sum to, `(N,)`: `S_c(x) - S_c(x')`
+            for a baseline `x'`, or `S_c(x)` itself; None without a promise.
+        absorbed: By name, the part of the score that biases or stabilisers absorbed, `(N,)` each.
+    """
+
+    maps: Array
+    images: Array
+    targets: NDArray[np.int32]
+    scores: Array
+    score: Score
+    method: Method
+    name: str
+    differences: Array | None
+    absorbed: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def residuals(self) -> Array | None:
+        """What maps and losses together miss of the promise, `(N,)`; None without a promise."""
+        if self.differences is None:
+            return None
+        sums = self.maps.sum(axis=(1, 2, 3), dtype=np.float64)
+        total = np.sum([sums, *self.absorbed.values()], axis=0)
+        return (total - self.differences).astype(np.float32)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the maps has to know, a sentence each."""
+        found = []
+        dead = np.flatnonzero(~self.maps.any(axis=(1, 2, 3)))
+        if len(dead):
+            found.append(f"{_maps_of(dead, 'is', 'are')} zero everywhere.")
+        broken = np.flatnonzero(~np.isfinite(self.maps).all(axis=(1, 2, 3)))
+        if len(broken):
+            found.append(f"{_maps_of(broken, 'holds', 'hold')} NaN or infinite values.")
+        if self.residuals is not None and self.differences is not None:
+            missing = np.abs(self.residuals) > _WELL_SUMMED * np.abs(self.differences)
+            if missing.any():
+                found.append(
+                    f"{_maps_of(np.flatnonzero(missing), 'misses', 'miss')} more than "
+                    f"{_WELL_SUMMED:.0%} of what it should sum to."
+                )
+        return found
+
+    def __str__(self) -> str:
+        about = self.method.about
+        lines = [
+            f"{self.name}: {_count(len(self.maps), 'map')} of the {self.score} of the target "
+            f"{'class' if len(self.maps) == 1 else 'classes'}, by {self.method}.",
+            f"A map shows {about.shows}. It caveat: {about.caveat}.",
+        ]
+        return "\n".join([*lines, *self._certificate(), *self.warnings])
+
+    def _certificate(self) -> list[str]:
+        """In words, how well the maps sum to what they promise."""
+        if self.residuals is None or self.differences is None:
+            return []
+        whole = np.maximum(np.abs(self.differences), 1e-12)
+        share = np.abs(self.residuals) / whole
+        promise = "" if self.absorbed else "'s difference from the baseline"
+        kept = [
+            f"the {name} account for {np.median(v / whole):.2%} of it, "
+            for name, v in self.absorbed.items()
+            if np.abs(v / whole).max() >= 5e-5  # Or it would read 0.00%.
+        ]
+        if len(share) == 1:
+            missed = f"it misses {share[0]:.2%} of it."
+        else:
+            missed = f"they miss {np.median(share):.2%} of it (median), {share.max():.2%} at most."
+        subject = "It" if len(share) == 1 else "Each"
+        return [f"{subject} should sum to the {self.score}{promise}; {''.join(kept)}{missed}"]
+
+    def plot(self, *, stamp: str = "") -> Any:
+        """Show the images above their maps on one signed scale.
+
+        Args:
+            stamp: What the picture was made from, written below it.
+
+        Returns:
+            A matplotlib figure.
+        """
+        # Here, so that explaining needs no plotting.
+        from mnist_xai.plots import signed_maps
+
+        titles = [f"class {c}, S = {s:.2f}" for c, s in zip(self.targets, self.scores, strict=True)]
+        return signed_maps(self.images, self.maps, titles, self.name, unit=self.score, stamp=stamp)
+
+
+def _maps_of(indices: NDArray[np.integer], singular: str, plural: str) -> str:
+    """A subject for a sentence, and its verb."""
+    if len(indices) == 1:
+        return f"The map of image {indices[0]} {singular}"
+    shown = ", ".join(map(str, indices[:5]))
+    more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
+    return f"The maps of images {shown}{more} {plural}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

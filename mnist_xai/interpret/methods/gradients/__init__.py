@@ -1,0 +1,1 @@
+"""Methods that average gradients with respect to the image."""

@@ -1,0 +1,1 @@
+"""Methods that mask parts of the image and watch the score."""

@@ -1,0 +1,1 @@
+"""Methods that propagate relevance back layer by layer."""

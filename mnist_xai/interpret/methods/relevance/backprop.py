@@ -1,0 +1,193 @@
+"""Gradients that a ReLU treats in another way on their way back: guided, or as a deconvnet does."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike, NDArray
+
+from mnist_xai.interpret.core.network import Array, Network, Score, UnsupportedLayerError
+from mnist_xai.interpret.core.shortcuts import is_relu
+from mnist_xai.interpret.core.steps import Step, propagate_backwards, record
+from mnist_xai.interpret.methods.base import About
+from mnist_xai.interpret.methods.cam.cam import GradCAM
+
+Targets = NDArray[np.int32]
+
+
+_WITHOUT_RELU = (
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+    keras.layers.UnitNormalization,
+)
+"""Layers of which no kind of step is known, but that there is no ReLU inside."""
+
+
+@dataclass(frozen=True)
+class _RectifiedBackprop:
+    """The gradient, but for what a ReLU `a = max(z, 0)` does to it."""
+
+    def passes(self, network: Network) -> float:
+        """One gradient pass."""
+        return 1
+
+    def __call__(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> Array:
+        """Return `(N, H, W, C)`.
+
+        Raises:
+            UnsupportedLayerError: For an activation that is no ReLU, or a network without any.
+        """
+
+        def backwards(x: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+            run = record(network, x)
+            if not any(step.kind == "elementwise" for step in run.steps):
+                raise UnsupportedLayerError(
+                    f"{network.model.name}: has no activation, and without a ReLU "
+                    f"{type(self).__name__} is the plain gradient: ask for that"
+                )
+            logits = tf.cast(run.logits, tf.float32)
+            with tf.GradientTape() as tape:
+                tape.watch(logits)
+                s = network.score_of(logits, target, score)
+            start = (run.logits, tape.gradient(s, logits))
+            return propagate_backwards(run.steps, start, x, self._rule)
+
+        maps: Array = network.in_chunks((self, score), backwards, images, targets)
+        return maps
+
+    def _rule(self, step: Step, slope: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        if step.kind == "other" and not isinstance(step.layer, _WITHOUT_RELU):
+            step.refuse(type(self).__name__, "whether there is a ReLU inside is not known")
+        if step.kind != "elementwise":
+            return step.pull_back(slope)
+        if not is_relu(step.layer):
+            step.refuse(type(self).__name__, "it says what to do at a ReLU, and at nothing else")
+        return (self._rectify(tf.cast(step.inputs[0], tf.float32), slope),)
+
+    def _rectify(self, z: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class GuidedBackprop(_RectifiedBackprop):
+    """Guided backpropagation: at a ReLU `g ↦ 1[z > 0] max(g, 0)`."""
+
+    about: ClassVar[About] = About(
+        family="relevance",
+        shows="which pixels raise the units that raise the score, all the way down",
+        caveat="it redraws the image's edges, hardly depends on the class, and hardly changes "
+        "when the upper layers' weights are drawn anew (Adebayo et al. 2018)",
+        reference="Springenberg, Dosovitskiy, Brox, Riedmiller 2015, section 3.4",
+    )
+
+    def _rectify(self, z: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
+        return tf.where(z > 0, tf.maximum(slope, 0.0), 0.0)
+
+
+@dataclass(frozen=True)
+class DeconvNet(_RectifiedBackprop):
+    """Deconvnet: at a ReLU `g ↦ max(g, 0)`, whatever `z` was; at a pooling, its switches."""
+
+    about: ClassVar[About] = About(
+        family="relevance",
+        shows="what pattern in the image a deconvolutional network would draw for the class",
+        caveat="the image enters through the switches of the poolings alone; where dense layers "
+        "follow, what they draw looks like noise",
+        reference="Zeiler, Fergus 2014, section 2.1",
+    )
+
+    def _rectify(self, z: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
+        return tf.maximum(slope, 0.0)
+
+
+@dataclass(frozen=True)
+class GuidedGradCAM:
+    """Guided Grad-CAM: guided backpropagation `⊙` Grad-CAM, upsampled.
+
+    Attributes:
+        layer: The layer of Grad-CAM; by default the last one with positions.
+    """
+
+    layer: str | None = None
+
+    about: ClassVar[About] = About(
+        family="class activation map",
+        shows="fine detail of the image inside the region that Grad-CAM finds",
+        caveat="the detail is guided backpropagation's, which redraws the image's edges",
+        reference="Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra 2017, section 3.2",
+    )
+
+    def passes(self, network: Network) -> float:
+        """A gradient pass for each factor."""
+        return 2
+
+    def __call__(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> Array:
+        """Return `(N, H, W, C)`."""
+        guided = GuidedBackprop()(network, images, targets, score=score)
+        return guided * GradCAM(self.layer)(network, images, targets, score=score)
+
+
+def project_feature_map(
+    model: keras.Model | Network,
+    images: ArrayLike,
+    layer: str,
+    channel: int,
+    *,
+    position: tuple[int, int] | None = None,
+) -> Array:
+    """Project one activation of a feature map back to pixels, as a deconvnet does.
+
+    All other activations of the layer are set to zero; then, layer by layer, poolings are undone
+    by the switches that the image set, ReLUs rectify, and convolutions are transposed:
+    `x̂ = W_1ᵀ max(0, unpool(… W_lᵀ max(0, a_l)))`.
+
+    Args:
+        model: A Keras classifier, or a `Network` made of it.
+        images: float `(N, H, W, C)` in [0, 1].
+        layer: Name of a layer with outputs `(N, h, w, K)`.
+        channel: The feature map, from 0 to `K - 1`.
+        position: Row and column of the activation; by default each image's largest.
+
+    Returns:
+        `(N, H, W, C)`, signed: what in each image the activation answered to.
+
+    Raises:
+        ValueError: For a layer without positions, or a channel or position that it has not.
+        UnsupportedLayerError: For an activation on the way that is no ReLU.
+
+    Source: Zeiler, Fergus 2014, section 2.1; document 000, section 7.4.
+    """
+    network = Network.of(model)
+    images = network.check_images(images)
+    network.check_layer(layer)
+    network.fixed_shape()
+    shape = network.layer_shapes[layer]
+    if len(shape) != 3:
+        raise ValueError(f"layer: expected outputs (N, h, w, channels); {layer!r} gives {shape}")
+    if not 0 <= channel < shape[2]:
+        raise ValueError(f"channel: expected 0 to {shape[2] - 1}; got {channel}")
+    if position and not (0 <= position[0] < shape[0] and 0 <= position[1] < shape[1]):
+        raise ValueError(f"position: expected within {shape[:2]}; got {position}")
+    deconvnet = DeconvNet()
+
+    def project(x: tf.Tensor) -> tf.Tensor:
+        run = record(network, x)
+        a = tf.cast(run.outputs[layer], tf.float32)
+        if position:
+            at = tf.fill(tf.shape(x)[:1], position[0] * shape[1] + position[1])
+        else:
+            at = tf.argmax(tf.reshape(a[..., channel], [-1, shape[0] * shape[1]]), axis=1)
+        places = tf.reshape(tf.one_hot(at, shape[0] * shape[1]), [-1, *shape[:2], 1])
+        alone = a * places * tf.one_hot(channel, shape[2])
+        return propagate_backwards(run.steps, (run.outputs[layer], alone), x, deconvnet._rule)
+
+    key = ("project", layer, channel, position)
+    maps: Array = network.in_chunks(key, project, images)
+    return maps

@@ -1,0 +1,1 @@
+"""Files in and out: safe writes, locks, readers, saved models."""

@@ -1,0 +1,1 @@
+"""Metrics: does the method satisfy its axioms?"""

@@ -1,0 +1,264 @@
+"""Networks rewritten so that their maps are known from those of the network they were made of.
+
+Weights are changed in `network.twin`, a copy, which each rewriting sets anew; the network that is
+given is read only. Whoever shares it with other threads holds `network.experiments` for as long as
+the rewritten one is in use; but for `mirrored`, which has a network to itself. No rewriting is
+believed: each is compared with what it has to give, on noise, and refused where it gives something
+else.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from numpy.typing import NDArray
+
+from mnist_xai.interpret.core.graph import Call, prepend_to_model, reads, without_activation
+from mnist_xai.interpret.core.network import Array, Network
+
+
+class CannotRewriteError(ValueError):
+    """A network that cannot be rewritten in this way; the message says why."""
+
+
+def encoded(network: Network, scale: float, shift: float) -> Network:
+    """A network `f'` with `f'(k x + m) = f(x)`, for images in another encoding.
+
+    The first linear layer takes it up: with `z = W x + b`,
+
+        W' = W / k,    b' = b - W' m.
+
+    Args:
+        network: The network `f`.
+        scale: `k`, above 0.
+        shift: `m`, added to every pixel.
+
+    Raises:
+        CannotRewriteError: For a network whose first layer cannot take it up, such as a
+            convolution with zero padding, in which the zeros would have to be shifted too.
+    """
+    twin = _fresh_twin(network)
+    calls = _calls(twin, np.zeros((1, *twin.typical_shape), np.float32))
+    name = next((n for n, call in calls.items() if type(call.layer) in _LINEAR), None)
+    if name is None:
+        raise CannotRewriteError("no layer of the network is a dense layer or a convolution")
+    layer = calls[name].layer
+    if layer.bias is None:
+        raise CannotRewriteError(f"{name}: has no bias that could take up a shift of the images")
+    before = _before_activation(calls[name])
+    layer.kernel.assign(layer.kernel / scale)
+    shifted = np.full((1, *twin.typical_shape), shift, np.float32)
+    # What comes before the layer may have an offset of its own, so the outputs are compared.
+    missing = before - _before_activation(_calls(twin, shifted)[name])
+    layer.bias.assign(layer.bias + missing[0])
+    noise = _noise(network)
+    _check(
+        network.logits(noise),
+        twin.logits(scale * noise + np.float32(shift)),
+        f"{name}: its bias cannot take up a shift of the images; zero padding, or another layer "
+        "that reads the image, is in the way",
+    )
+    return twin
+
+
+def combined(network: Network, a: float, b: float) -> Network:
+    """A network with the logits `a z_c + b z_(c+1)`, the classes in a circle.
+
+    The last linear layer takes it up, `W'_c = a W_c + b W_(c+1)`, and its biases likewise.
+
+    Args:
+        network: The network with the logits `z`.
+        a: Weight of the class itself.
+        b: Weight of the next class.
+
+    Raises:
+        CannotRewriteError: For a network whose logits no such layer makes.
+    """
+    twin = _fresh_twin(network)
+    calls = _calls(twin, _noise(twin))
+    ends = [
+        call.layer
+        for call in calls.values()
+        if type(call.layer) in _LINEAR and call.layer.kernel.shape[-1] == network.classes
+    ]
+    refusal = "the logits are not the outputs of a dense layer or a convolution"
+    if not ends:
+        raise CannotRewriteError(refusal)
+    for weight in _weights(ends[-1]):
+        value = np.asarray(weight)
+        weight.assign(a * value + b * np.roll(value, -1, axis=-1))
+    noise = _noise(network)
+    z = network.logits(noise)
+    _check(a * z + b * np.roll(z, -1, axis=1), twin.logits(noise), refusal)
+    return twin
+
+
+def reordered(network: Network, seed: int) -> Network:
+    """A network with the same outputs, whose hidden units are rescaled and in another order.
+
+    Since `relu(s z) = s relu(z)` for `s > 0`, and pooling is done channel by channel, a channel
+    may be `s` times as large if the next layer reads it `1/s` times as much. The `s` are powers
+    of two, from 1/4 to 4, which cost no accuracy.
+
+    Args:
+        network: The network.
+        seed: Seed of orders and scales.
+
+    Raises:
+        CannotRewriteError: For a network without two linear layers with nothing but ReLUs,
+            pooling and the like between them.
+    """
+    twin = _fresh_twin(network)
+    pairs = _neighbours(_calls(twin, _noise(twin)))
+    if not pairs:
+        raise CannotRewriteError(
+            "no two dense or convolutional layers follow one another with nothing but ReLUs, "
+            "pooling and the like between them"
+        )
+    rng = np.random.default_rng(seed)
+    for first, second in pairs:
+        units = first.kernel.shape[-1]
+        order, scales = rng.permutation(units), 2.0 ** rng.integers(-2, 3, units)
+        for weight in _weights(first):
+            weight.assign((np.asarray(weight) * scales)[..., order])
+        kernel = np.asarray(second.kernel)
+        # Rows of a dense layer behind a flattening are positions, then channels, as a kernel's.
+        rows = kernel.reshape(-1, units, kernel.shape[-1]) / scales[:, np.newaxis]
+        second.kernel.assign(rows[:, order].reshape(kernel.shape))
+    noise = _noise(network)
+    _check(network.logits(noise), twin.logits(noise), "hidden units cannot be rescaled")
+    return twin
+
+
+def mirrored(network: Network) -> Network:
+    """A network that cannot tell left from right: `f((x + x̃) / 2)`, `x̃` the mirror image of `x`.
+
+    Two places that are each other's mirror image play the same role in it.
+
+    Raises:
+        CannotRewriteError: For a model that cannot be copied.
+    """
+    with _copying():
+        return network.derived("mirrored", lambda copy: prepend_to_model(copy, _with_mirror_image))
+
+
+def _with_mirror_image(image: Any) -> Any:
+    return layers.Average(name="mirror_mean")([image, keras.ops.flip(image, axis=2)])
+
+
+def _fresh_twin(network: Network) -> Network:
+    """The twin with the network's weights of this moment."""
+    with _copying():
+        twin = network.twin
+    twin.model.set_weights(network.model.get_weights())
+    return twin
+
+
+@contextmanager
+def _copying() -> Iterator[None]:
+    """A model that cannot be copied cannot be rewritten."""
+    try:
+        yield
+    except ValueError as error:
+        raise CannotRewriteError(str(error)) from error
+
+
+def _noise(network: Network) -> Array:
+    shape = (4, *network.typical_shape)
+    return np.random.default_rng(0).random(shape, np.float32)
+
+
+def _calls(network: Network, images: Array) -> dict[str, Call]:
+    return network.run(tf.constant(images))[0]
+
+
+def _weights(layer: Any) -> list[Any]:
+    return [weight for weight in (layer.kernel, layer.bias) if weight is not None]
+
+
+def _before_activation(call: Call) -> NDArray[np.float32]:
+    """What a layer puts out before its activation, `(positions, channels)`."""
+    z = np.asarray(without_activation(call.layer)(*call.args), np.float32)
+    return z.reshape(-1, z.shape[-1])
+
+
+def _check(wanted: Array, found: Array, refusal: str) -> None:
+    if not np.allclose(wanted, found, rtol=0, atol=1e-4 * np.abs(wanted).max()):
+        raise CannotRewriteError(refusal)
+
+
+# --- Layers that follow one another -------------------------------------------------------------
+
+
+def _neighbours(calls: dict[str, Call]) -> list[tuple[Any, Any]]:
+    """Pairs of linear layers, the second of which alone reads what the first one puts out."""
+    layers_called = [call.layer for call in calls.values()]
+    pairs = []
+    for call in calls.values():
+        scales = _is_full(call.layer) and call.layer.activation in _HOMOGENEOUS
+        second = _next_linear(call, list(calls.values())) if scales else None
+        if second and all(layers_called.count(one) == 1 for one in (call.layer, second)):
+            pairs.append((call.layer, second))
+    return pairs
+
+
+def _next_linear(call: Call, calls: list[Call]) -> Any:
+    """The next linear layer, if only layers that leave channels apart come before it."""
+    while True:
+        readers = [other for other in calls if reads(other, call.output)]
+        if len(readers) != 1:
+            return None
+        (call,) = readers
+        if _is_full(call.layer):
+            return call.layer
+        if not _leaves_channels_apart(call):
+            return None
+
+
+def _is_full(layer: Any) -> bool:
+    """Whether every output channel is a weighted sum of all input channels, the last axis."""
+    grouped = getattr(layer, "groups", 1) > 1
+    return type(layer) in _FULL and not grouped and _is_channels_last(layer)
+
+
+def _is_channels_last(layer: Any) -> bool:
+    return getattr(layer, "data_format", "channels_last") == "channels_last"
+
+
+def _leaves_channels_apart(call: Call) -> bool:
+    """Whether `g(s x) = s g(x)` holds for each channel alone, and channels stay the last axis."""
+    layer = call.layer
+    if isinstance(layer, layers.Activation):
+        return layer.activation in _HOMOGENEOUS
+    if isinstance(layer, layers.ReLU):
+        return layer.max_value is None and not layer.threshold
+    if isinstance(layer, layers.Reshape):
+        return bool(call.output.shape[-1] == call.args[0].shape[-1])
+    return type(layer) in _BY_CHANNEL and _is_channels_last(layer)
+
+
+_FULL = (layers.Dense, layers.Conv2D)
+_LINEAR = (*_FULL, layers.DepthwiseConv2D)
+_HOMOGENEOUS: tuple[Callable[..., Any], ...] = (
+    keras.activations.linear,
+    keras.activations.relu,
+    keras.activations.leaky_relu,
+)
+_BY_CHANNEL = (
+    layers.LeakyReLU,
+    layers.MaxPooling2D,
+    layers.AveragePooling2D,
+    layers.GlobalMaxPooling2D,
+    layers.GlobalAveragePooling2D,
+    layers.Flatten,
+    layers.Dropout,
+    layers.SpatialDropout2D,
+    layers.Identity,
+    layers.Cropping2D,
+    layers.ZeroPadding2D,
+    layers.UpSampling2D,
+)

@@ -1,0 +1,1 @@
+"""Metrics: does the map mark what the network uses?"""

@@ -1,0 +1,1 @@
+"""Metrics: does the map change when the network or the class changes?"""

@@ -1,0 +1,1 @@
+"""Metrics: do similar images get similar maps?"""

@@ -1,0 +1,1 @@
+"""Images and functions whose correct explanation is known."""

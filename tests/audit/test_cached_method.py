@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+import mnist_xai as mx
+from mnist_xai.audit.cached_method import CachedMethod
+from mnist_xai.interpret.methods.base import Complete, Conservative
+from mnist_xai.quality import METRICS, ExplainedBatch
+from tests.audit.conftest import Refuses
+
+
+class Counting:
+    """A method that counts what it is asked."""
+
+    def __init__(self, method):
+        self.method, self.asked = method, 0
+        self.about, self.passes = method.about, method.passes
+
+    def __call__(self, network, images, targets, *, score="logit"):
+        self.asked += len(images)
+        return self.method(network, images, targets, score=score)
+
+
+@pytest.fixture
+def network(model):
+    return mx.Network(model)
+
+
+def test_nothing_is_explained_twice_and_everything_else_anew(network):
+    images = np.random.default_rng(0).random((3, 14, 14, 1), np.float32)
+    targets = np.zeros(3, np.int32)
+    method = Counting(mx.METHODS["gradient"])
+    cached = CachedMethod(method, network)
+    first = cached(network, images, targets)
+    np.testing.assert_array_equal(cached(network, images.copy(), targets), first)
+    assert method.asked == 3
+    assert not np.array_equal(cached(network, images, targets + 1), first)
+    assert not np.array_equal(cached(network, images[::-1], targets), first)
+    assert not np.array_equal(cached(network, images, targets, score="probability"), first)
+    assert method.asked == 12
+    cached(network.twin, images, targets)
+    cached(network.twin, images, targets)
+    assert method.asked == 18
+
+
+def test_metrics_that_ask_about_the_same_copies_share_the_answers(network):
+    images = np.random.default_rng(0).random((3, 14, 14, 1), np.float32)
+    method = Counting(mx.METHODS["gradient"])
+    batch = ExplainedBatch.of(network, images, CachedMethod(method, network))
+    alone = ExplainedBatch.of(network, images, mx.METHODS["gradient"])
+    for name in ("max_sensitivity", "avg_sensitivity", "local_lipschitz"):
+        np.testing.assert_array_equal(METRICS[name](batch).values, METRICS[name](alone).values)
+    assert method.asked == 3 + 3 * METRICS["max_sensitivity"].samples
+
+
+@pytest.mark.parametrize("name", ["gradient", "integrated_gradients", "lrp_epsilon"])
+def test_a_promise_is_kept(name, network):
+    method = mx.METHODS[name]
+    cached = CachedMethod(method, network)
+    assert cached.about == method.about
+    assert isinstance(cached, Complete) == isinstance(method, Complete)
+    assert isinstance(cached, Conservative) == isinstance(method, Conservative)
+
+
+def test_a_refusal_stays_a_refusal(network):
+    images = np.zeros((1, 14, 14, 1), np.float32)
+    with pytest.raises(mx.UnsupportedLayerError, match="cannot treat it"):
+        CachedMethod(Refuses(), network)(network, images, np.zeros(1, np.int32))

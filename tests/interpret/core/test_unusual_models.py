@@ -1,0 +1,271 @@
+"""Models that a shortcut, a fold or a rule could misread in silence."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+
+from mnist_xai.interpret import (
+    LRP,
+    DeepLIFT,
+    Flat,
+    Gradient,
+    IntegratedGradients,
+    Network,
+    UnsupportedLayerError,
+    ZBox,
+    explain,
+    gradient_map,
+    neuron_gradient,
+)
+from mnist_xai.interpret.core.steps import record
+
+TARGETS = np.array([1, 0, 2])
+
+
+@pytest.fixture
+def small():
+    return np.random.default_rng(3).random((3, 8, 8, 1), np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    keras.utils.set_random_seed(0)
+
+
+def head(x):
+    return layers.Dense(5)(layers.Flatten()(x))
+
+
+def model_of(between):
+    image = keras.Input((8, 8, 1))
+    return keras.Model(image, head(between(layers.Conv2D(4, 3, padding="same")(image))))
+
+
+class Residual(layers.Layer):
+    """What is called its activation does not come last."""
+
+    def __init__(self, **more):
+        super().__init__(**more)
+        self.conv = layers.Conv2D(4, 3, padding="same")
+        self.activation = keras.activations.relu
+
+    def build(self, shape):
+        self.conv.build(shape)
+
+    def call(self, x):
+        return self.activation(self.conv(x)) - 0.5 + x
+
+
+def test_an_activation_inside_a_layer_is_not_put_off_behind_the_pooling(small):
+    model = model_of(lambda x: layers.MaxPooling2D()(Residual()(x)))
+    with tf.GradientTape() as tape:
+        x = tf.constant(small)
+        tape.watch(x)
+        scores = tf.gather(model(x), TARGETS, batch_dims=1)
+    expected = tape.gradient(scores, x)
+    np.testing.assert_allclose(Gradient()(Network(model), small, TARGETS), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [layers.LSTM, layers.SimpleRNN])
+def test_the_activation_of_a_recurrent_layer_is_applied_once(small, layer):
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, layers.Dense(5)(layer(6)(layers.Reshape((8, 8))(image))))
+    run = record(Network(model), tf.constant(small))
+    np.testing.assert_allclose(run.logits, model(small), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda x: x * x,
+        lambda x: layers.Multiply()([x, x]),
+        lambda x: ops.maximum(x, 0.3),
+        lambda x: ops.maximum(ops.relu(x), 0.3),
+        lambda x: ops.relu(x / 2),
+        layers.Conv2D(4, 3, activation=layers.LeakyReLU()),
+    ],
+)
+@pytest.mark.parametrize("method", [DeepLIFT(), DeepLIFT("reveal_cancel")])
+def test_deeplift_is_complete(small, between, method):
+    made = explain(model_of(between), small, method, TARGETS)
+    np.testing.assert_allclose(made.residuals, 0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda x: ops.maximum(x, 0.3),
+        lambda x: ops.relu(x / 2),
+        layers.Conv2D(4, 3, activation=layers.LeakyReLU()),
+    ],
+)
+def test_relevance_is_accounted_for(small, between):
+    made = explain(model_of(between), small, LRP(), TARGETS)
+    np.testing.assert_allclose(made.residuals, 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("between", [lambda x: x * x, lambda x: layers.Multiply()([x, x])])
+def test_relevance_refuses_a_square_for_what_it_is(small, between):
+    with pytest.raises(UnsupportedLayerError, match="multiply.*product"):
+        explain(model_of(between), small, LRP(), TARGETS)
+
+
+def test_a_pixel_that_never_varied_leaves_maps_finite(small):
+    small[:, 0] = 0.25
+    normalise = layers.Normalization(axis=(1, 2, 3))
+    normalise.adapt(small)
+    model = keras.Sequential([keras.Input((8, 8, 1)), normalise, layers.Flatten(), layers.Dense(5)])
+    assert np.isfinite(explain(model, small, LRP(), TARGETS).maps).all()
+    # From the black baseline the pixel's scaled value goes up by millions.
+    made = explain(model, small, DeepLIFT(), TARGETS)
+    np.testing.assert_array_less(np.abs(made.residuals), 1e-5 * np.abs(made.differences))
+
+
+def test_normalisation_of_the_logits_for_another_output_is_not_folded(small):
+    image = keras.Input((8, 8, 1))
+    z = layers.Dense(5, name="z")(layers.Flatten()(image))
+    model = keras.Model(image, [z, layers.BatchNormalization(name="other")(z)])
+    for method in (LRP(), DeepLIFT("reveal_cancel")):
+        made = explain(Network(model, output="z"), small, method, TARGETS)
+        np.testing.assert_allclose(made.residuals, 0, atol=1e-5)
+
+
+def test_the_first_rule_reaches_past_arithmetic_on_the_pixels(small):
+    image = keras.Input((8, 8, 1))
+    scaled = layers.Rescaling(2.0, -1.0)
+    convolution, dense = layers.Conv2D(4, 3, activation="relu"), layers.Dense(5)
+
+    def on(x):
+        return keras.Model(image, dense(layers.Flatten()(convolution(x))))
+
+    by_arithmetic, by_layer = on(image * 2 - 1), on(scaled(image))
+    maps = [explain(m, small, LRP(first=Flat()), TARGETS).maps for m in (by_arithmetic, by_layer)]
+    np.testing.assert_allclose(*maps, rtol=1e-3, atol=1e-5)
+    with pytest.raises(UnsupportedLayerError, match="range of the pixels"):
+        explain(by_arithmetic, small, LRP(first=ZBox()), TARGETS)
+
+
+def test_the_first_rule_is_refused_where_no_layer_reads_the_pixels(small):
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.MaxPooling2D(), layers.Flatten(), layers.Dense(5)]
+    )
+    with pytest.raises(UnsupportedLayerError, match="no layer with weights"):
+        explain(model, small, LRP(first=Flat()), TARGETS)
+
+
+def test_the_box_rule_minds_no_normalisation_behind_the_first_layer(small):
+    model = model_of(lambda x: layers.BatchNormalization()(layers.ReLU()(x)))
+    made = explain(model, small, LRP(first=ZBox()), TARGETS)
+    np.testing.assert_allclose(made.residuals, 0, atol=1e-5)
+
+
+def test_the_users_next_layers_keep_their_names(small):
+    model = model_of(layers.Conv2D(4, 3, activation="relu"))
+    before = layers.Activation("relu").name
+    explain(model, small, LRP(), TARGETS)
+    number = int(before.partition("_")[2] or 0) + 1
+    assert layers.Activation("relu").name == f"activation_{number}"
+
+
+def test_a_call_of_the_models_own_is_refused():
+    class Scaled(keras.Model):
+        def call(self, x, training=None):
+            return super().call(2 * x, training=training)
+
+    image = keras.Input((8, 8, 1))
+    with pytest.raises(ValueError, match="call of its own"):
+        Network(Scaled(image, head(image)))
+
+
+def test_layers_with_several_outputs_have_gradients_and_are_refused_by_name_else(small):
+    def halves(x):
+        a, b = ops.split(x, 2, axis=-1)
+        return ops.concatenate([b, 2 * a], axis=-1)
+
+    network = Network(model_of(halves))
+    np.testing.assert_allclose(network.logits(small), network.model(small), atol=1e-6)
+    assert explain(network, small, Gradient(), TARGETS).maps.any()
+    with pytest.raises(UnsupportedLayerError, match="split.*several outputs"):
+        explain(network, small, LRP(), TARGETS)
+
+
+def any_size(sides):
+    return keras.Sequential(
+        [
+            keras.Input((*sides, 1)),
+            layers.Conv2D(4, 3, activation="relu", name="conv"),
+            layers.MaxPooling2D(),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(5),
+        ]
+    )
+
+
+@pytest.mark.parametrize("method", [IntegratedGradients(4), LRP(), LRP(first=Flat()), DeepLIFT()])
+def test_a_model_of_any_size_is_explained_as_one_of_this_size(small, method):
+    free, fixed = any_size((None, None)), any_size((8, 8))
+    fixed.set_weights(free.get_weights())
+    maps = [explain(model, small, method, TARGETS).maps for model in (free, fixed)]
+    np.testing.assert_allclose(*maps, atol=1e-6)
+
+
+def test_units_of_a_model_of_any_size_are_refused(small):
+    with pytest.raises(ValueError, match="images of one size"):
+        neuron_gradient(any_size((None, None)), small, "conv", (5, 5, 1))
+
+
+@pytest.mark.parametrize("word", ["logits", "prob", "Logit"])
+def test_a_score_misspelt_is_no_probability(small, word):
+    network = Network(model_of(layers.ReLU()))
+    with pytest.raises(ValueError, match="score: expected logit or probability"):
+        gradient_map(network, small, TARGETS, score=word)
+    with pytest.raises(ValueError, match="score: expected logit or probability"):
+        network.scores(small, TARGETS, score=word)
+    for method in (DeepLIFT(), LRP(), IntegratedGradients(2)):
+        with pytest.raises(ValueError, match="score: expected logit or probability"):
+            method(network, small, TARGETS, score=word)
+
+
+def test_deeplift_of_a_class_too_many_is_no_map_of_zeros(small):
+    with pytest.raises(ValueError, match="targets: expected classes"):
+        DeepLIFT()(Network(model_of(layers.ReLU())), small, np.array([0, 1, 5]))
+
+
+def test_a_model_for_pixels_up_to_255_is_refused_and_the_way_out_works(small):
+    bytes_model = keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.Rescaling(1 / 255, name="to_unit"), layers.Flatten(),
+         layers.Dense(5)]
+    )  # fmt: skip
+    with pytest.raises(UnsupportedLayerError, match=r"to_unit: scales pixels .*Rescaling\(255.0\)"):
+        Network(bytes_model)
+    wrapped = keras.Sequential([keras.Input((8, 8, 1)), layers.Rescaling(255.0), bytes_model])
+    logits = Network(wrapped).logits(small)
+    np.testing.assert_allclose(logits, bytes_model(255 * small), rtol=1e-5, atol=1e-5)
+
+
+def test_a_sigmoid_of_each_score_is_no_classification():
+    heads = keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(5, "sigmoid", name="labels")]
+    )
+    with pytest.raises(UnsupportedLayerError, match="labels: its sigmoid makes a probability"):
+        Network(heads)
+
+
+@pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
+def test_a_relu_that_may_be_inside_an_unknown_layer_is_not_overlooked(small, method):
+    inner = layers.TimeDistributed(layers.Dense(4, activation="relu"), name="hidden")
+    model = model_of(lambda x: layers.ReLU()(inner(layers.Reshape((64, 4))(x))))
+    with pytest.raises(UnsupportedLayerError, match="hidden: .* whether there is a ReLU inside"):
+        explain(model, small, method, TARGETS)
+
+
+@pytest.mark.parametrize("pad", [layers.ZeroPadding2D(2), lambda x: ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])])  # fmt: skip  # noqa: E501
+def test_what_relevance_padding_takes_is_named(small, pad):
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, head(layers.Conv2D(4, 3)(pad(image))))
+    found = explain(model, small, LRP(first=Flat()), TARGETS)
+    whole = np.abs(found.differences) + sum(map(np.abs, found.absorbed.values()))
+    assert np.max(np.abs(found.residuals) / whole) < 1e-5
+    assert np.abs(found.absorbed["padding"]).min() > 0

@@ -1,0 +1,356 @@
+"""One contract for every method of the registry, and closed forms for each."""
+
+import dataclasses
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import mnist_xai as mx
+from mnist_xai.interpret import METHODS
+from mnist_xai.interpret.methods.base import Complete, Method
+from mnist_xai.interpret.methods.gradients.gradient import (
+    QUADRATURES,
+    Gradient,
+    InputXGradient,
+    IntegratedGradients,
+    SmoothGrad,
+    SmoothGradSquared,
+    VarGrad,
+)
+from mnist_xai.interpret.methods.relevance.deeplift import DeepLIFT, DeepSHAP
+from mnist_xai.interpret.methods.relevance.lrp import LRP
+
+every_method = pytest.mark.parametrize("name", METHODS)
+
+# The contract is about methods and not about their numbers: fewer steps and samples will do.
+FEWER = {"steps": 8, "points": 2, "samples": 64, "permutations": 2, "designs": 4}
+
+
+def quick(name):
+    method = METHODS[name]
+    given = {field.name for field in dataclasses.fields(method)}
+    fewer = {key: value for key, value in FEWER.items() if key in given}
+    if name in ("smoothgrad", "smoothgrad_squared", "vargrad", "deep_shap"):
+        fewer["samples"] = 4
+    return dataclasses.replace(method, **fewer)
+
+
+# --- The contract ------------------------------------------------------------------------
+
+
+@every_method
+def test_maps_are_signed_float32_of_the_images_shape(name, cnn, images):
+    maps = mx.explain(cnn, images, quick(name)).maps
+    assert maps.dtype == np.float32
+    assert maps.shape[:3] == images.shape[:3]
+    assert np.isfinite(maps).all()
+    assert maps.any(axis=(1, 2, 3)).all()
+    assert (maps.min() < 0) == METHODS[name].about.signed
+
+
+@every_method
+def test_maps_do_not_depend_on_the_batch_or_the_neighbours(name, cnn, images):
+    whole = mx.explain(mx.Network(cnn), images, quick(name)).maps
+    split = mx.explain(mx.Network(cnn, batch_size=2), images, quick(name)).maps
+    alone = mx.explain(mx.Network(cnn), images[3:4], quick(name)).maps
+    # The epsilon rule divides by outputs as small as 1e-6, whose rounding depends on the batch.
+    scale = np.abs(whole).max() * (1e-4 if isinstance(METHODS[name], LRP) else 1e-5)
+    np.testing.assert_allclose(split, whole, atol=scale)
+    np.testing.assert_allclose(alone[0], whole[3], atol=scale)
+
+
+@every_method
+def test_maps_are_the_same_each_time(name, cnn, images):
+    network = mx.Network(cnn)
+    first, second = (mx.explain(network, images, quick(name)).maps for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+@every_method
+def test_another_class_gives_another_map(name, cnn, images):
+    # Not two classes that are predicted for none: both maps may be zero then, behind a ReLU.
+    network = mx.Network(cnn)
+    predicted = network.logits(images).argmax(axis=1)
+    first, second = (
+        mx.explain(network, images, quick(name), (predicted + i) % 10).maps for i in (0, 1)
+    )
+    differ = np.abs(first - second).max() > 1e-3 * np.abs(first).max()
+    assert differ == METHODS[name].about.class_sensitive
+
+
+@every_method
+def test_the_model_and_the_images_are_not_changed(name, cnn, images):
+    weights, before = cnn.get_weights(), images.copy()
+    mx.explain(cnn, images, quick(name))
+    np.testing.assert_array_equal(images, before)
+    for old, new in zip(weights, cnn.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@every_method
+def test_every_pass_is_traced_once(name, cnn, images):
+    network = mx.Network(cnn, batch_size=2)
+    mx.explain(network, images, quick(name))
+    mx.explain(network, images[:3], quick(name), [1, 2, 3])
+    assert {p.experimental_get_tracing_count() for p in network._passes.values()} == {1}
+
+
+# Models of conftest.py that a method must refuse, and the layer that it has to name.
+REFUSED: dict[tuple[str, str], str] = {
+    **{
+        (name, kind): "none of its layers has outputs"
+        for name, method in METHODS.items()
+        for kind in ("dense", "softmax_layer", "softmax_activation", "softmax_operation")
+        if method.about.family == "class activation map"
+    },
+    **{
+        (name, kind): message
+        for name in ("guided_backprop", "deconvnet", "guided_gradcam")
+        for kind, message in (
+            ("softmax_layer", "has no activation"),
+            ("softmax_activation", "has no activation"),
+            ("softmax_operation", "has no activation"),
+            ("residual", r"depthwise_conv2d.* \(activation\): .* cannot treat this Activation"),
+            ("nested", r"backbone/shared:2 \(activation\): .* cannot treat this Activation"),
+        )
+    },
+    **{
+        (name, "attention_cnn"): "attention_pool: relevance propagation cannot treat this Dot"
+        for name, method in METHODS.items()
+        if isinstance(method, LRP)
+    },
+}
+
+# Maps that are zero by definition: all channels of the layer are negative on average, and the
+# method adds them up with positive weights before it takes a ReLU.
+ZERO = {(name, "residual") for name in ("gradcam_plus_plus", "layercam", "scorecam", "ablationcam")}
+# And the gradient of a network without a hidden layer does not vary.
+ZERO |= {("vargrad", f"softmax_{kind}") for kind in ("layer", "activation", "operation")}
+
+
+@every_method
+def test_every_kind_of_model_is_explained_or_refused_by_a_layers_name(name, model, images, request):
+    kind = request.node.callspec.params["model"]
+    if (name, kind) in REFUSED:
+        with pytest.raises(mx.UnsupportedLayerError, match=REFUSED[name, kind]):
+            mx.explain(model, images[:2], quick(name))
+        return
+    explanation = mx.explain(model, images[:2], quick(name))
+    assert np.isfinite(explanation.maps).all()
+    assert explanation.maps.any() == ((name, kind) not in ZERO)
+    assert explanation.maps.any() or "zero everywhere" in explanation.warnings[0]
+    # Sums that are exact by definition; 8 bits of precision hold no more than 1 %.
+    if isinstance(METHODS[name], LRP | DeepLIFT | DeepSHAP):
+        given = [np.abs(explanation.differences), np.abs(explanation.maps).sum(axis=(1, 2, 3))]
+        whole = np.max([*given, *map(np.abs, explanation.absorbed.values())], axis=0)
+        share = np.abs(explanation.residuals) / whole
+        assert share.max() < (0.02 if kind == "mixed_precision" else 1e-4)
+
+
+@every_method
+def test_the_probability_can_be_explained(name, cnn, images):
+    logit, probability = (
+        mx.explain(cnn, images, quick(name), score=s) for s in ("logit", "probability")
+    )
+    differ = np.abs(logit.maps - probability.maps).max() > 0
+    assert differ == METHODS[name].about.class_sensitive
+    p = mx.Network(cnn).probabilities(images).max(axis=1)
+    np.testing.assert_allclose(probability.scores, p, atol=1e-6)
+
+
+@every_method
+def test_every_method_says_what_it_is(name, cnn):
+    method = METHODS[name]
+    assert isinstance(method, Method)
+    assert method.about.shows
+    assert method.about.caveat
+    assert method.passes(mx.Network(cnn)) >= 1
+    assert type(method).__doc__
+    twin = dataclasses.replace(method)
+    assert method == twin
+    assert hash(method) == hash(twin)
+
+
+@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if isinstance(m, Complete)])
+def test_complete_methods_sum_to_what_they_promise(name, cnn, images):
+    explanation = mx.explain(cnn, images, name)
+    share = np.abs(explanation.residuals) / np.abs(explanation.differences)
+    assert share.max() < 0.01
+
+
+# --- Closed forms ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quadratic():
+    """`S_c(x) = Σ_i w_ci x_i²`, of which everything is known."""
+    w = np.random.default_rng(3).normal(size=(3, 16)).astype("f")
+    image = keras.Input((4, 4, 1))
+    model = keras.Model(image, keras.ops.matmul(layers.Flatten()(image) ** 2, w.T))
+    return model, w.reshape(3, 4, 4, 1)
+
+
+@pytest.fixture
+def points():
+    return np.random.default_rng(4).random((3, 4, 4, 1), np.float32)
+
+
+def run(method, model, points, targets=(0, 1, 2)):
+    return mx.explain(model, points, method, list(targets)).maps
+
+
+def test_gradient_and_input_x_gradient_of_a_quadratic(quadratic, points):
+    model, w = quadratic
+    np.testing.assert_allclose(run(Gradient(), model, points), 2 * w * points, atol=1e-5)
+    np.testing.assert_allclose(run(InputXGradient(), model, points), 2 * w * points**2, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 64])
+def test_integrated_gradients_of_a_quadratic_are_exact(quadratic, points, steps):
+    model, w = quadratic
+    found = run(IntegratedGradients(steps=steps), model, points)
+    np.testing.assert_allclose(found, w * points**2, atol=1e-5)
+    found = run(IntegratedGradients(steps=steps, baseline=0.5), model, points)
+    np.testing.assert_allclose(found, w * (points**2 - 0.25), atol=1e-5)
+
+
+def test_quadratures_integrate_as_they_should():
+    for name, rule in QUADRATURES.items():
+        nodes, weights = rule(50)
+        assert weights.sum() == pytest.approx(1)
+        assert 0 <= nodes.min() <= nodes.max() <= 1
+        assert weights @ np.exp(nodes) == pytest.approx(np.e - 1, rel=0.02), name
+    nodes, weights = QUADRATURES["gauss_legendre"](5)
+    assert weights @ nodes**9 == pytest.approx(0.1, abs=1e-15)  # Exact to degree 2n - 1.
+    nodes, weights = QUADRATURES["trapezoid"](3)
+    np.testing.assert_allclose(weights, [0.25, 0.5, 0.25])
+
+
+def test_on_a_linear_network_all_methods_agree(points):
+    model = keras.Sequential([keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(3)])
+    w = model.layers[-1].get_weights()[0].T.reshape(3, 4, 4, 1)
+    for method in (Gradient(), SmoothGrad(samples=3)):
+        np.testing.assert_allclose(run(method, model, points), w, atol=1e-6)
+    for method in (InputXGradient(), IntegratedGradients(), SmoothGrad(InputXGradient(), sigma=0)):
+        np.testing.assert_allclose(run(method, model, points), w * points, atol=1e-6)
+    np.testing.assert_allclose(run(SmoothGradSquared(samples=3), model, points), w**2, atol=1e-6)
+    np.testing.assert_allclose(run(VarGrad(samples=3), model, points), 0, atol=1e-6)
+
+
+def test_one_noiseless_sample_is_the_method_itself(cnn, images):
+    expected = mx.explain(cnn, images, "gradient").maps
+    found = mx.explain(cnn, images, SmoothGrad(samples=1, sigma=0)).maps
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_smoothgrad_is_the_mean_over_its_noise(cnn, images):
+    method = SmoothGrad(samples=4, sigma=0.2, seed=7)
+    noise = np.random.default_rng(7).standard_normal((4, 28, 28, 1), np.float32) * 0.2
+    network = mx.Network(cnn)
+    maps = [network.gradient(images + e, [3] * 5)[0] for e in noise]
+    scale = np.abs(maps).max()
+    found = mx.explain(network, images, method, [3] * 5).maps
+    np.testing.assert_allclose(found, np.mean(maps, axis=0), atol=1e-5 * scale)
+    squared = mx.explain(network, images, SmoothGradSquared(samples=4, sigma=0.2, seed=7), [3] * 5)
+    np.testing.assert_allclose(squared.maps, np.square(maps).mean(axis=0), atol=1e-5 * scale**2)
+    variance = mx.explain(network, images, VarGrad(samples=4, sigma=0.2, seed=7), [3] * 5)
+    np.testing.assert_allclose(variance.maps, np.var(maps, axis=0), atol=1e-5 * scale**2)
+
+
+def test_smoothgrad_equals_tf_keras_vis_with_the_same_noise(cnn, images):
+    """Its own noise cannot be set, so its Saliency explains each of our noisy copies."""
+    from tf_keras_vis.saliency import Saliency
+    from tf_keras_vis.utils.model_modifiers import ReplaceToLinear
+    from tf_keras_vis.utils.scores import CategoricalScore
+
+    oracle = Saliency(cnn, model_modifier=ReplaceToLinear(), clone=True)
+    noise = np.random.default_rng(0).standard_normal((3, 28, 28, 1), np.float32) * 0.15
+    with pytest.warns(UserWarning, match="structure of `inputs`"):
+        maps = [
+            oracle(CategoricalScore([2] * 5), tf.constant(images + e), keepdims=True,
+                   normalize_map=False, gradient_modifier=lambda g: g)
+            for e in noise
+        ]  # fmt: skip
+    found = mx.explain(cnn, images, SmoothGrad(samples=3), [2] * 5).maps
+    np.testing.assert_allclose(found, np.mean(maps, axis=0), atol=1e-5 * np.abs(found).max())
+
+
+def test_vargrad_of_a_steady_gradient_is_not_rounding(images):
+    model = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(3)])
+    model.set_weights([1000 * w for w in model.get_weights()])
+    assert not mx.explain(model, images, VarGrad(samples=7)).maps.any()
+
+
+# --- The explanation ---------------------------------------------------------------------
+
+
+def test_an_explanation_says_in_words_what_was_found(cnn, images):
+    text = str(mx.explain(cnn, images, "integrated_gradients"))
+    assert text.startswith(
+        "integrated_gradients: 5 maps of the logit of the target classes, by Int"
+    )
+    assert "IntegratedGradients(steps=256, quadrature='gauss_legendre'" in text
+    assert re.search(r"difference from the baseline; they miss 0\.\d\d% of it \(median\)", text)
+    assert "1 map of" in str(mx.explain(cnn, images[:1], "integrated_gradients"))
+    assert mx.explain(cnn, images, "gradient").residuals is None
+
+
+def test_many_images_show_how_far_it_is_and_can_be_interrupted(cnn, images, capsys, monkeypatch):
+    network = mx.Network(cnn, batch_size=2)
+    loud = mx.explain(network, images, "gradient", progress=True)
+    assert "5/5" in capsys.readouterr().out
+    quiet = mx.explain(network, images, "gradient")
+    assert not capsys.readouterr().out
+    np.testing.assert_array_equal(loud.maps, quiet.maps)
+
+    def impatient(bar, step):
+        raise KeyboardInterrupt
+
+    weights = cnn.get_weights()
+    monkeypatch.setattr(keras.utils.Progbar, "add", impatient)
+    with pytest.raises(KeyboardInterrupt):
+        mx.explain(network, images, "integrated_gradients", progress=True)
+    for old, new in zip(weights, cnn.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_dead_maps_are_called_dead(cnn):
+    explanation = mx.explain(cnn, np.zeros((2, 28, 28, 1), np.float32), "input_x_gradient")
+    assert explanation.warnings == ["The maps of images 0, 1 are zero everywhere."]
+
+
+def test_too_few_steps_are_noticed(cnn, images):
+    explanation = mx.explain(cnn, images, IntegratedGradients(steps=1, baseline=0.9))
+    assert "more than 1% of what" in explanation.warnings[0]
+
+
+def test_an_explanation_can_be_seen(cnn, images):
+    figure = mx.explain(cnn, images, "gradient").plot()
+    assert len(figure.axes) == 11
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda m, x: mx.explain(m, x, "magic"),
+            "method: expected one of gradient, .*; got 'magic'",
+        ),
+        (lambda m, x: mx.explain(m, x, score="loss"), "score: expected logit or probability"),
+        (lambda m, x: mx.explain(m, x * 2), r"images: expected values in \[0, 1\]"),
+        (lambda m, x: mx.explain(m, x, targets=[1]), "targets: expected 5 integers"),
+        (lambda *_: IntegratedGradients(steps=0), "steps: expected at least 1; got 0"),
+        (lambda *_: IntegratedGradients(1, "trapezoid"), "steps: expected at least 2; got 1"),
+        (lambda *_: IntegratedGradients(quadrature="simpson"), "quadrature: expected one of"),
+        (lambda *_: IntegratedGradients(baseline=2), r"baseline: expected a pixel in \[0, 1\]"),
+        (lambda *_: SmoothGrad(samples=0), "samples: expected at least 1; got 0"),
+        (lambda *_: VarGrad(sigma=-1), "sigma: expected at least 0; got -1"),
+    ],
+)
+def test_bad_input_is_refused(cnn, images, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(cnn, images)

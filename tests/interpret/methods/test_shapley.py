@@ -1,0 +1,219 @@
+from itertools import permutations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import mnist_xai as mx
+from mnist_xai.interpret.methods.perturbation.features import Grid, Pixels, Segmentation
+from mnist_xai.interpret.methods.perturbation.shapley import (
+    ExactShapley,
+    KernelSHAP,
+    ShapleySampling,
+)
+
+METHODS = [ExactShapley, KernelSHAP, ShapleySampling]
+every_method = pytest.mark.parametrize("method", METHODS)
+
+
+def run(method, model, points, targets):
+    return mx.explain(model, points, method, list(targets)).maps
+
+
+@pytest.fixture
+def games():
+    """Of four pixels: `x_0 x_1 + x_2`, and the product of all."""
+    image = keras.Input((2, 2, 1))
+    x = [layers.Flatten()(image)[:, k : k + 1] for k in range(4)]
+    scores = [x[0] * x[1] + x[2], x[0] * x[1] * x[2] * x[3]]
+    return keras.Model(image, layers.Concatenate()(scores))
+
+
+@pytest.fixture
+def sparse():
+    """Images with dummies among their features, and not the same ones or as many."""
+    images = np.random.default_rng(0).random((4, 28, 28, 1), np.float32)
+    images[0, :12] = images[1, :, 16:] = images[2, 4:] = 0
+    return images
+
+
+@every_method
+def test_values_of_a_linear_network_are_its_terms(method):
+    model = keras.Sequential([keras.Input((2, 3, 2)), layers.Flatten(), layers.Dense(3)])
+    w = model.layers[-1].get_weights()[0].T.reshape(3, 2, 3, 2)
+    points = np.random.default_rng(4).random((3, 2, 3, 2), np.float32)
+    found = run(method(Pixels(), baseline=0.5), model, points, (0, 1, 2))
+    expected = (w * (points - 0.5)).sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_values_of_products_are_shared_by_their_factors(games):
+    x = np.random.default_rng(1).random((2, 2, 2, 1), np.float32)
+    (a, b, c, _), product = x[0].ravel(), x[1].prod()
+    expected = [[a * b / 2, a * b / 2, c, 0], [product / 4] * 4]
+    for method in (ExactShapley(Pixels()), KernelSHAP(Pixels())):
+        found = run(method, games, x, (0, 1)).reshape(2, 4)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    # Two players only: an order and its reverse are all orders.
+    pair = ShapleySampling(Pixels(), permutations=2)
+    np.testing.assert_allclose(run(pair, games, x, (0, 1)).reshape(2, 4)[0], expected[0], atol=1e-6)
+    many = ShapleySampling(Pixels(), permutations=2000)
+    np.testing.assert_allclose(run(many, games, x, (0, 1)).reshape(2, 4), expected, atol=0.02)
+
+
+def test_all_ways_agree_with_the_mean_over_all_orders(cnn, images):
+    """Six features in a segmentation of unequal parts; 720 orders, one after the other."""
+    mask = np.random.default_rng(7).choice(6, (28, 28), p=[0.1, 0.1, 0.1, 0.2, 0.2, 0.3])
+    network, x, target = mx.Network(cnn), images[0], 4
+
+    def value(coalition):
+        kept = np.isin(mask, list(coalition))[..., np.newaxis]
+        return network.scores(np.where(kept, x, np.float32(0.2))[None], [target])[0]
+
+    values = {}
+    phi = np.zeros(6)
+    for order in permutations(range(6)):
+        for k, feature in enumerate(order):
+            before, after = frozenset(order[:k]), frozenset(order[: k + 1])
+            for coalition in (before, after):
+                if coalition not in values:
+                    values[coalition] = value(coalition)
+            phi[feature] += (values[after] - values[before]) / 720
+    expected = (phi / np.bincount(mask.ravel()))[mask]
+    features = Segmentation(mask)
+    for method in (ExactShapley(features, 0.2), KernelSHAP(features, 62, 0.2)):
+        found = run(method, network, x[None], [target])[0, ..., 0]
+        np.testing.assert_allclose(found, expected, atol=1e-7)
+    sampled = run(ShapleySampling(features, 600, baseline=0.2), network, x[None], [target])
+    assert np.abs(sampled[0, ..., 0] - expected).max() < 0.1 * np.abs(expected).max()
+
+
+def test_sampled_values_come_near_the_exact_ones(cnn, images):
+    exact = run(ExactShapley(Grid(3)), cnn, images, range(5))
+    for method in (KernelSHAP(Grid(3), samples=400), ShapleySampling(Grid(3), permutations=200)):
+        found = run(method, cnn, images, range(5))
+        assert np.abs(found - exact).max() < 0.1 * np.abs(exact).max()
+        assert np.abs(found - exact).max() > 1e-5
+
+
+@every_method
+def test_dummies_get_nothing_and_the_rest_sums_to_the_difference(method, cnn, sparse):
+    method = method() if method is not ExactShapley else ExactShapley(Grid(4))
+    explanation = mx.explain(cnn, sparse, method)
+    labels = method.features.labels(28, 28)
+    for image, values in zip(sparse, explanation.maps, strict=True):
+        black = [k for k in range(labels.max() + 1) if not image[labels == k].any()]
+        np.testing.assert_allclose(values[np.isin(labels, black)], 0, atol=1e-12)
+    np.testing.assert_allclose(explanation.residuals, 0, atol=1e-5)
+
+
+@every_method
+@pytest.mark.parametrize("score", ["logit", "probability"])
+def test_values_sum_to_the_difference_from_any_baseline(method, cnn, images, score):
+    method = method(Grid(3), baseline=0.7)
+    explanation = mx.explain(cnn, images, method, score=score)
+    assert np.abs(explanation.differences).max() > 1e-3
+    np.testing.assert_allclose(explanation.residuals, 0, atol=1e-5)
+
+
+@every_method
+def test_features_that_do_the_same_get_the_same(method):
+    image = keras.Input((1, 3, 1))
+    model = keras.Model(
+        image, layers.Concatenate()([layers.Flatten()(image) ** 2, layers.GlobalMaxPool2D()(image)])
+    )
+    x = np.array([0.5, 0.5, 0.1], np.float32).reshape(1, 1, 3, 1)
+    found = run(method(Pixels()), model, x, [3]).ravel()
+    # The maximum: 0.1 shared by three, 0.4 by two.
+    tolerance = 0.15 if method is ShapleySampling else 1e-6
+    np.testing.assert_allclose(found, [7 / 30, 7 / 30, 1 / 30], atol=tolerance)
+
+
+@every_method
+def test_one_feature_or_none_gets_all_or_nothing(method, cnn, images):
+    x = images[:2].copy()
+    x[1] = 0
+    explanation = mx.explain(cnn, x, method(Grid(1)))
+    expected = [explanation.differences[0] / 784, 0]
+    np.testing.assert_allclose(explanation.maps[:, 3, 4, 0], expected, atol=1e-6)
+
+
+def test_kernel_shap_does_not_depend_on_neighbours_with_other_dummies(cnn, sparse):
+    whole = run(KernelSHAP(), cnn, sparse, range(4))
+    for i in range(4):
+        alone = run(KernelSHAP(), cnn, sparse[i : i + 1], [i])[0]
+        np.testing.assert_allclose(alone, whole[i], atol=1e-5 * np.abs(whole).max())
+
+
+def test_kernel_shap_in_blocks_is_the_same(cnn, sparse, monkeypatch):
+    from mnist_xai.interpret.methods.perturbation import shapley
+
+    whole = run(KernelSHAP(samples=40), cnn, sparse, range(4))
+    monkeypatch.setattr(shapley, "PAIRS", 90)  # Two images at a time.
+    found = run(KernelSHAP(samples=40), cnn, sparse, range(4))
+    np.testing.assert_allclose(found, whole, atol=1e-5 * np.abs(whole).max())
+
+
+def test_kernel_shap_solves_its_weighted_least_squares():
+    """Against the method of Lagrange on sampled sets of ten players."""
+    from mnist_xai.interpret.methods.perturbation.shapley import _Game
+
+    sets, weights = KernelSHAP(samples=200, seed=3).coalitions(10)
+    game = _Game.of(sets, weights)
+    v = np.random.default_rng(0).normal(size=len(sets) + 2)
+    z, y, gap = sets.astype(float), v[1:-1] - v[0], v[-1] - v[0]
+    system = np.zeros((11, 11))
+    system[:10, :10] = z.T @ (weights[:, None] * z)
+    system[10, :10] = system[:10, 10] = 1
+    expected = np.linalg.solve(system, [*(z.T @ (weights * y)), gap])[:10]
+    np.testing.assert_allclose(game.values(v), expected, atol=1e-8)
+
+
+def test_kernel_shap_draws_sizes_by_the_kernel_and_complements():
+    sets, counts = KernelSHAP(samples=20_000).coalitions(16)
+    assert counts.sum() == 20_000
+    drawn = {tuple(s): c for s, c in zip(sets.tolist(), counts, strict=True)}
+    assert all(drawn[tuple(not k for k in s)] == c for s, c in drawn.items())
+    sizes = np.arange(1, 16)
+    shares = np.bincount(sets.sum(axis=1), counts, 16)[1:] / 20_000
+    expected = 1 / (sizes * (16 - sizes))
+    np.testing.assert_allclose(shares, expected / expected.sum(), atol=0.01)
+
+
+def test_orders_come_in_reversed_pairs_or_not():
+    orders = ShapleySampling(permutations=6).orders(9)
+    np.testing.assert_array_equal(orders[::2], orders[1::2, ::-1])
+    plain = ShapleySampling(permutations=5, antithetic=False).orders(9)
+    assert len(np.unique(plain, axis=0)) == 5
+    np.testing.assert_array_equal(np.sort(plain), np.tile(np.arange(9), (5, 1)))
+
+
+def test_passes_are_those_of_the_definition(cnn):
+    network = mx.Network(cnn)
+    assert ExactShapley().passes(network) == 512
+    assert ShapleySampling(permutations=4).passes(network) == 4 * 48 + 2
+    assert KernelSHAP(samples=100).passes(network) == 102
+
+
+def test_a_game_of_too_many_players_is_refused_with_its_cost(cnn, images):
+    message = r"features: expected at most 16, .* 25 of them take 2\^25 = 33,554,432 passes"
+    with pytest.raises(ValueError, match=message):
+        mx.explain(cnn, images, ExactShapley(Grid(5)))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ExactShapley(baseline=2), r"baseline: expected a pixel in \[0, 1\]; got 2"),
+        (lambda: KernelSHAP(samples=0), "samples: expected at least 2; got 0"),
+        (lambda: KernelSHAP(samples=7), "samples: expected an even number; got 7"),
+        (lambda: KernelSHAP(baseline=-1), "baseline: expected a pixel"),
+        (lambda: ShapleySampling(permutations=0), "permutations: expected at least 2; got 0"),
+        (lambda: ShapleySampling(permutations=3), "permutations: expected an even number"),
+        (lambda: ShapleySampling(baseline=7), "baseline: expected a pixel"),
+    ],
+)
+def test_bad_hyper_parameters_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,324 @@
+"""Every loader against good files, and against every kind of bad one."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnist_xai import DataError, load_data
+from mnist_xai.io.readers import read_idx
+
+TRAIN = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
+TEST = TRAIN[:3] + 7
+TRAIN_LABELS, TEST_LABELS = np.uint8([0, 1, 2, 0, 1, 2]), np.uint8([2, 1, 0])
+
+
+def idx(array, magic=None):
+    header = magic or bytes([0, 0, 8, array.ndim])
+    return header + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+@pytest.fixture
+def idx_folder(tmp_path):
+    for name, array in (
+        ("train-images-idx3-ubyte", TRAIN),
+        ("train-labels-idx1-ubyte", TRAIN_LABELS),
+        ("t10k-images-idx3-ubyte", TEST),
+        ("t10k-labels-idx1-ubyte", TEST_LABELS),
+    ):
+        (tmp_path / name).write_bytes(idx(array))
+    return tmp_path
+
+
+def check(dataset):
+    np.testing.assert_array_equal(dataset.train_images[..., 0], TRAIN)
+    np.testing.assert_array_equal(dataset.test_images[..., 0], TEST)
+    np.testing.assert_array_equal(dataset.train_labels, TRAIN_LABELS)
+    np.testing.assert_array_equal(dataset.test_labels, TEST_LABELS)
+    assert dataset.class_names == ("0", "1", "2")
+    assert dataset.image_shape == (4, 5, 1)
+
+
+# --- IDX ---------------------------------------------------------------------------------
+
+
+def test_idx_is_read(idx_folder):
+    check(load_data(idx_folder))
+
+
+def test_gzipped_idx_is_read_whatever_its_name(idx_folder):
+    for path in list(idx_folder.iterdir())[:2]:
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    for path in list(idx_folder.iterdir())[2:]:
+        path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    check(load_data(idx_folder))
+
+
+def spoil_missing(path):
+    path.unlink()
+
+
+def spoil_empty(path):
+    path.write_bytes(b"")
+
+
+def spoil_magic(path):
+    path.write_bytes(b"\x89PNG" + path.read_bytes()[4:])
+
+
+def spoil_dimensions(path):
+    path.write_bytes(bytes([0, 0, 8, 2]) + path.read_bytes()[4:])
+
+
+def spoil_type(path):
+    path.write_bytes(bytes([0, 0, 0x0D, 3]) + path.read_bytes()[4:])
+
+
+def spoil_truncated(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def spoil_header(path):
+    path.write_bytes(path.read_bytes()[:7])
+
+
+def spoil_trailing(path):
+    path.write_bytes(path.read_bytes() + b"x")
+
+
+def spoil_length(path):
+    path.write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">3I", *3 * (2**32 - 1,)) + b"x" * 100)
+
+
+def spoil_gzip(path):
+    path.write_bytes(gzip.compress(path.read_bytes())[:-9])
+
+
+def spoil_gzip_length(path):
+    header = bytes([0, 0, 8, 3]) + struct.pack(">3I", *3 * (2**32 - 1,))
+    path.write_bytes(gzip.compress(header + b"x" * 100))
+
+
+def spoil_gzip_checksum(path):
+    content = bytearray(gzip.compress(path.read_bytes()))
+    content[-5] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_missing, "expected train-images-idx3-ubyte or train-images-idx3-ubyte.gz"),
+        (spoil_empty, "train-images.*magic number 0x00000803; got 0x$"),
+        (spoil_magic, "train-images.*magic number 0x00000803; got 0x89504e47"),
+        (spoil_dimensions, "got 0x00000802"),
+        (spoil_type, "got 0x00000d03"),
+        (spoil_truncated, r"expected 120 bytes for shape \(6, 4, 5\); the file holds fewer: 119"),
+        (spoil_header, "damaged or truncated"),
+        (spoil_trailing, "expected 120 bytes .*; more follow"),
+        (spoil_length, "the file holds fewer"),
+        (spoil_gzip, "damaged or truncated"),
+        (spoil_gzip_length, "would unpack to"),
+        (spoil_gzip_checksum, "damaged or truncated"),
+    ],
+)
+def test_bad_idx_is_refused(idx_folder, spoil, message):
+    spoil(idx_folder / "train-images-idx3-ubyte")
+    with pytest.raises(DataError, match=message):
+        load_data(idx_folder)
+
+
+def test_labels_in_the_place_of_images_are_refused(idx_folder):
+    labels = (idx_folder / "train-labels-idx1-ubyte").read_bytes()
+    (idx_folder / "train-images-idx3-ubyte").write_bytes(labels)
+    with pytest.raises(DataError, match="magic number 0x00000803; got 0x00000801"):
+        read_idx(idx_folder / "train-images-idx3-ubyte", 3)
+
+
+def test_counts_that_disagree_are_refused(idx_folder):
+    (idx_folder / "train-labels-idx1-ubyte").write_bytes(idx(TRAIN_LABELS[:5]))
+    with pytest.raises(DataError, match=r"expected 6 labels.*train-images-idx3-ubyte; got 5"):
+        load_data(idx_folder)
+
+
+def test_images_of_two_shapes_are_refused(idx_folder):
+    (idx_folder / "t10k-images-idx3-ubyte").write_bytes(idx(TEST[:, :2]))
+    with pytest.raises(DataError, match=r"one shape; got \(4, 5, 1\) and \(2, 5, 1\)"):
+        load_data(idx_folder)
+
+
+def test_no_images_at_all_are_refused(idx_folder):
+    (idx_folder / "t10k-images-idx3-ubyte").write_bytes(idx(TEST[:0]))
+    (idx_folder / "t10k-labels-idx1-ubyte").write_bytes(idx(TEST_LABELS[:0]))
+    with pytest.raises(
+        DataError, match=r"t10k-images.*: expected at least one value; the shape is \(0, 4, 5\)"
+    ):
+        load_data(idx_folder)
+
+
+# --- npz ---------------------------------------------------------------------------------
+
+GOOD_NPZ = {
+    "x_train": TRAIN, "y_train": TRAIN_LABELS, "x_test": TEST, "y_test": TEST_LABELS,
+}  # fmt: skip
+
+
+def test_npz_is_read(tmp_path):
+    np.savez(tmp_path / "mnist.npz", **GOOD_NPZ)
+    check(load_data(tmp_path / "mnist.npz"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x_test": None}, "missing x_test"),
+        ({"x_train": TRAIN[:4]}, "expected 4 integer train labels"),
+        ({"x_train": TRAIN / 255}, "expected train images as uint8"),
+        ({"x_train": TRAIN[0]}, r"as uint8 \(N, H, W, C\); got uint8 \(4, 5, 1\)|got uint8"),
+        ({"y_train": TRAIN_LABELS * 0.5}, "expected integer labels in y_train; got float64"),
+        ({"y_train": TRAIN_LABELS.astype(int) - 1}, "labels from 0 to 2; got -1 to 1"),
+        ({"y_train": np.array([{}] * 6, object)}, "expected an .npz archive of plain arrays"),
+    ],
+)
+def test_bad_npz_is_refused(tmp_path, changes, message):
+    arrays = {k: v for k, v in (GOOD_NPZ | changes).items() if v is not None}
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(DataError, match=message):
+        load_data(tmp_path / "bad.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"text", idx(TRAIN)])
+def test_a_file_that_is_no_npz_is_refused(tmp_path, content):
+    (tmp_path / "mnist.npz").write_bytes(content)
+    with pytest.raises(DataError, match="mnist.npz: expected an .npz archive"):
+        load_data(tmp_path / "mnist.npz")
+
+
+def test_a_lone_array_is_refused(tmp_path):
+    np.save(tmp_path / "images.npy", TRAIN)
+    with pytest.raises(DataError, match="expected an .npz archive"):
+        load_data(tmp_path / "images.npy")
+
+
+# --- folders of pictures -----------------------------------------------------------------
+
+
+@pytest.fixture
+def picture_folder(tmp_path):
+    for part, images, labels in (
+        ("train", TRAIN, TRAIN_LABELS),
+        ("test", TEST, TEST_LABELS),
+    ):
+        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+            folder = tmp_path / part / f"{label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{i:03}.png")
+    return tmp_path
+
+
+def test_pictures_are_read_in_the_order_of_their_labels(picture_folder):
+    dataset = load_data(picture_folder)
+    order = np.argsort(TRAIN_LABELS, kind="stable")
+    np.testing.assert_array_equal(dataset.train_images[..., 0], TRAIN[order])
+    np.testing.assert_array_equal(dataset.train_labels, TRAIN_LABELS[order])
+    np.testing.assert_array_equal(dataset.test_images[..., 0], TEST[::-1])
+
+
+def test_numbered_labels_are_ordered_as_numbers(picture_folder):
+    for part in ("train", "test"):
+        (picture_folder / part / "2").rename(picture_folder / part / "10")
+        (picture_folder / part / "1").rename(picture_folder / part / "9")
+    assert load_data(picture_folder).class_names == ("0", "9", "10")
+
+
+def test_colour_pictures_are_read_as_colour(tmp_path):
+    colour = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
+    for part in ("train", "test"):
+        for label in ("cat", "dog"):
+            (tmp_path / part / label).mkdir(parents=True)
+            Image.fromarray(colour).save(tmp_path / part / label / "a.png")
+    dataset = load_data(tmp_path)
+    assert dataset.image_shape == (4, 5, 3)
+    assert dataset.class_names == ("cat", "dog")
+    np.testing.assert_array_equal(dataset.test_images[1], colour)
+
+
+def test_litter_of_desktops_is_passed_over(picture_folder):
+    (picture_folder / "train" / "0" / ".DS_Store").write_bytes(b"x")
+    (picture_folder / "train" / "0" / "Thumbs.db").write_bytes(b"x")
+    (picture_folder / "train" / ".cache").mkdir()
+    assert len(load_data(picture_folder).train_images) == 6
+
+
+def empty_class(root):
+    for path in (root / "train" / "1").iterdir():
+        path.unlink()
+
+
+def missing_part(root):
+    (root / "test").rename(root / "validation")
+
+
+def missing_class(root):
+    (root / "test" / "2").rename(root / "test" / "3")
+
+
+def colour_in_grey(root):
+    path = root / "train" / "1" / "001.png"
+    Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(path)
+
+
+def other_size(root):
+    Image.fromarray(np.zeros((8, 5), np.uint8)).save(root / "test" / "1" / "001.png")
+
+
+def truncated_picture(root):
+    path = root / "train" / "0" / "000.png"
+    path.write_bytes(path.read_bytes()[:40])
+
+
+def text_as_picture(root):
+    (root / "train" / "0" / "000.png").write_text("no picture")
+
+
+def other_format_under_the_name(root):
+    with Image.open(root / "train" / "0" / "000.png") as picture:
+        picture.save(root / "train" / "0" / "000.png", format="TIFF")
+
+
+def sixteen_bits(root):
+    Image.fromarray(np.zeros((4, 5), np.uint16)).save(root / "train" / "0" / "000.png")
+
+
+def stray_file(root):
+    (root / "train" / "0" / "notes.txt").write_text("x")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (empty_class, "train/1: expected pictures of this label; the folder is empty"),
+        (missing_part, "test: no such folder"),
+        (missing_class, "only one of the two has 2, 3"),
+        (colour_in_grey, r"train/1/001.png: .*4 x 5 pixels in grey as .*000.png.*; got .* colour"),
+        (other_size, "test/1/001.png: .*got 8 x 5 pixels in grey"),
+        (truncated_picture, "000.png: cannot be read as a picture"),
+        (text_as_picture, "000.png: cannot be read as a picture"),
+        (other_format_under_the_name, "000.png: cannot be read as a picture"),
+        (sixteen_bits, "000.png: expected 8 bits a channel; got mode I;16"),
+        (stray_file, r"notes.txt: expected a picture \(.bmp, .jpeg, .jpg, .png\)"),
+    ],
+)
+def test_bad_picture_folders_are_refused(picture_folder, spoil, message):
+    spoil(picture_folder)
+    with pytest.raises(DataError, match=message):
+        load_data(picture_folder)
+
+
+def test_a_folder_with_one_label_is_refused(tmp_path):
+    (tmp_path / "train" / "0").mkdir(parents=True)
+    with pytest.raises(DataError, match="at least two labels; got \\['0'\\]"):
+        load_data(tmp_path)

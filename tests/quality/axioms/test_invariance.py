@@ -1,0 +1,290 @@
+from dataclasses import dataclass
+from typing import ClassVar
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import mnist_xai as mx
+from mnist_xai.interpret.methods.base import About
+from mnist_xai.interpret.methods.cam.cam import EigenCAM, GradCAM
+from mnist_xai.interpret.methods.gradients.gradient import (
+    Gradient,
+    InputXGradient,
+    SmoothGradSquared,
+)
+from mnist_xai.interpret.methods.relevance.lrp import LRP
+from mnist_xai.quality import (
+    ExplainedBatch,
+    ImageItself,
+    ImplementationInvariance,
+    InputInvariance,
+    Linearity,
+    Symmetry,
+)
+from mnist_xai.quality.axioms.rewriting import (
+    CannotRewriteError,
+    combined,
+    encoded,
+    mirrored,
+    reordered,
+)
+from tests.conftest import MODELS
+from tests.quality.conftest import Given
+
+METRICS = (InputInvariance(), ImplementationInvariance(), Linearity(), Symmetry())
+SIDE = 6
+
+
+def linear_network():
+    keras.utils.set_random_seed(1)
+    image = keras.Input((SIDE, SIDE, 2))
+    return keras.Model(image, layers.Dense(3)(layers.Flatten()(image)))
+
+
+@pytest.fixture(scope="module")
+def linear():
+    return mx.Network(linear_network())
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return np.random.default_rng(2).random((4, SIDE, SIDE, 2), np.float32)
+
+
+def distance(a, b):
+    """As the formula says, image by image."""
+    a, b = (maps.sum(axis=-1).astype(np.float64) for maps in (a, b))
+    return [
+        np.linalg.norm(x - y) / (np.linalg.norm(x) + np.linalg.norm(y))
+        for x, y in zip(a, b, strict=True)
+    ]
+
+
+# --- The rewritten networks ----------------------------------------------------------------
+
+
+def made(rewriting, network):
+    """What a rewriting should give of noise, and what it gives."""
+    x = np.random.default_rng(5).random((3, *network.typical_shape), np.float32)
+    z = network.logits(x)
+    if rewriting == "encoded":
+        return z, encoded(network, 0.25, 0.5).logits(0.25 * x + np.float32(0.5))
+    if rewriting == "combined":
+        return 2 * z - np.roll(z, -1, axis=1), combined(network, 2, -1).logits(x)
+    if rewriting == "reordered":
+        return z, reordered(network, 0).logits(x)
+    return network.logits((x + x[:, :, ::-1]) / 2), mirrored(network).logits(x)
+
+
+# Zero padding, a nested model that begins with it, and three digits cannot take up a shift.
+REFUSED = {
+    "encoded": {"residual", "nested", "mixed_precision"},
+    "combined": set(),
+    "reordered": {"softmax_layer", "softmax_activation", "softmax_operation", "residual", "nested"},
+    "mirrored": set(),
+}
+
+
+@pytest.mark.parametrize("rewriting", REFUSED)
+@pytest.mark.parametrize("name", MODELS)
+def test_a_network_is_rewritten_exactly_or_refused(rewriting, name):
+    keras.utils.set_random_seed(0)
+    network = mx.Network(MODELS[name]())
+    before = [w.copy() for w in network.model.get_weights()]
+    if name in REFUSED[rewriting]:
+        with pytest.raises(CannotRewriteError):
+            made(rewriting, network)
+    else:
+        wanted, found = made(rewriting, network)
+        digits = 2e-2 if name == "mixed_precision" else 1e-4
+        np.testing.assert_allclose(found, wanted, atol=digits * np.abs(wanted).max())
+    for old, new in zip(before, network.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_units_are_rescaled_and_in_another_order(network):
+    kernels = [
+        n.model.get_layer("conv1").get_weights()[0] for n in (network, reordered(network, 0))
+    ]
+    sizes = [np.sort(np.abs(k).sum(axis=(0, 1, 2))) for k in kernels]
+    assert np.abs(np.log2(sizes[1] / sizes[0])).max() > 1
+    assert not np.allclose(*kernels)
+
+
+def test_a_rewritten_network_follows_the_weights_of_its_own(pictures):
+    network = mx.Network(linear_network())
+    mirrored(network), combined(network, 1, 1)
+    network.model.set_weights([2 * w + 1 for w in network.model.get_weights()])
+    for rewriting in ("mirrored", "combined", "encoded"):
+        wanted, found = made(rewriting, network)
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_nothing_is_compiled_twice(network, images):
+    batch = ExplainedBatch.of(network, images, Gradient())
+    for metric in METRICS:
+        metric(batch)
+    derived = mirrored(network)
+    passes = len(network.twin._passes), len(derived._passes)
+    for metric in METRICS:
+        metric(batch.take(slice(0, 3)))
+    assert mirrored(network) is derived
+    assert (len(network.twin._passes), len(derived._passes)) == passes
+
+
+# --- The scores ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_gradient_keeps_all_of_them(network, images, metric):
+    found = metric(ExplainedBatch.of(network, images, Gradient()))
+    assert not found.refused
+    assert found.values.max() < 1e-4
+
+
+def test_what_is_multiplied_by_the_image_depends_on_its_encoding(linear, pictures):
+    batch = ExplainedBatch.of(linear, pictures, InputXGradient())
+    slope = linear.gradient(pictures, batch.targets)[0] / 0.75
+    expected = distance(0.75 * pictures * slope, (0.75 * pictures + 0.25) * slope)
+    np.testing.assert_allclose(InputInvariance(0.25)(batch).values, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: layers.Conv2D(2, 3, padding="same"), "conv: its bias cannot take up a shift"),
+        (lambda: layers.Conv2D(2, 3, use_bias=False), "conv: has no bias"),
+        (lambda: layers.AveragePooling2D(2), None),
+        (lambda: layers.Rescaling(2.0, offset=-1.0), None),
+    ],
+)
+def test_a_first_layer_that_cannot_take_up_a_shift_is_named(pictures, make, reason):
+    keras.utils.set_random_seed(0)  # Before the layer is made: it draws its seed then.
+    first = make()
+    first.name = "conv"
+    image = keras.Input((SIDE, SIDE, 2))
+    x = layers.Flatten()(layers.LeakyReLU()(first(image)) if reason else first(image))
+    network = mx.Network(keras.Model(image, layers.Dense(3)(x)))
+    found = InputInvariance()(ExplainedBatch.of(network, pictures, Gradient()))
+    if reason:
+        assert len(found.refused) == 4
+        assert found.refused[0].startswith(reason)
+        assert np.isnan(found.values).all()
+    else:
+        assert found.values.max() < 1e-5
+
+
+def test_a_network_without_hidden_units_has_none_to_reorder(linear, pictures):
+    found = ImplementationInvariance()(ExplainedBatch.of(linear, pictures, Gradient()))
+    assert set(found.refused.values()) == {
+        "no two dense or convolutional layers follow one another with nothing but ReLUs, pooling "
+        "and the like between them"
+    }
+
+
+def test_a_map_of_the_activations_alone_depends_on_the_implementation(network, images):
+    values = ImplementationInvariance()(ExplainedBatch.of(network, images, EigenCAM())).values
+    assert values.min() > 0.05
+    kept = ImplementationInvariance()(ExplainedBatch.of(network, images, GradCAM())).values
+    assert np.nanmax(kept) < 1e-4
+
+
+def test_a_map_that_looks_at_no_class_does_not_add_up(linear, pictures):
+    for a, b in ((1.0, -0.5), (2.0, 1.0)):
+        found = Linearity(a, b)(ExplainedBatch.of(linear, pictures, ImageItself())).values
+        np.testing.assert_allclose(found, abs(a + b - 1) / (abs(a + b) + 1), rtol=1e-6)
+
+
+def test_a_square_does_not_add_up(linear, pictures):
+    batch = ExplainedBatch.of(linear, pictures, SmoothGradSquared(samples=1, sigma=0.0))
+    kernel = linear.model.layers[-1].get_weights()[0].T.reshape(3, SIDE, SIDE, 2)
+    one, other = kernel[batch.targets], kernel[(batch.targets + 1) % 3]
+    expected = distance(one**2 - 0.5 * other**2, (one - 0.5 * other) ** 2)
+    np.testing.assert_allclose(Linearity()(batch).values, expected, rtol=1e-4)
+
+
+def test_a_probability_is_no_sum(linear, pictures):
+    found = Linearity()(ExplainedBatch.of(linear, pictures, Gradient(), score="probability"))
+    assert set(found.refused.values()) == {"it explains a probability, which no sum of logits is"}
+
+
+def test_a_place_to_the_left_of_every_image_is_not_symmetric(linear, pictures):
+    maps = np.zeros((4, SIDE, SIDE, 1), np.float32)
+    maps[:, 1, 0] = 3
+    batch = ExplainedBatch.of(linear, pictures, Given(maps))
+    np.testing.assert_allclose(Symmetry()(batch).values, np.sqrt(0.5))
+    maps[:, 1, -1] = 3
+    assert Symmetry()(ExplainedBatch.of(linear, pictures, Given(maps))).values.tolist() == [0] * 4
+    assert Symmetry()(ExplainedBatch.of(linear, pictures, ImageItself())).values.max() < 1e-6
+
+
+@dataclass(frozen=True)
+class Ailing:
+    """Explains the network it was made for, and says nothing, or nonsense, of any other."""
+
+    network: mx.Network
+    answer: float
+
+    about: ClassVar[About] = About("ailing", "nothing", "always", "none")
+
+    def passes(self, network):
+        return 0
+
+    def __call__(self, network, images, targets, *, score="logit"):
+        value = 1.0 if network is self.network else self.answer
+        return np.full((*images.shape[:3], 1), value, np.float32)
+
+
+def test_a_map_that_vanishes_is_as_far_as_can_be_and_a_broken_one_is_refused(network, images):
+    gone = ImplementationInvariance()(ExplainedBatch.of(network, images, Ailing(network, 0.0)))
+    assert gone.values.tolist() == [1] * 5
+    broken = ImplementationInvariance()(ExplainedBatch.of(network, images, Ailing(network, np.nan)))
+    assert np.isnan(broken.values).all()
+    assert set(broken.refused.values()) == {
+        "the method's maps of the rewritten network are not finite, or zero everywhere"
+    }
+
+
+class Stubborn(layers.Layer):
+    """Cannot be made again from its configuration."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def call(self, x):
+        return self.factor * x
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_model_that_cannot_be_copied_is_refused_by_its_name(pictures, metric):
+    image = keras.Input((SIDE, SIDE, 2))
+    z = layers.Dense(3)(layers.Flatten()(Stubborn(np.float32(2))(image)))
+    network = mx.Network(keras.Model(image, z, name="stubborn"))
+    found = metric(ExplainedBatch.of(network, pictures, Gradient()))
+    assert len(found.refused) == 4
+    assert "'stubborn' cannot be copied" in found.refused[0]
+
+
+def test_a_method_that_cannot_treat_the_rewritten_network_says_so(network, images):
+    box = mx.interpret.METHODS["lrp_z_box"]
+    found = Symmetry()(ExplainedBatch.of(network, images, box))
+    assert set(found.refused.values()) == {
+        "mirror_mean: the box rule cannot treat this Average: it changes the range of the pixels"
+    }
+    assert not InputInvariance()(ExplainedBatch.of(network, images, LRP())).refused
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: InputInvariance(1), r"shift: expected a change of a pixel in \(0, 1\); got 1"),
+        (lambda: Linearity(b=0), "a, b: expected numbers other than 0, .* got 1.0 and 0"),
+        (lambda: Linearity(np.inf), "a, b: expected numbers"),
+    ],
+)
+def test_hyper_parameters_out_of_range_are_refused_by_name(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

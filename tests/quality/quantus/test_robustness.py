@@ -1,0 +1,217 @@
+"""Our metrics against Quantus's on the twin of a network, and where Quantus is wrong."""
+
+import zlib
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mnist_xai as mx
+from mnist_xai.interpret.methods.gradients.gradient import Gradient
+from mnist_xai.quality import (
+    AvgSensitivity,
+    EfficientParameterRandomisation,
+    ExplainedBatch,
+    LocalLipschitz,
+    MaxSensitivity,
+    ParameterRandomisation,
+    RandomLogit,
+    RelativeInputStability,
+    RelativeOutputStability,
+    SmoothParameterRandomisation,
+    stages,
+)
+from mnist_xai.quality.randomisation import random_networks, sanity_checks
+from mnist_xai.quality.randomisation.similarity import alike
+from tests.references.networks import case
+
+SAMPLES = 6
+TINY = 1e-12  # No place of these maps is nearer to 0: the floor does nothing.
+
+
+@cache
+def quantus():
+    with np.load(Path(__file__).parents[1] / "references" / "quantus_robustness.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    network = mx.Network(case("residual").model)
+    kept = quantus()
+    return ExplainedBatch.of(
+        network, kept["images"], Gradient(), kept["targets"], maps=kept["maps"]
+    )
+
+
+@pytest.fixture
+def forgetting(monkeypatch):
+    """Layers forget their weights for those that Quantus's forgot them for."""
+
+    def forget(layer, seed, number):
+        for weight in layer.weights:
+            rng = np.random.default_rng(zlib.crc32(f"residual/{layer.name}/{weight.name}".encode()))
+            drawn = rng.uniform(0.2, 1, weight.shape) * rng.choice([-1, 1], weight.shape)
+            positive = weight.name in ("gamma", "moving_variance")
+            weight.assign(np.abs(drawn) if positive else drawn)
+
+    monkeypatch.setattr(random_networks, "_forget", forget)
+
+
+def agree(ours, key, rtol=1e-5, atol=1e-5):
+    np.testing.assert_allclose(ours, quantus()[key], rtol=rtol, atol=atol)
+
+
+def test_the_twins_are_one_network(batch):
+    np.testing.assert_allclose(
+        batch.network.logits(batch.images), quantus()["logits"], rtol=1e-5, atol=1e-6
+    )
+    made = Gradient()(batch.network, batch.images, batch.targets)
+    np.testing.assert_allclose(made, batch.maps, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("metric", "key"),
+    [
+        (MaxSensitivity(0.1, SAMPLES), "max_sensitivity"),
+        (AvgSensitivity(0.1, SAMPLES), "avg_sensitivity"),
+        (LocalLipschitz(0.1, SAMPLES), "local_lipschitz"),
+    ],
+)
+def test_sensitivities_are_quantuss(batch, metric, key):
+    agree(metric(batch).values, key)
+
+
+@pytest.mark.parametrize(
+    ("metric", "key", "rtol"),
+    [
+        # Divided by differences of logits of a hundredth, which in float32 have four digits.
+        (RelativeInputStability(0.1, SAMPLES, floor=TINY), "relative_input_stability", 1e-3),
+        (RelativeOutputStability(0.1, SAMPLES, floor=TINY), "relative_output_stability", 1e-3),
+    ],
+)
+def test_stabilities_are_quantuss_up_to_round_off_near_zero(batch, metric, key, rtol):
+    agree(metric(batch).values, key, rtol=rtol)
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+def test_quantus_gives_up_where_one_copy_of_many_is_predicted_otherwise(batch, side):
+    theirs = quantus()[f"relative_{side}_stability_wide"]
+    kinds = {"input": RelativeInputStability, "output": RelativeOutputStability}
+    found = kinds[side](0.19, SAMPLES, floor=TINY)(batch)
+    kept = np.isfinite(found.curves).sum(axis=1)
+    np.testing.assert_array_equal(np.isnan(theirs), kept < SAMPLES)
+    assert np.isnan(theirs).sum() == 1
+    assert (kept > 0).all()
+    assert np.isfinite(found.values).all()
+    whole = kept == SAMPLES
+    np.testing.assert_allclose(found.values[whole], theirs[whole], rtol=1e-3)
+
+
+def test_quantuss_noise_for_stability_only_brightens():
+    assert quantus()["relative_stability_noise"].tolist() == [0.02, 0.2]
+
+
+def test_quantuss_lipschitz_constant_depends_on_the_neighbours_and_ours_does_not(batch):
+    alone, among_others = quantus()["local_lipschitz_alone_and_not"]
+    assert among_others < 0.6 * alone
+    metric = LocalLipschitz(0.1, SAMPLES)
+    whole = metric(batch).values
+    np.testing.assert_allclose(metric(batch.take(slice(0, 1))).values, whole[:1], rtol=1e-5)
+
+
+def test_quantuss_consistency_does_not_look_at_the_map():
+    kept = quantus()
+    of_class = kept["targets"][:, None] == kept["targets"]
+    share = (of_class.sum(axis=1) - 1) / 3
+    for key in ("consistency_of_maps", "consistency_of_other_maps"):
+        np.testing.assert_allclose(kept[key], share, rtol=1e-6)
+
+
+# --- Randomisation -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["cascading", "independent"])
+@pytest.mark.parametrize("similarity", ["rank_of_magnitudes", "rank"])
+def test_parameter_randomisation_is_quantuss(batch, forgetting, order, similarity):
+    layers = quantus()[f"mprt_{order}_layers"].tolist()
+    columns = [layers.index(name) for name in stages(batch.network)]
+    theirs = quantus()[f"mprt_{order}_{similarity}"][:, columns]
+    found = ParameterRandomisation(order, similarity)(batch)
+    np.testing.assert_allclose(found.curves, theirs, atol=1e-5)
+    np.testing.assert_allclose(found.values, theirs.mean(axis=1), atol=1e-5)
+    last = ParameterRandomisation(order, similarity, "last")(batch).values
+    np.testing.assert_allclose(last, theirs[:, -1], atol=1e-5)
+
+
+def test_entropy_rises_as_with_quantus(batch, forgetting):
+    agree(EfficientParameterRandomisation()(batch).values, "emprt")
+
+
+def test_quantuss_bins_depend_on_a_neighbour(batch):
+    """Another image's map in another unit: the first three images' scores change."""
+    before, after = quantus()["emprt_by_rule"], quantus()["emprt_by_rule_of_a_neighbour"]
+    assert (np.abs(after - before)[:3] > 0.001).all()
+    maps = batch.maps * np.float32([1, 1, 1, 100])[:, None, None, None]
+    metric = EfficientParameterRandomisation()
+    np.testing.assert_allclose(
+        metric(replace(batch, maps=maps)).values, metric(batch).values, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_smooth_randomisation_is_quantuss_when_it_smooths_both_sides(
+    batch, forgetting, monkeypatch
+):
+    noise = np.random.default_rng(0).standard_normal((SAMPLES, 28, 28, 1), np.float32)
+    noise[-1] = 0  # Quantus's last copy is the image.
+    monkeypatch.setattr(sanity_checks, "normal_noise", lambda *_: noise)
+    metric = SmoothParameterRandomisation(SAMPLES, 0.02, similarity="rank")
+    curves = metric(batch).curves
+    np.testing.assert_allclose(curves, quantus()["smprt"], atol=1e-5)
+    # Handed the maps, Quantus compares them, not smoothed, with smoothed ones.
+    assert np.abs(curves - quantus()["smprt_maps_given"]).max() > 0.005
+
+
+def test_quantus_gives_two_layers_of_one_shape_the_same_weights(batch):
+    assert quantus()["mprt_conv2_less_conv3"].tolist() == [0]
+    twin = random_networks.fully_random(batch.network, 42).model
+    kernels = [twin.get_layer(name).kernel.numpy().ravel() for name in ("conv2", "conv3")]
+    assert abs(np.corrcoef(*kernels)[0, 1]) < 0.1
+
+
+def test_random_logit_is_quantuss_by_ranks(batch):
+    agree(RandomLogit(1, "rank")(batch).values, "random_logit_rank")
+
+
+def test_quantuss_structural_similarity_is_of_a_line_and_ours_is_skimages(batch):
+    ours = RandomLogit(1, "ssim")(batch).values
+    agree(ours, "skimage_ssim")
+    assert np.abs(ours - quantus()["random_logit_ssim"]).max() > 0.01
+
+
+def test_quantuss_other_class_depends_on_the_place_in_the_batch(batch):
+    first, last = quantus()["random_logit_first_and_last"]
+    assert abs(first - last) > 0.01
+    metric = RandomLogit(1)
+    forth, back = metric(batch).values, metric(batch.take(np.arange(4)[::-1])).values
+    np.testing.assert_allclose(forth, back[::-1], rtol=1e-5)
+
+
+def test_a_cascade_from_a_clone_is_random_before_it_begins(batch):
+    """Quantus's cascade on TensorFlow starts from `clone_model`, which copies no weights."""
+    import keras
+
+    clone = keras.models.clone_model(batch.network.model)
+    kernels = [model.get_layer("conv1").kernel.numpy() for model in (clone, batch.network.model)]
+    assert not np.allclose(*kernels)
+    first = ParameterRandomisation(similarity="rank")(batch).curves[:, 0]
+    _, made = next(random_networks.randomised(batch.network, "cascading", 0))
+    np.testing.assert_array_equal(made.model.get_layer("conv1").kernel, kernels[1])
+    logits = made.model.get_layer("logits").get_weights()
+    clone.get_layer("logits").set_weights(logits)
+    maps = Gradient()(mx.Network(clone), batch.images, batch.targets)[..., 0].astype(float)
+    ours = Gradient()(made, batch.images, batch.targets)[..., 0].astype(float)
+    np.testing.assert_allclose(alike("rank", batch.places, ours), first, atol=1e-5)
+    assert np.abs(alike("rank", batch.places, maps) - first).max() > 0.02

@@ -1,0 +1,254 @@
+import random
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import mnist_xai as mx
+from mnist_xai.interpret.core.graph import run_graph
+from mnist_xai.interpret.methods.gradients.gradient import IntegratedGradients, SmoothGrad
+from mnist_xai.interpret.methods.registry import METHODS
+from mnist_xai.quality.randomisation.random_networks import (
+    check_order,
+    fully_random,
+    randomised,
+    stages,
+)
+from tests.conftest import nested, residual
+
+
+def weights_of(model):
+    return [w.copy() for w in model.get_weights()]
+
+
+def by_layer(network):
+    """Weights of every layer that has some, by the name of its last call."""
+    calls = {}
+    run_graph(network.model, tf.zeros([1, *network.typical_shape]), calls)
+    found = {}
+    for name, call in calls.items():
+        if getattr(call.layer, "weights", None):
+            found = {k: v for k, v in found.items() if v[0] is not call.layer}
+            found[name] = (call.layer, call.layer.get_weights())
+    return {name: values for name, (_, values) in found.items()}
+
+
+def changed(before, after):
+    return {
+        name
+        for name in before
+        if any((a != b).any() for a, b in zip(before[name], after[name], strict=True))
+    }
+
+
+def test_the_twin_of_any_model_is_its_equal_and_shares_nothing(model, images):
+    network = mx.Network(model, batch_size=3)
+    twin = network.twin
+    assert network.twin is twin
+    assert twin.batch_size == 3
+    assert twin.layer_names == network.layer_names
+    np.testing.assert_array_equal(twin.logits(images), network.logits(images))
+    mine, theirs = ({id(v) for v in n.model.variables} for n in (network, twin))
+    assert not mine & theirs
+
+
+def test_any_model_can_be_made_random_and_is_left_as_it_was(model, images):
+    network = mx.Network(model)
+    before, logits = weights_of(model), network.logits(images)
+    nodes = [len(layer._inbound_nodes) for layer in model.layers]
+    seen = []
+    for name, made in randomised(network, "cascading", 0):
+        seen.append(made.logits(images))
+        assert made is network.twin
+        assert name in network.layer_names
+    assert len(seen) == len(stages(network))
+    assert len({s.tobytes() for s in [logits, *seen]}) == len(seen) + 1
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    np.testing.assert_array_equal(network.logits(images), logits)
+    assert nodes == [len(layer._inbound_nodes) for layer in model.layers]
+
+
+def test_no_global_generator_is_touched(model):
+    network = mx.Network(model)
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    fully_random(network, 0)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+
+
+def test_stages_are_layers_with_weights_by_their_last_call_from_the_top():
+    assert stages(mx.Network(nested())) == ("head/out", "backbone/shared:2", "backbone/first")
+    model = residual()
+    learnt = [layer.name for layer in model.layers if layer.weights]
+    assert stages(mx.Network(model)) == tuple(learnt[::-1])
+
+
+@pytest.mark.parametrize("build", [nested, residual])
+def test_a_cascade_begins_with_the_trained_weights_and_goes_down(build):
+    network = mx.Network(build())
+    trained = by_layer(network)
+    for weights in network.model.weights:  # Else a zero bias would be drawn as it was.
+        weights.assign(np.random.default_rng(1).uniform(0.5, 1.5, weights.shape))
+    trained, names = by_layer(network), stages(network)
+    for count, (_, made) in enumerate(randomised(network, "cascading", 0), 1):
+        assert changed(trained, by_layer(made)) == set(names[:count])
+    for name, made in randomised(network, "independent", 0):
+        assert changed(trained, by_layer(made)) == {name}
+
+
+def test_a_layers_new_weights_are_a_function_of_the_seed_and_the_layer():
+    network = mx.Network(mx.build_model("cnn", seed=0))
+    ends = [by_layer(fully_random(network, seed)) for seed in (0, 0, 1)]
+    alone = {name: by_layer(made)[name] for name, made in randomised(network, "independent", 0)}
+    for name in stages(network):
+        kernels = [end[name][0] for end in (*ends, alone)]
+        np.testing.assert_array_equal(kernels[0], kernels[1])
+        np.testing.assert_array_equal(kernels[0], kernels[3])
+        assert abs(np.corrcoef(kernels[0].ravel(), kernels[2].ravel())[0, 1]) < 0.1
+
+
+def test_a_model_made_from_a_seed_is_not_made_again_by_it():
+    network = mx.Network(mx.build_model("cnn", seed=0))
+    before, after = by_layer(network), by_layer(fully_random(network, 0))
+    drawn = [end[name][0].ravel() for name in before for end in (before, after)]
+    for one, other in ((a, b) for i, a in enumerate(drawn) for b in drawn[:i]):
+        n = min(one.size, other.size, 500)
+        assert abs(np.corrcoef(one[:n], other[:n])[0, 1]) < 0.3
+
+
+def test_layers_of_one_shape_draw_different_weights():
+    shaped = [layers.Conv2D(8, 3, padding="same") for _ in range(2)]
+    model = keras.Sequential([keras.Input((8, 8, 8)), *shaped, layers.Flatten(), layers.Dense(3)])
+    made = by_layer(fully_random(mx.Network(model), 0))
+    first, second = (made[layer.name][0].ravel() for layer in shaped)
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
+
+
+def test_weights_are_drawn_by_the_layers_own_initialisers_under_new_seeds():
+    def normal():
+        return keras.initializers.RandomNormal(3.0, 0.1, seed=0)
+
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Flatten(),
+            layers.Dense(40, kernel_initializer=normal(), bias_initializer="ones"),
+            layers.BatchNormalization(),
+            layers.Dense(3),
+        ]
+    )
+    before = model.layers[1].kernel.numpy()
+    for weight in model.weights[1:]:
+        weight.assign(weight + 7.0)
+    twin = fully_random(mx.Network(model), 0).model
+    kernel = twin.layers[1].kernel.numpy()
+    assert kernel.mean() == pytest.approx(3, abs=0.01)
+    assert kernel.std() == pytest.approx(0.1, rel=0.05)
+    assert (kernel != before).all()
+    np.testing.assert_array_equal(twin.layers[1].bias, 1)
+    for variable, value in zip(twin.layers[2].weights, (1, 0, 0, 1), strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+@keras.saving.register_keras_serializable("mnist_xai_tests")
+class Scaled(layers.Layer):
+    """A layer of the user's own, whose initialiser is nowhere to be found."""
+
+    def build(self, shape):
+        self.scales = self.add_weight(name="scales", shape=shape[1:], initializer="ones")
+
+    def call(self, x):
+        return x * self.scales
+
+
+def test_a_weight_without_a_known_initialiser_is_permuted():
+    model = keras.Sequential([keras.Input((8, 8, 1)), Scaled(), layers.Flatten(), layers.Dense(3)])
+    learnt = np.random.default_rng(0).normal(size=(8, 8, 1)).astype(np.float32)
+    model.layers[0].scales.assign(learnt)
+    found = fully_random(mx.Network(model), 0).model.layers[0].scales.numpy()
+    assert (found != learnt).mean() > 0.9
+    np.testing.assert_array_equal(np.sort(found.ravel()), np.sort(learnt.ravel()))
+
+
+def test_attention_forgets_its_inner_layers():
+    image = keras.Input((6, 6, 1))
+    x = layers.Reshape((6, 6))(image)
+    x = layers.MultiHeadAttention(4, 8)(x, x)
+    model = keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
+    network = mx.Network(model)
+    assert len(stages(network)) == 2
+    before = weights_of(model)
+    after = weights_of(fully_random(network, 0).model)
+    for old, new in zip(before, after, strict=True):
+        assert (old != new).mean() > 0.9 or not old.any()
+    for old, new in zip(before[:-2], after, strict=False):  # Permuted, all but the last layer.
+        np.testing.assert_array_equal(np.sort(old.ravel()), np.sort(new.ravel()))
+
+
+def test_the_mean_and_variance_of_the_data_are_no_parameters():
+    normal = layers.Normalization()
+    normal.adapt(np.random.default_rng(0).random((9, 8, 8, 2), np.float32))
+    model = keras.Sequential([keras.Input((8, 8, 2)), normal, layers.Flatten(), layers.Dense(3)])
+    network = mx.Network(model)
+    assert stages(network) == (model.layers[-1].name,)
+    np.testing.assert_array_equal(fully_random(network, 0).model.layers[0].mean, normal.mean)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        METHODS["gradient"],
+        IntegratedGradients(steps=4),
+        SmoothGrad(samples=2),
+        *(METHODS[name] for name in ("lrp_epsilon", "deeplift_rescale", "gradcam", "occlusion")),
+    ],
+)
+def test_what_the_twin_compiled_sees_weights_that_come_later(method, images):
+    network = mx.Network(mx.build_model("cnn", seed=0))
+    targets = np.int32([3, 1])
+    for _, made in randomised(network, "cascading", 0):
+        found = method(made, images[:2], targets)
+    passes = set(made._passes)
+    fresh = mx.build_model("cnn")
+    fresh.set_weights(made.model.get_weights())
+    np.testing.assert_allclose(
+        found, method(mx.Network(fresh), images[:2], targets), rtol=1e-4, atol=1e-6
+    )
+    for _, made in randomised(network, "independent", 1):
+        method(made, images[:2], targets)
+    assert set(made._passes) == passes
+
+
+def test_a_model_trained_further_is_what_is_made_random_next(images):
+    model = mx.build_model("cnn", seed=0)
+    network = mx.Network(model)
+    fully_random(network, 0)
+    model.layers[-1].kernel.assign(2 * model.layers[-1].kernel)
+    name, made = next(randomised(network, "independent", 0))
+    others = [n for n in by_layer(network) if n != name]
+    for other in others:
+        for a, b in zip(by_layer(network)[other], by_layer(made)[other], strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert made.logits(images).std() > 0
+
+
+class Own(layers.Layer):
+    def __init__(self, units):
+        super().__init__()
+        self.inner = layers.Dense(units)
+
+    def call(self, x):
+        return self.inner(x)
+
+
+def test_a_model_that_cannot_be_copied_is_named():
+    model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), Own(3)], name="homemade")
+    with pytest.raises(ValueError, match="model: expected one that Keras can make again.*homemade"):
+        _ = mx.Network(model).twin
+
+
+def test_an_order_is_one_of_two():
+    with pytest.raises(ValueError, match="order: expected cascading or independent; got 'up'"):
+        check_order("up")
