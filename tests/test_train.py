@@ -59,7 +59,7 @@ def test_the_card_says_what_the_model_is(result, digits):
     assert card["validation"]["images"] == 144
     assert len(card["test"]["per_class"]) == 10
     assert set(card["versions"]) == {"python", "mnist_xai", "tensorflow", "keras", "numpy"}
-    assert card["file_sha256"] == mx.saving.file_sha256(result.path)
+    assert card["file_sha256"] == file_sha256(result.path)
 
 
 def test_versions_are_the_modules_whatever_their_packages_are_called(monkeypatch):

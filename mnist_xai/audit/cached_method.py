@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.network import Array, Network, Score
+from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.methods.base import About, Method
 from mnist_xai.quality.base import digest
 

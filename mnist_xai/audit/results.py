@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mnist_xai.interpret.core.network import Array
+from mnist_xai.interpret.core.inputs import Array
 from mnist_xai.io.files import temporary_folder, write_whole
 from mnist_xai.quality.base import (
     Scores,

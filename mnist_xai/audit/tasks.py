@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from mnist_xai.data import Dataset, normalise
 from mnist_xai.evaluation import Evaluation
-from mnist_xai.interpret.core.network import Array, Network
+from mnist_xai.interpret.core.inputs import Array
+from mnist_xai.interpret.core.network import Network
 from mnist_xai.quality import (
     METRICS,
     Infidelity,

@@ -541,13 +541,13 @@ def _one_image(
     if (index is None) == (image is None):
         raise click.UsageError("expected either --index N or --image FILE")
     if image is not None:
-        return network.check_images(mx.normalise(read_picture(image)[None])), image.name
+        return network.inputs.check_images(mx.normalise(read_picture(image)[None])), image.name
     dataset = mx.load_data(data)
     count = len(dataset.test_images)
     if not 0 <= (index or 0) < count:
         raise click.UsageError(f"--index: expected 0 to {count - 1}; got {index}")
     chosen = mx.normalise(dataset.test_images[index : index + 1])  # type: ignore[operator]
-    return network.check_images(chosen), f"{dataset.name}, test image {index}"
+    return network.inputs.check_images(chosen), f"{dataset.name}, test image {index}"
 
 
 def _save_figure(figure: Any, path: Path, overwrite: bool) -> None:

@@ -1,6 +1,7 @@
 """Why a trained model decides as it does."""
 
-from mnist_xai.interpret.core.network import Network, UnsupportedLayerError
+from mnist_xai.interpret.core.graph import UnsupportedLayerError
+from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.inspect.activations import attention_map, layer_outputs, learned_attention
 from mnist_xai.interpret.inspect.inversion import feature_inversion
 from mnist_xai.interpret.inspect.maximization import activation_maximization

@@ -8,7 +8,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_xai.interpret.core.network import Array, Network, Score, check_score
+from mnist_xai.interpret.core.inputs import Array, Score, check_score
+from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.methods.base import Method
 from mnist_xai.quality.statistics import Values, bootstrap_interval
 
@@ -99,8 +100,8 @@ class ExplainedBatch:
             UnsupportedLayerError: For a network that the method cannot treat.
         """
         check_score(score)
-        checked = network.check_images(images)
-        classes = network.check_targets(
+        checked = network.inputs.check_images(images)
+        classes = network.inputs.check_targets(
             network.logits(checked).argmax(axis=1) if targets is None else targets, len(checked)
         )
         made = explain_in_chunks(method, network, checked, classes, score) if maps is None else maps

@@ -37,8 +37,8 @@ def test_nothing_is_explained_twice_and_everything_else_anew(network):
     assert not np.array_equal(cached(network, images[::-1], targets), first)
     assert not np.array_equal(cached(network, images, targets, score="probability"), first)
     assert method.asked == 12
-    cached(network.twin, images, targets)
-    cached(network.twin, images, targets)
+    cached(network.experiments.twin(), images, targets)
+    cached(network.experiments.twin(), images, targets)
     assert method.asked == 18
 
 

@@ -147,5 +147,5 @@ def test_a_missing_card_is_named(tmp_path):
 
 
 def test_the_cards_of_the_saved_models_are_theirs():
-    cards = sorted((Path(__file__).parents[1] / "saved_models").glob("*.json"))
+    cards = sorted((Path(__file__).parents[2] / "saved_models").glob("*.json"))
     assert [saving.read_card(path)["model"] for path in cards] == ["attention_cnn", "cnn"]

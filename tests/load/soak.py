@@ -66,9 +66,7 @@ class Report:
 
     def check_traces(self, passes):
         """Write down the passes that were traced more than once."""
-        self.traced_again += [
-            key for key, traced in passes.items() if traced.experimental_get_tracing_count() != 1
-        ]
+        self.traced_again += [key for key, traces in passes.items() if traces != 1]
 
     @property
     def faults(self):
@@ -163,15 +161,15 @@ def _one_network(make, names, count, report):
     for name in names:
         passes = 0  # Those that there are after the first explanation, of all later ones.
         for _ in _explanations(network, name, rng, report):
-            if passes and len(network._passes) > passes:
+            if passes and len(network.passes.traces()) > passes:
                 report.traced_again.append((network.model.name, name))
-            passes = len(network._passes)
+            passes = len(network.passes.traces())
             if report.explanations >= count:
                 break
     images = _images(network, rng, 2)
     METRICS["parameter_randomisation"](ExplainedBatch.of(network, images, METHODS["gradient"]))
     png(mx.explain(network, images, "gradient").plot())
-    report.check_traces(network._passes)
+    report.check_traces(network.passes.traces())
     return weakref.ref(network)
 
 
@@ -188,7 +186,7 @@ def _explanations(network, name, rng, report) -> Iterator[mx.Explanation]:
 
 
 def _images(network, rng, count):
-    return rng.random((count, *network.typical_shape), np.float32)
+    return rng.random((count, *network.inputs.typical_shape), np.float32)
 
 
 def differences(names=tuple(METHODS), threads=8, rounds=3):

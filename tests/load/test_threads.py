@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import layers
 
 import mnist_xai as mx
-from mnist_xai.interpret.core import graph, network
+from mnist_xai.interpret.core import graph, passes, twin
 from mnist_xai.interpret.methods.gradients.gradient import Gradient
 from mnist_xai.interpret.methods.registry import METHODS
 from mnist_xai.quality import METRICS, ExplainedBatch, PixelFlipping
@@ -76,10 +76,10 @@ def test_a_pass_that_eight_threads_ask_for_is_compiled_once(monkeypatch, picture
             made.append(args)
         return compile_pass(*args, **kwargs)
 
-    monkeypatch.setattr(network.tf, "function", count)
+    monkeypatch.setattr(passes.tf, "function", count)
     one = mx.Network(small())
     found = at_once(*[lambda: one.gradient(pictures, [0, 1, 2])[0]] * THREADS)
-    assert len(made) == len(one._passes) == 1
+    assert len(made) == len(one.passes.traces()) == 1
     for other in found[1:]:
         np.testing.assert_array_equal(other, found[0])
 
@@ -88,27 +88,30 @@ def test_what_is_compiled_does_not_wait_for_what_is_being_compiled(pictures):
     one, tracing, ran = mx.Network(small()), threading.Event(), threading.Event()
     one.logits(pictures)
 
-    def waits(images):
-        tracing.set()
-        assert ran.wait(30), "the pass that was there waited for this one"
-        return one.logits_of(images)
+    def build(network):
+        def waits(images):
+            tracing.set()
+            assert ran.wait(30), "the pass that was there waited for this one"
+            return network.runner.logits(images)
+
+        return waits
 
     def runs():
         assert tracing.wait(30)
         one.logits(pictures)
         ran.set()
 
-    at_once(lambda: one.compiled("waits", waits, one.image_spec), runs)
+    at_once(lambda: one.passes.get(build, signature=(one.runner.image_spec,)), runs)
 
 
 def test_eight_threads_that_ask_for_the_twin_get_one(monkeypatch):
-    monkeypatch.setattr(network, "copy_model", slowly(graph.copy_model))
+    monkeypatch.setattr(twin, "copy_model", slowly(graph.copy_model))
     one = mx.Network(small())
-    assert len({id(twin) for twin in at_once(*[lambda: one.twin] * THREADS)}) == 1
+    assert len({id(made) for made in at_once(*[one.experiments.twin] * THREADS)}) == 1
     made = []
 
     def derived():
-        return one.derived("same", lambda copy: made.append(copy) or copy)
+        return one.experiments.derived("same", lambda copy: made.append(copy) or copy)
 
     assert len({id(other) for other in at_once(*[derived] * THREADS)}) == len(made) == 1
 
@@ -122,7 +125,7 @@ def test_eight_threads_of_other_methods_give_what_one_thread_gives(pictures):
         found = at_once(*[lambda n=name: mx.explain(one, pictures, n).maps for name in order])
         for name, maps in zip(order, found, strict=True):
             np.testing.assert_allclose(maps, alone[name], rtol=1e-5, atol=1e-6, err_msg=name)
-    assert {p.experimental_get_tracing_count() for p in one._passes.values()} == {1}
+    assert set(one.passes.traces().values()) == {1}
 
 
 def test_metrics_in_eight_threads_give_what_one_thread_gives(pictures):
@@ -140,11 +143,11 @@ def test_the_twin_is_changed_and_asked_under_the_lock_and_all_else_without(
     monkeypatch, pictures, name
 ):
     shared = batch(small(), pictures)
-    one, twin, seen = shared.network, shared.network.twin, []
+    one, copy, seen = shared.network, shared.network.experiments.twin(), []
     set_weights = keras.Model.set_weights
 
     def note(network_or_model):
-        seen.append((network_or_model in (twin, twin.model), one.experiments._is_owned()))
+        seen.append((network_or_model in (copy, copy.model), one.experiments._running._is_owned()))
 
     monkeypatch.setattr(
         keras.Model,

@@ -35,5 +35,7 @@ def network():
 def trial_of(network, maps, images=None, **given):
     """Put maps on batch, for random images unless there are others."""
     if images is None:
-        images = np.random.default_rng(1).random((len(maps), *network.fixed_shape()), np.float32)
+        images = np.random.default_rng(1).random(
+            (len(maps), *network.inputs.fixed_shape()), np.float32
+        )
     return ExplainedBatch.of(network, images, Given(maps), maps=maps, **given)

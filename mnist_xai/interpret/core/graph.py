@@ -12,6 +12,10 @@ from typing import Any
 import keras
 
 
+class UnsupportedLayerError(ValueError):
+    """A layer that cannot be treated; the message names it and says what to do."""
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """One call of a layer: what went in, and what came out."""

@@ -1,70 +1,51 @@
 """A Keras classifier made explainable: its logits, its activations and its gradients."""
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_xai.interpret.core.graph import (
-    Call,
-    Caller,
-    call_plainly,
-    copy_model,
-    functional_graph,
-    last_activation,
-    reads,
-    run_graph,
-    undo_softmax,
-)
-from mnist_xai.interpret.core.linear_stem import NO_STEM, split_linear_stem
+from mnist_xai.interpret.core.graph import functional_graph
+from mnist_xai.interpret.core.inputs import Array, InputSpec, Score, check_score
 from mnist_xai.interpret.core.parameters import check_counts
-from mnist_xai.interpret.core.shortcuts import find_shortcuts
-
-Score = Literal["logit", "probability"]
-Array = NDArray[np.float32]
-
-
-class UnsupportedLayerError(ValueError):
-    """A layer that cannot be treated; the message names it and says what to do."""
+from mnist_xai.interpret.core.passes import TARGETS, Pass, PassCache
+from mnist_xai.interpret.core.runner import Runner, score_of
+from mnist_xai.interpret.core.twin import Experiments
 
 
 class Network:
     """A trained Keras image classifier, with the passes that every explanation is made of.
 
-    The user's model is read, never changed: its layers are called one after the other as
-    the model calls them, in inference mode, and the calls are written down while they are
-    compiled. Whatever needs an inner tensor takes it from there.
+    The user's model is read, never changed: its layers are called one after the other as the
+    model calls them, in inference mode, and the calls are recorded while they are compiled.
+    Whatever needs an inner tensor takes it from there. Any number of threads may use one network.
 
     Args:
         model: Any Keras 3 classifier with one image input: Sequential or Functional, nested,
             with shared layers, its softmax fused, a layer of its own, or absent.
-            A model of mixed precision is run in its own: its explanations have three digits in
-            bfloat16, and in float16 small gradients may vanish. Explain a float32 copy where
-            that matters.
-        batch_size: Images in one pass. It bounds the memory and leaves the results alone.
+            A model of mixed precision runs in its own precision: its explanations have three
+            digits in bfloat16, and in float16 small gradients may vanish. Explain a float32 copy
+            where that matters.
+        batch_size: Images in one pass. It bounds the memory and does not change the results.
         output: Name of the output to explain, when the model has several.
 
     Attributes:
-        layer_shapes: The shape of every layer's output for one image, by name; for a model of
-            images of any size, those of an image of 32 x 32 pixels.
-        layer_dtypes: The dtype of every layer's output, by name.
-        front: The linear first layer, split off.
-        experiments: A lock, held by whoever changes weights of `twin` until nothing is asked of
-            it any more. Explanations need none: any number of threads may ask one network for
-            them.
+        inputs: Validates images and targets.
+        runner: Runs the model inside compiled passes.
+        passes: The compiled passes.
+        experiments: Copies of the network for experiments that change weights.
 
     Raises:
-        TypeError: When `model` is no Keras model.
-        ValueError: For a model with several inputs, several outputs and none named, or
-            outputs that are not one row of scores for each image, or a call of its own that does
+        TypeError: When `model` is not a Keras model.
+        ValueError: For a model with several inputs, with several outputs and none named, with
+            outputs other than one row of scores per image, or with a `call` of its own that does
             more than call its layers.
-        UnsupportedLayerError: For a softmax that is followed by something else and so
-            cannot be undone.
+        UnsupportedLayerError: For a softmax that is followed by something else and so cannot be
+            undone.
     """
 
     def __init__(
@@ -83,116 +64,87 @@ class Network:
         self.model = model
         self.batch_size = batch_size
         self._output = _output_index(model, output)
-        self.experiments = threading.RLock()
-        self._making = threading.RLock()  # Of what is made once: passes, twin, what is derived.
-        self._passes: dict[Any, Callable[..., Any]] = {}
-        self._derived: dict[Any, tuple[keras.Model, Network]] = {}
-        self.stem, self.h_spec = NO_STEM, self.image_spec
-        self.layer_shapes = self._probe()
+        shape = tuple(model.outputs[self._output].shape)
+        if len(shape) != 2 or shape[1] is None or shape[1] < 2:
+            raise ValueError(
+                f"model: expected one row of at least two class scores for each image; "
+                f"{model.name!r} gives {shape}"
+            )
+        self.inputs = InputSpec(model.name, tuple(inputs[0].shape[1:]), int(shape[1]))
+        self.runner = Runner(model, self._output, self.inputs.typical_shape)
+        self.passes = PassCache(self)
+        self.experiments = Experiments(self)
 
     @classmethod
     def of(cls, model: "keras.Model | Network") -> "Network":
-        """The network of a model; a network as it is, with what it has compiled."""
+        """Return the network of a model; return a network as it is, with what it has compiled."""
         return model if isinstance(model, cls) else cls(model)
 
-    @property
-    def twin(self) -> "Network":
-        """A network on a copy of the model, for experiments that change weights.
-
-        Made when first asked for: what it compiles then serves every experiment. An experiment
-        leaves it as it pleases, so each begins by setting all weights; and where there are
-        threads, each holds `experiments` from then to its end.
-
-        Raises:
-            ValueError: For a model that Keras cannot make again from its configuration.
-        """
-        with self._making:  # A cached property has a lock of its own in Python 3.11 alone.
-            return self._twin
-
-    @cached_property
-    def _twin(self) -> "Network":
-        twin = self._alike(copy_model(self.model))
-        noise = np.random.default_rng(0).random((4, *self.typical_shape), np.float32)
-        if not np.allclose(twin.logits(noise), self.logits(noise), rtol=1e-2, atol=1e-4):
-            raise ValueError(
-                f"model: expected one that its configuration and weights describe; a copy of "
-                f"{self.model.name!r} gives other scores"
-            )
-        return twin
-
-    def derived(self, key: Any, make: Callable[[keras.Model], keras.Model]) -> "Network":
-        """A network on what is made of a copy of the model, with the weights of this moment.
-
-        Made once for each key: what it compiles then serves every experiment.
-
-        Args:
-            key: Everything that `make` closes over.
-            make: Makes a model with the outputs of the copy it is given, on the copy's weights.
-
-        Raises:
-            ValueError: For a model that Keras cannot make again from its configuration.
-        """
-        with self._making:
-            if key not in self._derived:
-                copy = copy_model(self.twin.model)  # Of which it is known that it is a true copy.
-                self._derived[key] = copy, self._alike(make(copy))
-            copy, network = self._derived[key]
-            # Another thread may be running it: what it reads are equal numbers, old or new.
-            copy.set_weights(self.model.get_weights())
-        return network
-
-    def _alike(self, model: keras.Model) -> "Network":
-        """A network on another model with the same outputs, that explains the same one."""
+    def on_model(self, model: keras.Model) -> "Network":
+        """Return a network on another model with the same outputs, explaining the same one."""
         return _network_of(model, self.batch_size, self._output)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A copy, or a pickle, has passes, twin and locks of its own, on its copy of the model.
+        # A copy, or a pickle, has passes, copies and locks of its own, on its copy of the model.
         return _network_of, (self.model, self.batch_size, self._output)
 
     @property
     def image_shape(self) -> tuple[int | None, ...]:
         """Height, width and channels of an image; None where the model takes any."""
-        return tuple(self.model.inputs[0].shape[1:])
-
-    @property
-    def typical_shape(self) -> tuple[int, ...]:
-        """The same, with 32 pixels for a side of any length."""
-        return tuple(side or 32 for side in self.image_shape)
-
-    @property
-    def layer_names(self) -> tuple[str, ...]:
-        """Every layer in the order of its call, inner ones of a nested model as `outer/inner`.
-
-        Layers that put out several tensors are left out.
-
-        A layer that is called again is there again, as `name:2`.
-        """
-        return tuple(self.layer_shapes)
+        return self.inputs.image_shape
 
     @property
     def classes(self) -> int:
         """Number of classes."""
-        return int(self.model.outputs[self._output].shape[1])
+        return self.inputs.classes
+
+    @property
+    def layer_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every layer's output for one image, by name, in the order of the calls.
+
+        Inner layers of a nested model are named `outer/inner`; a second call of a layer is
+        `name:2`. For a model of images of any size, the shapes for an image of 32 x 32 pixels.
+        """
+        return self.runner.layer_shapes
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Every layer with one output, in the order of the calls, named as in `layer_shapes`."""
+        return tuple(self.layer_shapes)
+
+    def check_layer(self, name: str) -> None:
+        """Raise ValueError, with the names of all layers, unless the model has this layer."""
+        if name not in self.layer_shapes:
+            raise ValueError(f"layer: expected one of {', '.join(self.layer_names)}; got {name!r}")
 
     def logits(self, images: ArrayLike) -> Array:
-        """The scores `z` of which `softmax(z)` are the probabilities, `(N, classes)`.
+        """Return the logits `z`, with `softmax(z)` the probabilities, `(N, classes)`.
 
         For a model without softmax they are its outputs.
         """
-        return self.in_chunks("logits", self.logits_of, self.check_images(images))
+        return self.logits_at(self.inputs.check_images(images))
+
+    def logits_at(self, points: ArrayLike) -> Array:
+        """Return the logits of points near images, which may leave [0, 1], `(N, classes)`."""
+        return self.in_chunks(_logits, (), self.inputs.check_points(points))
 
     def probabilities(self, images: ArrayLike) -> Array:
-        """`softmax(z)`, `(N, classes)`."""
+        """Return `softmax(z)`, `(N, classes)`."""
         return np.asarray(tf.nn.softmax(self.logits(images)))
 
     def scores(self, images: ArrayLike, targets: ArrayLike, *, score: Score = "logit") -> Array:
-        """The targets' scores `S_c(x)`, logits or probabilities, `(N,)`."""
+        """Return the targets' scores `S_c(x)`, logits or probabilities, `(N,)`."""
+        return self.scores_at(self.inputs.check_images(images), targets, score=score)
+
+    def scores_at(self, points: ArrayLike, targets: ArrayLike, *, score: Score = "logit") -> Array:
+        """Return the targets' scores of points near images, which may leave [0, 1], `(N,)`."""
         check_score(score)
-        values = self.logits(images) if score == "logit" else self.probabilities(images)
-        return values[np.arange(len(values)), self.check_targets(targets, len(values))]
+        z = self.logits_at(points)
+        values = z if score == "logit" else np.asarray(tf.nn.softmax(z))
+        return values[np.arange(len(values)), self.inputs.check_targets(targets, len(values))]
 
     def activations(self, images: ArrayLike, layers: Sequence[str]) -> dict[str, Array]:
-        """Outputs of the named layers for each image, `(N, …)`.
+        """Return the outputs of the named layers for each image, `(N, …)`.
 
         Raises:
             ValueError: For a layer that the model does not have.
@@ -200,22 +152,17 @@ class Network:
         layers = tuple(layers)
         for name in layers:
             self.check_layer(name)
-
-        def outputs(x: tf.Tensor) -> list[tf.Tensor]:
-            calls, _ = self.run(x)
-            return [tf.cast(calls[name].output, tf.float32) for name in layers]
-
-        found = self.in_chunks(("activations", layers), outputs, self.check_images(images))
+        found = self.in_chunks(_activations, (layers,), self.inputs.check_images(images))
         return dict(zip(layers, found, strict=True))
 
     def gradient(
         self, images: ArrayLike, targets: ArrayLike, *, score: Score = "logit"
     ) -> tuple[Array, Array]:
-        """Gradient of each image's target score with respect to the image: `∂S_c/∂x`.
+        """Return the gradient of each image's target score to the image: `∂S_c/∂x`.
 
         Args:
             images: float `(N, H, W, C)`; noise may have brought them outside [0, 1].
-            targets: Integers `(N,)`, the classes `c`.
+            targets: The classes `c`: one integer, integers `(N,)`, or one-hot rows.
             score: Whether `S_c` is the logit `z_c` or the probability `softmax(z)_c`.
 
         Returns:
@@ -224,24 +171,19 @@ class Network:
         Raises:
             UnsupportedLayerError: When no gradient reaches the image.
         """
-        images = self.check_points(images)
-        targets = self.check_targets(targets, len(images))
-
-        def gradient(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            slope, s = self.gradient_after_stem(self.stem.forward(x), target, score)
-            return self.stem.pull_back(slope), s
-
-        slopes, scores = self.in_chunks(("gradient", score), gradient, images, targets)
+        images = self.inputs.check_points(images)
+        targets = self.inputs.check_targets(targets, len(images))
+        slopes, scores = self.in_chunks(_gradient, (score,), images, targets)
         return slopes, scores
 
     def layer_gradient(
         self, images: ArrayLike, targets: ArrayLike, layer: str, *, score: Score = "logit"
     ) -> tuple[Array, Array, Array]:
-        """Gradient of the target's score with respect to the output of a layer: `∂S_c/∂A`.
+        """Return the gradient of the target's score to the output of a layer: `∂S_c/∂A`.
 
         Args:
             images: float `(N, H, W, C)`.
-            targets: Integers `(N,)`, the classes `c`.
+            targets: The classes `c`: one integer, integers `(N,)`, or one-hot rows.
             layer: Name of the layer.
             score: Whether `S_c` is the logit or the probability.
 
@@ -253,14 +195,10 @@ class Network:
             UnsupportedLayerError: When the score does not depend on the layer's output.
         """
         self.check_layer(layer)
-        images = self.check_points(images)
-        targets = self.check_targets(targets, len(images))
-
-        def gradient(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            return self.layer_slope(x, target, layer, score)
-
+        images = self.inputs.check_points(images)
+        targets = self.inputs.check_targets(targets, len(images))
         activations, slopes, scores = self.in_chunks(
-            ("layer gradient", layer, score), gradient, images, targets
+            _layer_gradient, (layer, score), images, targets
         )
         return activations, slopes, scores
 
@@ -273,265 +211,97 @@ class Network:
         *,
         score: Score = "logit",
     ) -> Array:
-        """The targets' scores `(N,)` if a layer had put out these activations, `(N, …)`."""
+        """Return the targets' scores `(N,)` with a layer's output replaced by `outputs`."""
         self.check_layer(layer)
-        images = self.check_points(images)
-        targets = self.check_targets(targets, len(images))
+        images = self.inputs.check_points(images)
+        targets = self.inputs.check_targets(targets, len(images))
         shape = self.layer_shapes[layer]
         sized = None not in self.image_shape
         spec = tf.TensorSpec([None, *(shape if sized else [None] * len(shape))], tf.float32)
-
-        def scores(x: tf.Tensor, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
-            output = tf.cast(output, self.layer_dtypes[layer])
-            return self.score_of(self.logits_replaced(x, {layer: output}), target, score)
-
-        compiled = self.compiled(
-            ("scores with layer", layer, score), scores, self.image_spec, TARGETS, spec
+        compiled = self.passes.get(
+            _scores_with_layer,
+            *(layer, score),
+            signature=(self.runner.image_spec, TARGETS, spec),
         )
         replaced = np.asarray(outputs, np.float32)
         rows = self.chunks(len(images))
         return np.concatenate([compiled(images[r], targets[r], replaced[r]) for r in rows])
 
-    # --- What the user hands in --------------------------------------------------------------
-
-    def check_images(self, images: ArrayLike) -> Array:
-        """Return the images as float32 `(N, H, W, C)` in [0, 1], or say what is wrong."""
-        array = self.check_points(images)
-        if array.min() < 0 or array.max() > 1:
-            raise ValueError(
-                f"images: expected values in [0, 1]; got {array.min():.4g} to {array.max():.4g}"
-            )
-        return array
-
-    def check_points(self, images: ArrayLike) -> Array:
-        """The same for points around images, whose values may lie outside [0, 1]."""
-        array = np.asarray(images)
-        if array.dtype == np.uint8:
-            raise TypeError(
-                "images: expected floats in [0, 1]; got uint8. "
-                "mnist_xai.normalise(images) divides by 255"
-            )
-        if array.dtype.kind != "f":
-            raise TypeError(f"images: expected floats in [0, 1]; got {array.dtype}")
-        expected = "(N, " + ", ".join(str(side or "any") for side in self.image_shape) + ")"
-        if array.ndim == 3 and _fits(array.shape, self.image_shape):
-            raise ValueError(
-                f"images: expected {expected}; got one image {array.shape}: pass images[None]"
-            )
-        if array.ndim != 4 or not _fits(array.shape[1:], self.image_shape):
-            raise ValueError(f"images: expected {expected}; got {array.shape}")
-        if not len(array):
-            raise ValueError("images: expected at least one; got none")
-        if not np.isfinite(array).all():
-            raise ValueError("images: expected finite values; some are NaN or infinite")
-        return array.astype(np.float32, copy=False)
-
-    def check_targets(self, targets: ArrayLike, count: int) -> NDArray[np.int32]:
-        """Return the targets as int32 `(count,)`, or say what is wrong with them."""
-        array = np.asarray(targets)
-        if array.shape != (count,) or array.dtype.kind not in "iu":
-            raise ValueError(
-                f"targets: expected {count} integers, one for each image; "
-                f"got {array.dtype} {array.shape}"
-            )
-        if array.min() < 0 or array.max() >= self.classes:
-            raise ValueError(
-                f"targets: expected classes from 0 to {self.classes - 1}; "
-                f"got {array.min()} to {array.max()}"
-            )
-        return array.astype(np.int32)
-
-    def fixed_shape(self) -> tuple[int, ...]:
-        """Height, width and channels; ValueError when the model takes images of any size."""
-        shape = tuple(side for side in self.image_shape if side is not None)
-        if len(shape) != 3:
-            raise ValueError(
-                f"model: expected images of one size; {self.model.name!r} takes {self.image_shape}"
-            )
-        return shape
-
-    def check_layer(self, name: str) -> None:
-        """Raise ValueError, with the names there are, unless the model has this layer."""
-        if name not in self.layer_names:
-            raise ValueError(f"layer: expected one of {', '.join(self.layer_names)}; got {name!r}")
-
-    # --- How the model is run ----------------------------------------------------------------
-
-    def gradient_after_stem(
-        self,
-        h: tf.Tensor,
-        target: tf.Tensor,
-        score: Score,
-        *,
-        weight: tf.Tensor | float = 1.0,
-        pooled: bool = False,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The target's score, and `weight` times its gradient with respect to `h`.
-
-        `h` is what comes out of the front, or of the pooling after it.
-        """
-        with tf.GradientTape() as tape:
-            tape.watch(h)
-            s = self.score_of(self.logits_after_stem(h, pooled=pooled), target, score)
-        # The weight here, on one number for each image, and not on as many as `h` has.
-        slope = tape.gradient(s, h, weight * tf.ones_like(s))
-        if slope is None:
-            raise UnsupportedLayerError(
-                f"{self.model.name}: no gradient reaches the image; a layer between the image "
-                "and the output is not differentiable"
-            )
-        slope.set_shape(h.shape)  # Some gradients forget it, as that of a global maximum.
-        return slope, s
-
-    def layer_slope(
-        self, images: tf.Tensor, target: tf.Tensor, layer: str, score: Score
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """A layer's output, the gradient of the target's score to it, and the score."""
-        output = self.run(images)[0][layer].output
-        with tf.GradientTape() as tape:
-            tape.watch(output)
-            s = self.score_of(self.logits_replaced(images, {layer: output}), target, score)
-        slope = tape.gradient(s, output)
-        if slope is None:
-            raise UnsupportedLayerError(f"{layer}: the score does not depend on its output")
-        return tf.cast(output, tf.float32), tf.cast(slope, tf.float32), s
-
-    def run(
-        self, images: tf.Tensor, caller: Caller = call_plainly
-    ) -> tuple[dict[str, Call], tf.Tensor]:
-        """Call every layer as the model does; return the calls by name, and the output."""
-        calls: dict[str, Call] = {}
-        outputs = run_graph(self.model, images, calls, caller=caller)
-        return calls, keras.tree.flatten(outputs)[self._output]
-
-    def logits_of(self, images: tf.Tensor, caller: Caller = call_plainly) -> tf.Tensor:
-        """The logits as a tensor, `(N, classes)`."""
-        calls, output = self.run(images, caller)
-        return tf.cast(undo_softmax(list(calls.values()), output), tf.float32)
-
-    def logits_replaced(self, images: tf.Tensor, replaced: Mapping[str, Any]) -> tf.Tensor:
-        """The logits if layers had put out other tensors, given by name."""
-
-        def call(name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return replaced[name] if name in replaced else layer(*args, **kwargs)
-
-        return self.logits_of(images, call)
-
-    def logits_after_stem(self, h: tf.Tensor, *, pooled: bool = False) -> tf.Tensor:
-        """The logits of images whose `front.forward` is `h`, or the pooling of it is."""
-        known = (self.stem.name, self.stem.pool) if pooled else (self.stem.name,)
-        # Nothing but the front reads the images, so `h` may stand in for them.
-        return self.logits_of(h, self._shortcuts.caller(h, known))
-
-    @staticmethod
-    def score_of(z: tf.Tensor, target: tf.Tensor, score: Score) -> tf.Tensor:
-        """The targets' scores of logits `(N, classes)`: `(N,)`."""
-        check_score(score)
-        return tf.gather(z if score == "logit" else tf.nn.softmax(z), target, batch_dims=1)
-
-    def compiled(self, key: Any, function: Callable[..., Any], *signature: Any) -> Any:
-        """The pass of this key, compiled when it is new, for any number of rows."""
-        if key in self._passes:  # Without the lock: it need not wait for what others compile.
-            return self._passes[key]
-        with self._making:
-            if key not in self._passes:
-                # jit_compile: XLA slows small convolutions down on a CPU.
-                compiled = tf.function(
-                    function, input_signature=signature, jit_compile=False, autograph=False
-                )
-                # Traced now: of passes that share their code (one for each layer or rule) and are
-                # traced when first called, TensorFlow would take the fifth for a mistake, and warn.
-                compiled.get_concrete_function()
-                self._passes[key] = compiled
-            return self._passes[key]
-
     def chunks(self, count: int) -> list[slice]:
-        """So many rows, `batch_size` at a time."""
+        """Return slices of `batch_size` rows that cover `count` rows."""
         size = self.batch_size
         return [slice(start, start + size) for start in range(0, count, size)]
 
-    def in_chunks(self, key: Any, function: Callable[..., Any], *arrays: NDArray[Any]) -> Any:
-        """Run a pass over chunks of `batch_size` rows of images, and targets if it takes them."""
-        compiled = self.compiled(key, function, *(self.image_spec, TARGETS)[: len(arrays)])
+    def in_chunks(
+        self,
+        build: Callable[..., Pass],
+        options: Sequence[Any],
+        *arrays: NDArray[Any],
+    ) -> Any:
+        """Run the pass `build(network, *options)` over chunks of `batch_size` rows.
+
+        Args:
+            build: Makes the pass; see `PassCache.get`.
+            options: Its arguments.
+            arrays: Images, and targets if the pass takes them.
+
+        Returns:
+            The outputs of all chunks, concatenated.
+        """
+        signature = (self.runner.image_spec, TARGETS)[: len(arrays)]
+        compiled = self.passes.get(build, *options, signature=signature)
         chunks = [compiled(*(a[rows] for a in arrays)) for rows in self.chunks(len(arrays[0]))]
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *chunks)
 
-    def _check_run(self, images: tf.Tensor, output: tf.Tensor) -> None:
-        """Refuse a model that does more, or other, than call its layers in inference mode."""
-        given = keras.tree.flatten(self.model(images, training=False))[self._output]
-        a, b = (tf.cast(t, tf.float32) for t in (given, output))
-        if not np.allclose(a, b, rtol=1e-2, atol=1e-2 * float(tf.reduce_max(tf.abs(a)))):
-            raise ValueError(
-                f"model: expected one that gives what its layers, called in inference mode on "
-                f"float32 images, give; {self.model.name!r} gives something else, as one with a "
-                "call of its own does"
-            )
+    def experiment(self) -> AbstractContextManager["Network"]:
+        """Return a context manager that yields a copy whose weights may be changed.
 
-    @property
-    def image_spec(self) -> tf.TensorSpec:
-        """What a compiled pass takes: any number of images."""
-        return tf.TensorSpec([None, *self.image_shape], tf.float32)
-
-    def _probe(self) -> dict[str, tuple[int, ...]]:
-        """Run noise through the model; return each layer's output shape, or refuse the model.
-
-        Refused, before any work, is a model whose scores would be taken for what they are
-        not.
+        See `Experiments.run`: the copy starts and ends with this network's weights, and other
+        threads wait.
         """
-        shape = tuple(self.model.outputs[self._output].shape)
-        if len(shape) != 2 or shape[1] is None or shape[1] < 2:
-            raise ValueError(
-                f"model: expected one row of at least two class scores for each image; "
-                f"{self.model.name!r} gives {shape}"
-            )
-        noise = np.random.default_rng(0).random((4, *self.typical_shape))
-        images = tf.constant(noise, tf.float32)
-        calls, output = self.run(images)
-        self._check_run(images, output)
-        self._shortcuts = find_shortcuts(calls)
-        if None not in self.image_shape:  # Folding needs to know the size.
-            self.stem = split_linear_stem(calls, images, self._shortcuts)
-            h = self.stem.forward(images)
-            self.h_spec = tf.TensorSpec([None, *h.shape[1:]], tf.float32)
-        _check_ends(calls, images, output)
-        # A layer that puts out several tensors cannot be asked for its output.
-        single = {name: call.output for name, call in calls.items() if tf.is_tensor(call.output)}
-        self.layer_dtypes = {name: tensor.dtype for name, tensor in single.items()}
-        return {name: tuple(tensor.shape[1:]) for name, tensor in single.items()}
+        return self.experiments.run()
 
 
-def _check_ends(calls: dict[str, Call], images: tf.Tensor, output: tf.Tensor) -> None:
-    """Raise UnsupportedLayerError where pixels or scores would be taken for what they are not."""
-    for name, call in calls.items():
-        scale = getattr(call.layer, "scale", 1.0) if reads(call, images) else 1.0
-        if isinstance(call.layer, keras.layers.Rescaling) and np.max(np.abs(scale)) < _BYTES:
-            raise UnsupportedLayerError(
-                f"{name}: scales pixels by {scale:.4g}, so the model takes them from 0 to 255, "
-                "and here images are in [0, 1]; explain keras.Sequential([keras.Input("
-                f"{tuple(images.shape[1:])}), keras.layers.Rescaling(255.0), model])"
-            )
-        if call.output is output and last_activation(call.layer) is keras.activations.sigmoid:
-            raise UnsupportedLayerError(
-                f"{name}: its sigmoid makes a probability of each score alone, which is no "
-                "classification into one of several classes; explain the model without it"
-            )
-    p = tf.cast(output, tf.float32)
-    sums_to_one = np.allclose(tf.reduce_sum(p, axis=1), 1, atol=1e-3) and np.min(p) >= 0
-    if undo_softmax(list(calls.values()), output) is output and sums_to_one:
-        raise UnsupportedLayerError(
-            f"{list(calls)[-1]}: its outputs are probabilities whose softmax cannot be undone; let "
-            "a softmax layer, or a layer with softmax as its activation, come last"
-        )
+# --- The passes: each function builds one from the network and what it depends on ----------------
 
 
-TARGETS = tf.TensorSpec([None], tf.int32)
-_BYTES = 0.05  # A first scaling by less, such as 1/255 or 1/127.5, is meant for bytes.
+def _logits(network: Network) -> Pass:
+    return network.runner.logits
 
 
-def check_score(score: str) -> None:
-    """Raise ValueError unless this names a score: another word would silently mean one."""
-    if score not in ("logit", "probability"):
-        raise ValueError(f"score: expected logit or probability; got {score!r}")
+def _activations(network: Network, layers: tuple[str, ...]) -> Pass:
+    def outputs(x: tf.Tensor) -> list[tf.Tensor]:
+        calls, _ = network.runner.run(x)
+        return [tf.cast(calls[name].output, tf.float32) for name in layers]
+
+    return outputs
+
+
+def _gradient(network: Network, score: Score) -> Pass:
+    runner = network.runner
+
+    def gradient(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        slope, s = runner.gradient_after_stem(runner.stem.forward(x), target, score)
+        return runner.stem.pull_back(slope), s
+
+    return gradient
+
+
+def _layer_gradient(network: Network, layer: str, score: Score) -> Pass:
+    def gradient(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return network.runner.layer_gradient(x, target, layer, score)
+
+    return gradient
+
+
+def _scores_with_layer(network: Network, layer: str, score: Score) -> Pass:
+    runner = network.runner
+
+    def scores(x: tf.Tensor, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
+        output = tf.cast(output, runner.layer_dtypes[layer])
+        return score_of(runner.logits_replaced(x, {layer: output}), target, score)
+
+    return scores
 
 
 def _network_of(model: keras.Model, batch_size: int, output: int) -> Network:
@@ -549,9 +319,3 @@ def _output_index(model: keras.Model, name: str | None) -> int:
     if name not in names:
         raise ValueError(f"output: expected one of {', '.join(names)}; got {name!r}")
     return names.index(name)
-
-
-def _fits(shape: tuple[int, ...], pattern: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(pattern) and all(
-        expected in (None, side) for side, expected in zip(shape, pattern, strict=True)
-    )

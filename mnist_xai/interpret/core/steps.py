@@ -16,12 +16,13 @@ from mnist_xai.interpret.core.affine import Affine, as_calls, normalised
 from mnist_xai.interpret.core.graph import (
     Call,
     Caller,
+    UnsupportedLayerError,
     last_activation,
     undo_softmax,
     without_activation,
 )
 from mnist_xai.interpret.core.layer_kinds import Kind, kind_of
-from mnist_xai.interpret.core.network import Network, UnsupportedLayerError
+from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.shortcuts import is_relu
 
 
@@ -133,7 +134,7 @@ class Record:
 def record(network: Network, images: tf.Tensor) -> Record:
     """Run a network on images and write its steps down."""
     calls: dict[str, Call] = {}
-    whole, output = network.run(images, splitting_caller(calls))
+    whole, output = network.runner.run(images, splitting_caller(calls))
     return Record(
         _steps_of(calls, images),
         undo_softmax(list(calls.values()), output),

@@ -6,7 +6,9 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mnist_xai.interpret.core.network import Array, Network, UnsupportedLayerError
+from mnist_xai.interpret.core.graph import UnsupportedLayerError
+from mnist_xai.interpret.core.inputs import Array
+from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import check_at_least
 
 

@@ -1,19 +1,20 @@
 """What a layer remembers of an image: another image that it cannot tell apart."""
 
-from collections.abc import Callable
-
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from mnist_xai.interpret.core.network import Array, Network, UnsupportedLayerError
+from mnist_xai.interpret.core.graph import UnsupportedLayerError
+from mnist_xai.interpret.core.inputs import Array
+from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import (
     check_at_least,
     check_counts,
     check_seed,
     check_shares,
 )
+from mnist_xai.interpret.core.passes import NUMBER, Pass
 from mnist_xai.interpret.inspect.maximization import Progress
 
 
@@ -68,16 +69,14 @@ def feature_inversion(
     check_seed(seed)
     network = Network.of(model)
     network.check_layer(layer)
-    shape = network.fixed_shape()
-    images = network.check_images(images)
+    shape = network.inputs.fixed_shape()
+    images = network.inputs.check_images(images)
     features = network.activations(images, [layer])[layer]
     _refuse_silence(features, layer)
-    image = network.image_spec
-    number = tf.TensorSpec([], tf.float32)
-    step = network.compiled(
-        ("inversion", layer),
-        _descent(network, layer),
-        *(image, image, image, tf.TensorSpec([None, *features.shape[1:]]), *[number] * 5),
+    image = network.runner.image_spec
+    features_spec = tf.TensorSpec([None, *features.shape[1:]])
+    step = network.passes.get(
+        _descent, layer, signature=(image, image, image, features_spec, *[NUMBER] * 5)
     )
     start = np.random.default_rng(seed).random(shape, np.float32) * np.float32(noise)
     rates = learning_rate * np.cos(np.linspace(0, np.pi / 2, steps, endpoint=False))
@@ -95,7 +94,7 @@ def feature_inversion(
     return inverted, _distances(network.activations(inverted, [layer])[layer], features)
 
 
-def _descent(network: Network, layer: str) -> Callable[..., tuple[tf.Tensor, ...]]:
+def _descent(network: Network, layer: str) -> Pass:
     """The pass that takes one step of Adam, and back to [0, 1]."""
 
     def step(
@@ -111,7 +110,7 @@ def _descent(network: Network, layer: str) -> Callable[..., tuple[tf.Tensor, ...
     ) -> tuple[tf.Tensor, ...]:
         with tf.GradientTape() as tape:
             tape.watch(x)
-            phi = tf.cast(network.run(x)[0][layer].output, tf.float32)
+            phi = tf.cast(network.runner.run(x)[0][layer].output, tf.float32)
             axes = range(1, len(phi.shape))
             size = tf.reduce_sum(wanted**2, axis=axes)
             distance = tf.reduce_sum((phi - wanted) ** 2, axis=axes) / size

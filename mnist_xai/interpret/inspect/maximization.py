@@ -9,14 +9,21 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.graph import Call, last_activation, without_activation
-from mnist_xai.interpret.core.network import TARGETS, Array, Network, UnsupportedLayerError
+from mnist_xai.interpret.core.graph import (
+    Call,
+    UnsupportedLayerError,
+    last_activation,
+    without_activation,
+)
+from mnist_xai.interpret.core.inputs import Array
+from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import (
     check_at_least,
     check_counts,
     check_seed,
     check_shares,
 )
+from mnist_xai.interpret.core.passes import INDICES, Pass
 from mnist_xai.interpret.inspect.neurons import flat_index
 
 Progress = Callable[[int, int], None]
@@ -86,12 +93,12 @@ def activation_maximization(
     check_shares(noise=noise)
     check_seed(seed)
     network = Network.of(model)
-    shape = network.fixed_shape()
+    shape = network.inputs.fixed_shape()
     kind, units = _objective(network, target, layer, channel, neuron)
-    ascent = network.compiled(
-        ("ascent", layer, kind),
-        _ascent(network, layer, kind),
-        *(network.image_spec, TARGETS, tf.TensorSpec([2], tf.int32)),
+    ascent = network.passes.get(
+        _ascent,
+        *(layer, kind),
+        signature=(network.runner.image_spec, INDICES, tf.TensorSpec([2], tf.int32)),
     )
     made = []
     starts = _noise(units, shape, seed) * np.float32(noise)
@@ -200,13 +207,13 @@ def _seen_by_tf_keras_vis(
     return model
 
 
-def _ascent(network: Network, layer: str | None, kind: str) -> Callable[..., Any]:
+def _ascent(network: Network, layer: str | None, kind: str) -> Pass:
     """The pass that scores moved images, and its gradient with respect to the images."""
 
     def values(x: tf.Tensor) -> tf.Tensor:
         if layer is None:
-            return network.logits_of(x)
-        output = tf.cast(_not_quite_closed(network.run(x)[0][layer]), tf.float32)
+            return network.runner.logits(x)
+        output = tf.cast(_not_quite_closed(network.runner.run(x)[0][layer]), tf.float32)
         if kind == "channel":
             return tf.reduce_mean(output, axis=range(1, len(output.shape) - 1))
         return tf.reshape(output, [tf.shape(x)[0], -1])
@@ -246,7 +253,7 @@ def _objective(
         raise ValueError("layer: expected with channel or neuron, and not with target")
     if layer is None:
         targets = np.atleast_1d(target)
-        return "class", network.check_targets(targets, max(len(targets), 1))
+        return "class", network.inputs.check_targets(targets, max(len(targets), 1))
     network.check_layer(layer)
     shape = network.layer_shapes[layer]
     if channel is not None:

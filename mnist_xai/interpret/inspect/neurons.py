@@ -8,14 +8,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_xai.interpret.core.network import (
-    TARGETS,
-    Array,
-    Network,
-    Score,
-    UnsupportedLayerError,
-    check_score,
-)
+from mnist_xai.interpret.core.graph import UnsupportedLayerError
+from mnist_xai.interpret.core.inputs import Array, Score, check_score
+from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.passes import NUMBER, TARGETS, Pass
 from mnist_xai.interpret.methods.gradients.gradient import (
     QUADRATURES,
     IntegratedGradients,
@@ -47,25 +43,12 @@ def neuron_gradient(
     Source: Simonyan, Vedaldi, Zisserman 2013, section 3, with a unit in place of the score.
     """
     network = Network.of(model)
-    images = network.check_images(images)
+    images = network.inputs.check_images(images)
     unit = flat_index(network, layer, index)
-
-    def gradient(x: tf.Tensor, units: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            output = tf.reshape(network.run(x)[0][layer].output, [tf.shape(x)[0], -1])
-            activation = tf.gather(output, units, batch_dims=1)
-        slope = tape.gradient(activation, x)
-        if slope is None:
-            raise UnsupportedLayerError(
-                f"{layer}: no gradient reaches the image from it; it, or a layer before it, is "
-                "not differentiable"
-            )
-        return slope
 
     # The unit is an argument of the pass, so that another one does not compile another.
     units = np.full(len(images), unit, np.int32)
-    return network.in_chunks(("neuron gradient", layer), gradient, images, units)
+    return network.in_chunks(_neuron_gradient, (layer,), images, units)
 
 
 def layer_conductance(
@@ -115,29 +98,12 @@ def layer_conductance(
     points, ends = _intervals(IntegratedGradients(steps, quadrature, baseline), differences)
     network, images, classes = _checked(model, images, layer, targets, score)
 
-    def begin(x: tf.Tensor, other: tf.Tensor, end: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        first = tf.cast(_output(network, other + end * (x - other), layer), tf.float32)
-        return tf.zeros_like(first), first
-
-    def step(
-        total: tf.Tensor,
-        last: tf.Tensor,
-        x: tf.Tensor,
-        other: tf.Tensor,
-        point: tf.Tensor,
-        end: tf.Tensor,
-        target: tf.Tensor,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        slope = _slope(network, other + point * (x - other), target, layer, score)
-        output = tf.cast(_output(network, other + end * (x - other), layer), tf.float32)
-        return total + slope * (output - last), output
-
-    image, output = network.image_spec, tf.TensorSpec([None, *network.layer_shapes[layer]])
-    start = network.compiled(("unit outputs", layer), begin, image, _NUMBER, _NUMBER)
-    advance = network.compiled(
-        ("conductance", layer, score),
-        step,
-        *(output, output, image, _NUMBER, _NUMBER, _NUMBER, TARGETS),
+    image, output = network.runner.image_spec, tf.TensorSpec([None, *network.layer_shapes[layer]])
+    start = network.passes.get(_first_outputs, layer, signature=(image, NUMBER, NUMBER))
+    advance = network.passes.get(
+        _conductance_step,
+        *(layer, score),
+        signature=(output, output, image, NUMBER, NUMBER, NUMBER, TARGETS),
     )
     sums = []
     for rows in network.chunks(len(images)):
@@ -187,21 +153,14 @@ def internal_influence(
     IntegratedGradients(steps, quadrature, baseline)  # Refuses what is out of range.
     network, images, classes = _checked(model, images, layer, targets, score)
 
-    def step(
-        total: tf.Tensor,
-        x: tf.Tensor,
-        other: tf.Tensor,
-        point: tf.Tensor,
-        weight: tf.Tensor,
-        target: tf.Tensor,
-    ) -> tf.Tensor:
-        return total + weight * _slope(network, other + point * (x - other), target, layer, score)
-
     shape = network.layer_shapes[layer]
-    advance = network.compiled(
-        ("influence", layer, score),
-        step,
-        *(tf.TensorSpec([None, *shape]), network.image_spec, _NUMBER, _NUMBER, _NUMBER, TARGETS),
+    advance = network.passes.get(
+        _influence_step,
+        *(layer, score),
+        signature=(
+            *(tf.TensorSpec([None, *shape]), network.runner.image_spec),
+            *(NUMBER, NUMBER, NUMBER, TARGETS),
+        ),
     )
     points, weights = QUADRATURES[quadrature](steps)
     sums = []
@@ -222,7 +181,7 @@ def flat_index(network: Network, layer: str, index: Sequence[int]) -> int:
             layer does not have.
     """
     network.check_layer(layer)
-    network.fixed_shape()
+    network.inputs.fixed_shape()
     shape = network.layer_shapes[layer]
     if not all(isinstance(i, int | np.integer) for i in index):
         raise TypeError(f"index: expected integers; got {tuple(index)}")
@@ -235,7 +194,60 @@ def flat_index(network: Network, layer: str, index: Sequence[int]) -> int:
     return int(np.ravel_multi_index(tuple(index), shape)) if shape else 0
 
 
-_NUMBER = tf.TensorSpec([], tf.float32)
+def _neuron_gradient(network: Network, layer: str) -> Pass:
+    def gradient(x: tf.Tensor, units: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            output = tf.reshape(network.runner.run(x)[0][layer].output, [tf.shape(x)[0], -1])
+            activation = tf.gather(output, units, batch_dims=1)
+        slope = tape.gradient(activation, x)
+        if slope is None:
+            raise UnsupportedLayerError(
+                f"{layer}: no gradient reaches the image from it; it, or a layer before it, is "
+                "not differentiable"
+            )
+        return slope
+
+    return gradient
+
+
+def _first_outputs(network: Network, layer: str) -> Pass:
+    def begin(x: tf.Tensor, other: tf.Tensor, end: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        first = tf.cast(_output(network, other + end * (x - other), layer), tf.float32)
+        return tf.zeros_like(first), first
+
+    return begin
+
+
+def _conductance_step(network: Network, layer: str, score: Score) -> Pass:
+    def step(
+        total: tf.Tensor,
+        last: tf.Tensor,
+        x: tf.Tensor,
+        other: tf.Tensor,
+        point: tf.Tensor,
+        end: tf.Tensor,
+        target: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        slope = _slope(network, other + point * (x - other), target, layer, score)
+        output = tf.cast(_output(network, other + end * (x - other), layer), tf.float32)
+        return total + slope * (output - last), output
+
+    return step
+
+
+def _influence_step(network: Network, layer: str, score: Score) -> Pass:
+    def step(
+        total: tf.Tensor,
+        x: tf.Tensor,
+        other: tf.Tensor,
+        point: tf.Tensor,
+        weight: tf.Tensor,
+        target: tf.Tensor,
+    ) -> tf.Tensor:
+        return total + weight * _slope(network, other + point * (x - other), target, layer, score)
+
+    return step
 
 
 def _intervals(
@@ -262,20 +274,20 @@ def _checked(
 ) -> tuple[Network, Array, NDArray[np.int32]]:
     network = Network.of(model)
     network.check_layer(layer)
-    network.fixed_shape()
+    network.inputs.fixed_shape()
     check_score(score)
-    checked = network.check_images(images)
+    checked = network.inputs.check_images(images)
     if targets is None:
         targets = network.logits(checked).argmax(axis=1)
-    return network, checked, network.check_targets(targets, len(checked))
+    return network, checked, network.inputs.check_targets(targets, len(checked))
 
 
 def _output(network: Network, images: tf.Tensor, layer: str) -> Any:
-    return network.run(images)[0][layer].output
+    return network.runner.run(images)[0][layer].output
 
 
 def _slope(
     network: Network, images: tf.Tensor, target: tf.Tensor, layer: str, score: Score
 ) -> tf.Tensor:
     """`∂S_c/∂a` at these images, `(N, …)`."""
-    return network.layer_slope(images, target, layer, score)[1]
+    return network.runner.layer_gradient(images, target, layer, score)[1]

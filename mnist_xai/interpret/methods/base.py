@@ -6,7 +6,8 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.network import Array, Network, Score
+from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.network import Network
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.network import Array, Score
+from mnist_xai.interpret.core.inputs import Array, Score
 from mnist_xai.interpret.methods.base import Method
 
 _WELL_SUMMED = 0.01  # Share of the score difference that may be missing unremarked.

@@ -7,7 +7,9 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_xai.interpret.core.network import Array, Network, Score, check_score
+from mnist_xai.interpret.core.inputs import Array, Score, check_score
+from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.runner import score_of
 from mnist_xai.interpret.methods.base import Complete, Conservative, Method
 from mnist_xai.interpret.methods.cam.cam import (
     AblationCAM,
@@ -147,10 +149,10 @@ def explain(
     named = [name for name, known in METHODS.items() if known == method]
     check_score(score)
     network = Network.of(model)
-    checked = network.check_images(images)
+    checked = network.inputs.check_images(images)
     z = network.logits(checked)
-    classes = network.check_targets(z.argmax(axis=1) if targets is None else targets, len(z))
-    scores = np.asarray(network.score_of(z, classes, score))
+    classes = network.inputs.check_targets(z.argmax(axis=1) if targets is None else targets, len(z))
+    scores = np.asarray(score_of(z, classes, score))
     bar = keras.utils.Progbar(len(z), unit_name="image") if progress else None
     maps: list[Array] = []
     promises: list[Array] = []

@@ -15,7 +15,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from mnist_xai.interpret.core.network import Array, Network, UnsupportedLayerError
+from mnist_xai.interpret.core.graph import UnsupportedLayerError
+from mnist_xai.interpret.core.inputs import Array
+from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import check_seed
 from mnist_xai.quality.axioms.rewriting import (
     CannotRewriteError,
@@ -75,11 +77,11 @@ class InputInvariance:
     def _maps(self, batch: ExplainedBatch) -> tuple[Values, Values]:
         scale = 1 - self.shift
         images = (scale * batch.images).astype(np.float32)
-        with batch.network.experiments:
-            # Both lie in one twin, so the first is explained before the second is made.
-            plain = _places(batch, images, encoded(batch.network, scale, 0))
-            shifted = encoded(batch.network, scale, self.shift)
-            return plain, _places(batch, images + np.float32(self.shift), shifted)
+        with encoded(batch.network, scale, 0) as network:
+            plain = _places(batch, images, network)
+        with encoded(batch.network, scale, self.shift) as network:
+            shifted = _places(batch, images + np.float32(self.shift), network)
+        return plain, shifted
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,7 @@ class ImplementationInvariance:
         return _kept(batch, self._maps)
 
     def _maps(self, batch: ExplainedBatch) -> tuple[Values, Values]:
-        with batch.network.experiments:
-            other = reordered(batch.network, self.seed)
+        with reordered(batch.network, self.seed) as other:
             return batch.places, _places(batch, batch.images, other)
 
 
@@ -161,8 +162,7 @@ class Linearity:
         following = (batch.targets + 1) % batch.network.classes
         other = explain_in_chunks(batch.method, batch.network, batch.images, following, batch.score)
         both = self.a * batch.places + self.b * other.sum(axis=-1, dtype=np.float64)
-        with batch.network.experiments:
-            whole = combined(batch.network, self.a, self.b)
+        with combined(batch.network, self.a, self.b) as whole:
             return both, _places(batch, batch.images, whole)
 
 

@@ -1,14 +1,12 @@
-"""Networks rewritten so that their maps are known from those of the network they were made of.
+"""Networks rewritten so that their maps follow from those of the original network.
 
-Weights are changed in `network.twin`, a copy, which each rewriting sets anew; the network that is
-given is read only. Whoever shares it with other threads holds `network.experiments` for as long as
-the rewritten one is in use; but for `mirrored`, which has a network to itself. No rewriting is
-believed: each is compared with what it has to give, on noise, and refused where it gives something
-else.
+Each rewriting opens an experiment (`Network.experiment`): it changes the weights of a copy and
+yields the copy until the block ends. `mirrored` alone returns a network of its own. Every rewritten
+network is compared with what it has to compute, on noise, and refused where it differs.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
@@ -18,15 +16,18 @@ from keras import layers
 from numpy.typing import NDArray
 
 from mnist_xai.interpret.core.graph import Call, prepend_to_model, reads, without_activation
-from mnist_xai.interpret.core.network import Array, Network
+from mnist_xai.interpret.core.inputs import Array
+from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.runner import agree
 
 
 class CannotRewriteError(ValueError):
     """A network that cannot be rewritten in this way; the message says why."""
 
 
-def encoded(network: Network, scale: float, shift: float) -> Network:
-    """A network `f'` with `f'(k x + m) = f(x)`, for images in another encoding.
+@contextmanager
+def encoded(network: Network, scale: float, shift: float) -> Iterator[Network]:
+    """Yield a network `f'` with `f'(k x + m) = f(x)`, for images in another encoding.
 
     The first linear layer takes it up: with `z = W x + b`,
 
@@ -41,32 +42,36 @@ def encoded(network: Network, scale: float, shift: float) -> Network:
         CannotRewriteError: For a network whose first layer cannot take it up, such as a
             convolution with zero padding, in which the zeros would have to be shifted too.
     """
-    twin = _fresh_twin(network)
-    calls = _calls(twin, np.zeros((1, *twin.typical_shape), np.float32))
-    name = next((n for n, call in calls.items() if type(call.layer) in _LINEAR), None)
-    if name is None:
-        raise CannotRewriteError("no layer of the network is a dense layer or a convolution")
-    layer = calls[name].layer
-    if layer.bias is None:
-        raise CannotRewriteError(f"{name}: has no bias that could take up a shift of the images")
-    before = _before_activation(calls[name])
-    layer.kernel.assign(layer.kernel / scale)
-    shifted = np.full((1, *twin.typical_shape), shift, np.float32)
-    # What comes before the layer may have an offset of its own, so the outputs are compared.
-    missing = before - _before_activation(_calls(twin, shifted)[name])
-    layer.bias.assign(layer.bias + missing[0])
-    noise = _noise(network)
-    _check(
-        network.logits(noise),
-        twin.logits(scale * noise + np.float32(shift)),
-        f"{name}: its bias cannot take up a shift of the images; zero padding, or another layer "
-        "that reads the image, is in the way",
-    )
-    return twin
+    with _experiment(network) as twin:
+        calls = _calls(twin, np.zeros((1, *twin.inputs.typical_shape), np.float32))
+        name = next((n for n, call in calls.items() if type(call.layer) in _LINEAR), None)
+        if name is None:
+            raise CannotRewriteError("no layer of the network is a dense layer or a convolution")
+        layer = calls[name].layer
+        if layer.bias is None:
+            raise CannotRewriteError(
+                f"{name}: has no bias that could take up a shift of the images"
+            )
+        before = _before_activation(calls[name])
+        layer.kernel.assign(layer.kernel / scale)
+        shifted = np.full((1, *twin.inputs.typical_shape), shift, np.float32)
+        # What comes before the layer may have an offset of its own, so the outputs are compared.
+        missing = before - _before_activation(_calls(twin, shifted)[name])
+        layer.bias.assign(layer.bias + missing[0])
+        noise = _noise(network)
+        _check(
+            network.logits(noise),
+            twin.logits_at(scale * noise + np.float32(shift)),
+            twin.runner.rounding,
+            f"{name}: its bias cannot absorb a shift of the images; zero padding, or another "
+            "layer that reads the image, prevents it",
+        )
+        yield twin
 
 
-def combined(network: Network, a: float, b: float) -> Network:
-    """A network with the logits `a z_c + b z_(c+1)`, the classes in a circle.
+@contextmanager
+def combined(network: Network, a: float, b: float) -> Iterator[Network]:
+    """Yield a network with the logits `a z_c + b z_(c+1)`, the classes in a circle.
 
     The last linear layer takes it up, `W'_c = a W_c + b W_(c+1)`, and its biases likewise.
 
@@ -78,27 +83,30 @@ def combined(network: Network, a: float, b: float) -> Network:
     Raises:
         CannotRewriteError: For a network whose logits no such layer makes.
     """
-    twin = _fresh_twin(network)
-    calls = _calls(twin, _noise(twin))
-    ends = [
-        call.layer
-        for call in calls.values()
-        if type(call.layer) in _LINEAR and call.layer.kernel.shape[-1] == network.classes
-    ]
-    refusal = "the logits are not the outputs of a dense layer or a convolution"
-    if not ends:
-        raise CannotRewriteError(refusal)
-    for weight in _weights(ends[-1]):
-        value = np.asarray(weight)
-        weight.assign(a * value + b * np.roll(value, -1, axis=-1))
-    noise = _noise(network)
-    z = network.logits(noise)
-    _check(a * z + b * np.roll(z, -1, axis=1), twin.logits(noise), refusal)
-    return twin
+    with _experiment(network) as twin:
+        calls = _calls(twin, _noise(twin))
+        ends = [
+            call.layer
+            for call in calls.values()
+            if type(call.layer) in _LINEAR and call.layer.kernel.shape[-1] == network.classes
+        ]
+        refusal = "the logits are not the outputs of a dense layer or a convolution"
+        if not ends:
+            raise CannotRewriteError(refusal)
+        for weight in _weights(ends[-1]):
+            value = np.asarray(weight)
+            weight.assign(a * value + b * np.roll(value, -1, axis=-1))
+        noise = _noise(network)
+        z = network.logits(noise)
+        _check(
+            a * z + b * np.roll(z, -1, axis=1), twin.logits(noise), twin.runner.rounding, refusal
+        )
+        yield twin
 
 
-def reordered(network: Network, seed: int) -> Network:
-    """A network with the same outputs, whose hidden units are rescaled and in another order.
+@contextmanager
+def reordered(network: Network, seed: int) -> Iterator[Network]:
+    """Yield a network with the same outputs, whose hidden units are rescaled and in another order.
 
     Since `relu(s z) = s relu(z)` for `s > 0`, and pooling is done channel by channel, a channel
     may be `s` times as large if the next layer reads it `1/s` times as much. The `s` are powers
@@ -112,30 +120,35 @@ def reordered(network: Network, seed: int) -> Network:
         CannotRewriteError: For a network without two linear layers with nothing but ReLUs,
             pooling and the like between them.
     """
-    twin = _fresh_twin(network)
-    pairs = _neighbours(_calls(twin, _noise(twin)))
-    if not pairs:
-        raise CannotRewriteError(
-            "no two dense or convolutional layers follow one another with nothing but ReLUs, "
-            "pooling and the like between them"
+    with _experiment(network) as twin:
+        pairs = _neighbours(_calls(twin, _noise(twin)))
+        if not pairs:
+            raise CannotRewriteError(
+                "no two dense or convolutional layers follow one another with nothing but ReLUs, "
+                "pooling and the like between them"
+            )
+        rng = np.random.default_rng(seed)
+        for first, second in pairs:
+            units = first.kernel.shape[-1]
+            order, scales = rng.permutation(units), 2.0 ** rng.integers(-2, 3, units)
+            for weight in _weights(first):
+                weight.assign((np.asarray(weight) * scales)[..., order])
+            kernel = np.asarray(second.kernel)
+            # Rows of a dense layer behind a flattening are positions, then channels, as a kernel's.
+            rows = kernel.reshape(-1, units, kernel.shape[-1]) / scales[:, np.newaxis]
+            second.kernel.assign(rows[:, order].reshape(kernel.shape))
+        noise = _noise(network)
+        _check(
+            network.logits(noise),
+            twin.logits(noise),
+            twin.runner.rounding,
+            "hidden units cannot be rescaled",
         )
-    rng = np.random.default_rng(seed)
-    for first, second in pairs:
-        units = first.kernel.shape[-1]
-        order, scales = rng.permutation(units), 2.0 ** rng.integers(-2, 3, units)
-        for weight in _weights(first):
-            weight.assign((np.asarray(weight) * scales)[..., order])
-        kernel = np.asarray(second.kernel)
-        # Rows of a dense layer behind a flattening are positions, then channels, as a kernel's.
-        rows = kernel.reshape(-1, units, kernel.shape[-1]) / scales[:, np.newaxis]
-        second.kernel.assign(rows[:, order].reshape(kernel.shape))
-    noise = _noise(network)
-    _check(network.logits(noise), twin.logits(noise), "hidden units cannot be rescaled")
-    return twin
+        yield twin
 
 
 def mirrored(network: Network) -> Network:
-    """A network that cannot tell left from right: `f((x + x̃) / 2)`, `x̃` the mirror image of `x`.
+    """Return a mirror-symmetric network: `f((x + x̃) / 2)`, `x̃` the mirror image of `x`.
 
     Two places that are each other's mirror image play the same role in it.
 
@@ -143,24 +156,29 @@ def mirrored(network: Network) -> Network:
         CannotRewriteError: For a model that cannot be copied.
     """
     with _copying():
-        return network.derived("mirrored", lambda copy: prepend_to_model(copy, _with_mirror_image))
+        return network.experiments.derived("mirrored", _mirror_symmetric)
+
+
+def _mirror_symmetric(model: keras.Model) -> keras.Model:
+    return prepend_to_model(model, _with_mirror_image)
 
 
 def _with_mirror_image(image: Any) -> Any:
     return layers.Average(name="mirror_mean")([image, keras.ops.flip(image, axis=2)])
 
 
-def _fresh_twin(network: Network) -> Network:
-    """The twin with the network's weights of this moment."""
-    with _copying():
-        twin = network.twin
-    twin.model.set_weights(network.model.get_weights())
-    return twin
+@contextmanager
+def _experiment(network: Network) -> Iterator[Network]:
+    """Open an experiment; a model that cannot be copied cannot be rewritten."""
+    with ExitStack() as stack:
+        with _copying():
+            twin = stack.enter_context(network.experiment())
+        yield twin
 
 
 @contextmanager
 def _copying() -> Iterator[None]:
-    """A model that cannot be copied cannot be rewritten."""
+    """Turn the ValueError of a model that cannot be copied into CannotRewriteError."""
     try:
         yield
     except ValueError as error:
@@ -168,12 +186,12 @@ def _copying() -> Iterator[None]:
 
 
 def _noise(network: Network) -> Array:
-    shape = (4, *network.typical_shape)
+    shape = (4, *network.inputs.typical_shape)
     return np.random.default_rng(0).random(shape, np.float32)
 
 
 def _calls(network: Network, images: Array) -> dict[str, Call]:
-    return network.run(tf.constant(images))[0]
+    return network.runner.run(tf.constant(images))[0]
 
 
 def _weights(layer: Any) -> list[Any]:
@@ -186,8 +204,8 @@ def _before_activation(call: Call) -> NDArray[np.float32]:
     return z.reshape(-1, z.shape[-1])
 
 
-def _check(wanted: Array, found: Array, refusal: str) -> None:
-    if not np.allclose(wanted, found, rtol=0, atol=1e-4 * np.abs(wanted).max()):
+def _check(wanted: Array, found: Array, rounding: float, refusal: str) -> None:
+    if not agree(wanted, found, rounding):
         raise CannotRewriteError(refusal)
 
 

@@ -13,15 +13,16 @@ is put in the place of black is black they make no difference; where it is not, 
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.network import TARGETS, Array, Network, Score
+from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.pairs import Change, Indices, scores_of_pairs
 from mnist_xai.interpret.methods.perturbation.features import Labels
-from mnist_xai.interpret.methods.perturbation.masking import PAIRS, Indices, scored_in_chunks
 from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Refusals
 from mnist_xai.quality.statistics import Values
 
@@ -129,36 +130,27 @@ def _exchanged_scores(
     score: Score,
 ) -> Array:
     """The target's score of image `rows[p]` after step `steps[p]` for each pair: `(P,)`."""
-    # Two chunks are on their way at once, so that what one leaves idle the other one uses.
-    chunk = max(1, network.batch_size // 2)
-    compiled = network.compiled(
-        ("exchanged scores", score, chunk),
-        _exchanged(network, score, chunk),
-        *(network.image_spec, network.image_spec, TARGETS),
-        *(tf.TensorSpec([None, None, None], tf.int32), TARGETS, TARGETS),
+    stage_spec = tf.TensorSpec([None, None, None], tf.int32)
+    image_spec = network.runner.image_spec
+    return scores_of_pairs(
+        network,
+        _exchanged_images,
+        (),
+        [(before, image_spec), (after, image_spec), (stages, stage_spec)],
+        targets,
+        rows,
+        steps,
+        score=score,
     )
-    given = [tf.constant(a) for a in (before, after, targets, stages)]
-    blocks = [slice(start, start + PAIRS) for start in range(0, len(rows), PAIRS)]
-    return np.concatenate([compiled(*given, rows[b], steps[b]) for b in blocks])
 
 
-def _exchanged(network: Network, score: Score, chunk: int) -> Any:
-    def scores(
-        before: tf.Tensor,
-        after: tf.Tensor,
-        targets: tf.Tensor,
-        stages: tf.Tensor,
-        rows: tf.Tensor,
-        steps: tf.Tensor,
-    ) -> tf.Tensor:
-        def score_chunk(pairs: slice) -> tf.Tensor:
-            row = rows[pairs]
-            exchanged = tf.gather(stages, row) <= steps[pairs][:, None, None]
-            # Where all images share one, every row is row 0.
-            own = [tf.gather(x, tf.minimum(row, tf.shape(x)[0] - 1)) for x in (after, before)]
-            z = network.logits_of(tf.where(exchanged[..., None], *own))
-            return network.score_of(z, tf.gather(targets, row), score)
+def _exchanged_images(_: Network) -> Change:
+    def change(
+        row: tf.Tensor, step: tf.Tensor, before: tf.Tensor, after: tf.Tensor, stages: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        exchanged = tf.gather(stages, row) <= step[:, None, None]
+        # An image shared by all rows has a single row.
+        own = [tf.gather(x, tf.minimum(row, tf.shape(x)[0] - 1)) for x in (after, before)]
+        return tf.where(exchanged[..., None], *own), {}
 
-        return scored_in_chunks(tf.size(rows), chunk, score_chunk)
-
-    return scores
+    return change

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
-import tensorflow as tf
 from numpy.lib.stride_tricks import sliding_window_view
 
-from mnist_xai.interpret.core.network import Array
+from mnist_xai.interpret.core.inputs import Array
 from mnist_xai.interpret.core.parameters import (
     check_counts,
     check_pixels,
@@ -209,11 +208,6 @@ def _slopes(batch: ExplainedBatch) -> Values:
 
 def _scores_of_points(batch: ExplainedBatch, points: Array) -> Values:
     """Scores of points around the images, which may lie outside [0, 1]; targets in their order."""
-    network, score = batch.network, batch.score
-
-    def scores(x: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-        return network.score_of(network.logits_of(x), target, score)
-
     targets = np.tile(batch.targets, len(points) // len(batch))
-    found = network.in_chunks(("scores of points", score), scores, points, targets)
-    return np.asarray(found, np.float64)
+    found = batch.network.scores_at(points, targets, score=batch.score)
+    return found.astype(np.float64)

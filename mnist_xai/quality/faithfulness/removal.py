@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.sparse import linalg
 
-from mnist_xai.interpret.core.network import Array
+from mnist_xai.interpret.core.inputs import Array
 from mnist_xai.interpret.core.parameters import (
     check_at_least,
     check_counts,

@@ -79,6 +79,6 @@ class ROAD:
         removed = places.reshape(-1, 1, height, width) < np.reshape(counts, (-1, 1, 1))
         pairs = zip(batch.images, removed, strict=True)
         images = np.concatenate([self.removal.without(*pair) for pair in pairs])
-        z = batch.network.in_chunks("logits", batch.network.logits_of, images)
+        z = batch.network.logits_at(images)
         hits = z.argmax(axis=1).reshape(len(batch), -1) == batch.targets[:, np.newaxis]
         return hits.astype(np.float64)

@@ -6,12 +6,13 @@ layer's own initialisers, under seeds of their own, as in a network before train
 initialiser cannot be found by its name, as in attention or in a layer of the user's own, is
 permuted instead.
 
-All of it happens in `network.twin`. The network that is given is read only. Whoever shares it with
-other threads holds `network.experiments` for as long as the random networks are in use.
+The random networks are experiments (`Network.experiment`): the weights of a copy change, and other
+threads wait until it has its old weights again.
 """
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import keras
@@ -41,24 +42,24 @@ def randomised(network: Network, order: Order, seed: int) -> Iterator[tuple[str,
         seed: Of the weights.
 
     Yields:
-        The layer's name, and a network, the same one each time, in which it is random.
+        The layer's name, and a network, the same one each time, in which it is random. It is only
+        valid within the loop.
     """
-    twin = network.twin
-    trained = network.model.get_weights()
-    twin.model.set_weights(trained)
-    for number, (name, layer) in enumerate(_layers(twin)):
-        if order == "independent":
-            twin.model.set_weights(trained)
-        _forget(layer, seed, number)
-        yield name, twin
+    with network.experiment() as twin:
+        for number, (name, layer) in enumerate(_layers(twin)):
+            if order == "independent":
+                twin.model.set_weights(network.model.get_weights())
+            _forget(layer, seed, number)
+            yield name, twin
 
 
-def fully_random(network: Network, seed: int) -> Network:
-    """A network in which every layer is random: the end of the cascade."""
-    twin = network.twin
-    for _, made in randomised(network, "cascading", seed):
-        twin = made
-    return twin
+@contextmanager
+def fully_random(network: Network, seed: int) -> Iterator[Network]:
+    """Yield a network in which every layer is random: the end of the cascade."""
+    with network.experiment() as twin:
+        for number, (_, layer) in enumerate(_layers(twin)):
+            _forget(layer, seed, number)
+        yield twin
 
 
 def check_order(order: str) -> None:
@@ -68,7 +69,7 @@ def check_order(order: str) -> None:
 
 
 def _layers(network: Network) -> list[tuple[str, Any]]:
-    calls, _ = network.run(tf.zeros([1, *network.typical_shape]))
+    calls, _ = network.runner.run(tf.zeros([1, *network.inputs.typical_shape]))
     found: dict[int, tuple[str, Any]] = {}
     for name, layer in reversed([(name, call.layer) for name, call in calls.items()]):
         # A Normalization layer's weights are no parameters, but the mean and variance of data.

@@ -85,10 +85,9 @@ class ParameterRandomisation:
 
     def _measure(self, batch: ExplainedBatch) -> tuple[Values, Values]:
         curve = []
-        with batch.network.experiments:
-            for _, network in randomised(batch.network, self.order, self.seed):
-                found = batch.explain(batch.images, network).sum(axis=-1, dtype=np.float64)
-                curve.append(alike(self.similarity, batch.places, found))
+        for _, network in randomised(batch.network, self.order, self.seed):
+            found = batch.explain(batch.images, network).sum(axis=-1, dtype=np.float64)
+            curve.append(alike(self.similarity, batch.places, found))
         return _summarised(curve, self.summary)
 
 
@@ -147,11 +146,10 @@ class SmoothParameterRandomisation:
             return smooth(batch, noise, scales, network=network)
 
         first = maps(batch.network)
-        with batch.network.experiments:
-            curve = [
-                alike(self.similarity, first, maps(network))
-                for _, network in randomised(batch.network, self.order, self.seed)
-            ]
+        curve = [
+            alike(self.similarity, first, maps(network))
+            for _, network in randomised(batch.network, self.order, self.seed)
+        ]
         values, curves = _summarised(curve, self.summary)
         # Of the batch's map `measured` knows, of the mean map only this.
         return np.where(is_flat(self.similarity, first), np.nan, values), curves
@@ -192,8 +190,7 @@ class EfficientParameterRandomisation:
         return measured(batch, self._measure, flat_maps(batch, "rank"))
 
     def _measure(self, batch: ExplainedBatch) -> tuple[Values, Values]:
-        with batch.network.experiments:
-            network = fully_random(batch.network, self.seed)
+        with fully_random(batch.network, self.seed) as network:
             found = batch.explain(batch.images, network).sum(axis=-1, dtype=np.float64)
         before, after = (
             np.array([_histogram_entropy(one, self.bins) for one in maps])

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.network import Array, Network
+from mnist_xai.interpret.core.inputs import Array
+from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import check_counts
 from mnist_xai.quality.base import (
     ExplainedBatch,

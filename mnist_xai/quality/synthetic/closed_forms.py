@@ -13,7 +13,7 @@ import numpy as np
 from keras import layers
 from numpy.typing import ArrayLike
 
-from mnist_xai.interpret.core.network import Array
+from mnist_xai.interpret.core.inputs import Array
 from mnist_xai.interpret.methods.base import Method
 from mnist_xai.interpret.methods.gradients.gradient import (
     Gradient,

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_xai.data import Dataset, normalise
-from mnist_xai.interpret.core.network import Network, Score
+from mnist_xai.interpret.core.inputs import Score
+from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import check_counts, check_seed
 from mnist_xai.interpret.methods.base import Method
 from mnist_xai.quality.base import ExplainedBatch

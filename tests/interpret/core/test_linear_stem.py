@@ -62,7 +62,7 @@ def forked():
 def test_gradients_with_a_front_equal_those_of_the_whole_model(build, splits):
     model = build()
     network = Network(model)
-    assert (network.stem.name is not None) == splits
+    assert (network.runner.stem.name is not None) == splits
     shape = model.input_shape[1:]
     rng = np.random.default_rng(1)
     x, noise = rng.random((4, *shape), np.float32), rng.normal(size=(3, *shape)).astype("f")

@@ -74,7 +74,7 @@ def test_a_pass_is_traced_once(cnn, images):
     network.gradient(images[:3], [2] * 3)
     network.logits(images[:1])
     network.logits(images)
-    counts = [p.experimental_get_tracing_count() for p in network._passes.values()]
+    counts = list(network.passes.traces().values())
     assert counts == [1, 1]
 
 
@@ -84,7 +84,7 @@ def test_many_passes_of_one_kind_are_no_mistake_to_tensorflow(cnn, images, caplo
     logger.addHandler(caplog.handler)
     try:
         for power in range(8):
-            network.in_chunks(power, lambda x, power=power: x**power, images)
+            network.in_chunks(lambda _, power: lambda x: x**power, (power,), images)
     finally:
         logger.removeHandler(caplog.handler)
     assert not caplog.records
@@ -96,11 +96,12 @@ def test_a_deep_copy_is_on_a_model_with_passes_and_a_twin_of_its_own(images, aga
     x = layers.Flatten()(image)
     model = keras.Model(image, {name: layers.Dense(3, "softmax", name=name)(x) for name in "ab"})
     network = Network(model, batch_size=2, output="b")
-    z, twin = network.logits(images), network.twin  # What is compiled cannot be copied.
+    # Compile passes first, because a compiled pass cannot be copied.
+    z, twin = network.logits(images), network.experiments.twin()
     made = again(network)
     np.testing.assert_array_equal(made.logits(images), z)
     assert made.batch_size == 2
-    assert not {id(made.model), id(made.twin)} & {id(model), id(twin)}
+    assert not {id(made.model), id(made.experiments.twin())} & {id(model), id(twin)}
     assert made.experiments is not network.experiments
     for weight in model.weights:
         weight.assign(weight + 1)
@@ -179,11 +180,23 @@ def test_bad_images_are_refused(cnn, images, change, error, message):
         Network(cnn).logits(change(images))
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.float32, np.bool_])
+def test_targets_may_be_one_integer_or_one_hot_rows(cnn, images, kind):
+    network, classes = Network(cnn), [3, 1, 4, 1, 5]
+    found = network.inputs.check_targets(np.eye(10, dtype=kind)[classes], 5)
+    assert found.tolist() == classes
+    assert network.inputs.check_targets(np.int64(7), 5).tolist() == [7] * 5
+
+
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        ([0, 1], r"expected 5 integers.*got int64 \(2,\)"),
-        ([0.0] * 5, "expected 5 integers.*float64"),
+        ([0, 1], r"expected one integer, 5 integers, one for each.*got int64 \(2,\)"),
+        ([0.0] * 5, "expected one integer, 5 integers.*float64"),
+        (0.0, "expected one integer, 5 integers.*float64"),
+        (np.ones((5, 10)), "expected one-hot rows, a single 1 among zeros"),
+        (np.full((5, 10), 0.1), "expected one-hot rows, a single 1 among zeros"),
+        (np.eye(5, 9), r"one-hot rows \(5, 10\); got float64 \(5, 9\)"),
         ([0, 1, 2, 3, 10], "classes from 0 to 9; got 0 to 10"),
         ([0, 1, 2, 3, -1], "got -1 to 3"),
     ],

@@ -52,7 +52,7 @@ def test_gradients_by_shortcuts_equal_those_of_the_model(build, deferred):
     for variable in model.trainable_variables:  # Biases that are not zero.
         variable.assign_add(np.random.default_rng(2).normal(0, 0.1, variable.shape))
     network = Network(model)
-    assert len(network._shortcuts.deferred) == deferred
+    assert len(network.runner.shortcuts.deferred) == deferred
     x = np.random.default_rng(1).random((4, 13, 13, 1), np.float32)
     x[:, :, :6] = 0  # A background, on which all windows tie.
     targets = np.array([0, 1, 2, 0])
@@ -82,7 +82,7 @@ def test_gradients_by_shortcuts_equal_those_of_the_model(build, deferred):
 def test_a_path_behind_the_pooling_equals_the_sum_over_its_points(build, pooled, even):
     keras.utils.set_random_seed(0)
     network = Network(build())
-    assert (network.stem.pool is not None) == pooled
+    assert (network.runner.stem.pool is not None) == pooled
     rng = np.random.default_rng(1)
     x, targets = rng.random((4, 13, 13, 1), np.float32), np.array([0, 1, 2, 0])
     baseline = np.full((13, 13, 1), 0.25, np.float32) if even else x[0]

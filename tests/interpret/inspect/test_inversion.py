@@ -92,7 +92,7 @@ def test_images_are_the_same_each_time_and_no_other_pass_is_compiled(trained, dr
     split, _ = feature_inversion(network, drawn, "conv2", steps=10)
     np.testing.assert_allclose(split, first, atol=1e-3)
     feature_inversion(network, drawn[:1], "conv2", steps=3, alpha=2, norm=0.1)
-    assert {p.experimental_get_tracing_count() for p in network._passes.values()} == {1}
+    assert set(network.passes.traces().values()) == {1}
 
 
 def test_every_kind_of_model_is_accepted_and_left_alone(model, images):

@@ -145,7 +145,7 @@ def test_an_image_does_not_depend_on_what_else_is_asked_for(trained):
     np.testing.assert_allclose(alone[0], whole[1], atol=1e-3)
     np.testing.assert_allclose(split, whole, atol=1e-3)
     activation_maximization(network, target=[1], steps=3, jitter=1)
-    assert {p.experimental_get_tracing_count() for p in network._passes.values()} == {1}
+    assert set(network.passes.traces().values()) == {1}
 
 
 def test_the_names_of_the_users_next_layers_stay_as_they_would_be(trained):

@@ -13,6 +13,7 @@ from mnist_xai.interpret import (
     neuron_gradient,
     receptive_field,
 )
+from mnist_xai.interpret.inspect.neurons import _neuron_gradient
 from tests.conftest import nested, residual
 
 TARGETS = np.array([1, 0, 7, 3, 9])
@@ -60,8 +61,11 @@ def test_another_unit_is_no_other_pass(network, images):
     for index in ((0, 0, 0), (7, 7, 63)):
         neuron_gradient(network, images, "conv2", index)
     neuron_gradient(network, images[:2], "dense", [np.int64(5)])
-    assert {p.experimental_get_tracing_count() for p in network._passes.values()} == {1}
-    assert len([k for k in network._passes if k[0] == "neuron gradient"]) == 2
+    assert set(network.passes.traces().values()) == {1}
+    assert [key[1] for key in network.passes.traces() if key[0] is _neuron_gradient] == [
+        "conv2",
+        "dense",
+    ]
 
 
 def test_every_layer_of_every_model_has_gradients(model, images):
@@ -171,7 +175,7 @@ def test_the_batch_makes_no_difference_and_nothing_is_compiled_twice(f, cnn, ima
     scale = np.abs(whole).max()
     np.testing.assert_allclose(f(network, images, "conv2", steps=4), whole, atol=1e-5 * scale)
     f(network, images[:3], "conv2", [1, 2, 3], steps=5, baseline=0.5)
-    assert {p.experimental_get_tracing_count() for p in network._passes.values()} == {1}
+    assert set(network.passes.traces().values()) == {1}
 
 
 @pytest.mark.parametrize("f", [layer_conductance, internal_influence])

@@ -21,6 +21,7 @@ from mnist_xai.quality import (
     Selectivity,
     Uniform,
 )
+from mnist_xai.quality.faithfulness.curves import _exchanged_images
 from tests.quality.conftest import Given, trial_of
 
 SIDE = 8
@@ -176,7 +177,7 @@ def test_road_counts_the_predictions_that_remain(drawn, order):
         for k, count in enumerate((6, 31, 56)):
             removed = np.isin(PIXELS, ordered[:count])
             x = removal.without(drawn.images[row], removed[None])
-            z = np.asarray(drawn.network.logits_of(x))
+            z = np.asarray(drawn.network.runner.logits(x))
             hits[row, k] = z.argmax() == drawn.targets[row]
     assert_scores(ROAD((0.1, 0.5, 0.9), order, removal)(drawn), hits.mean(axis=1), hits)
 
@@ -325,9 +326,8 @@ def test_a_pass_is_traced_once_whatever_is_removed(images):
     for metric in (PixelFlipping(), PixelFlipping(100), Insertion(start=Blur()), IROF()):
         metric(batch)
         metric(batch.take(slice(0, 2)))
-    passes = [key for key in network._passes if "exchanged scores" in key]
-    assert len(passes) == 1
-    assert network._passes[passes[0]].experimental_get_tracing_count() == 1
+    counts = [n for key, n in network.passes.traces().items() if _exchanged_images in key]
+    assert counts == [1]
 
 
 # --- What is refused --------------------------------------------------------------------------

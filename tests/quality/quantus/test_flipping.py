@@ -21,7 +21,7 @@ from mnist_xai.quality import (
 from tests.quality.conftest import Given
 from tests.references import networks
 
-FILE = Path(__file__).parents[1] / "references" / "quantus_flipping.npz"
+FILE = Path(__file__).parents[2] / "references" / "quantus_flipping.npz"
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ TINY = 1e-12  # No place of these maps is nearer to 0: the floor does nothing.
 
 @cache
 def quantus():
-    with np.load(Path(__file__).parents[1] / "references" / "quantus_robustness.npz") as file:
+    with np.load(Path(__file__).parents[2] / "references" / "quantus_robustness.npz") as file:
         return dict(file)
 
 
@@ -176,8 +176,9 @@ def test_smooth_randomisation_is_quantuss_when_it_smooths_both_sides(
 
 def test_quantus_gives_two_layers_of_one_shape_the_same_weights(batch):
     assert quantus()["mprt_conv2_less_conv3"].tolist() == [0]
-    twin = random_networks.fully_random(batch.network, 42).model
-    kernels = [twin.get_layer(name).kernel.numpy().ravel() for name in ("conv2", "conv3")]
+    with random_networks.fully_random(batch.network, 42) as made:
+        layers = [made.model.get_layer(name) for name in ("conv2", "conv3")]
+        kernels = [layer.kernel.numpy().ravel() for layer in layers]
     assert abs(np.corrcoef(*kernels)[0, 1]) < 0.1
 
 
@@ -207,7 +208,8 @@ def test_a_cascade_from_a_clone_is_random_before_it_begins(batch):
     kernels = [model.get_layer("conv1").kernel.numpy() for model in (clone, batch.network.model)]
     assert not np.allclose(*kernels)
     first = ParameterRandomisation(similarity="rank")(batch).curves[:, 0]
-    _, made = next(random_networks.randomised(batch.network, "cascading", 0))
+    stage_by_stage = random_networks.randomised(batch.network, "cascading", 0)
+    _, made = next(stage_by_stage)
     np.testing.assert_array_equal(made.model.get_layer("conv1").kernel, kernels[1])
     logits = made.model.get_layer("logits").get_weights()
     clone.get_layer("logits").set_weights(logits)

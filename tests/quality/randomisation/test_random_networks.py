@@ -26,13 +26,23 @@ def weights_of(model):
 def by_layer(network):
     """Weights of every layer that has some, by the name of its last call."""
     calls = {}
-    run_graph(network.model, tf.zeros([1, *network.typical_shape]), calls)
+    run_graph(network.model, tf.zeros([1, *network.inputs.typical_shape]), calls)
     found = {}
     for name, call in calls.items():
         if getattr(call.layer, "weights", None):
             found = {k: v for k, v in found.items() if v[0] is not call.layer}
             found[name] = (call.layer, call.layer.get_weights())
     return {name: values for name, (_, values) in found.items()}
+
+
+def by_layer_when_random(network, seed=0):
+    with fully_random(network, seed) as made:
+        return by_layer(made)
+
+
+def randomise_all(network):
+    with fully_random(network, 0):
+        pass
 
 
 def changed(before, after):
@@ -45,8 +55,8 @@ def changed(before, after):
 
 def test_the_twin_of_any_model_is_its_equal_and_shares_nothing(model, images):
     network = mx.Network(model, batch_size=3)
-    twin = network.twin
-    assert network.twin is twin
+    twin = network.experiments.twin()
+    assert network.experiments.twin() is twin
     assert twin.batch_size == 3
     assert twin.layer_names == network.layer_names
     np.testing.assert_array_equal(twin.logits(images), network.logits(images))
@@ -61,7 +71,7 @@ def test_any_model_can_be_made_random_and_is_left_as_it_was(model, images):
     seen = []
     for name, made in randomised(network, "cascading", 0):
         seen.append(made.logits(images))
-        assert made is network.twin
+        assert made is network.experiments.twin()
         assert name in network.layer_names
     assert len(seen) == len(stages(network))
     assert len({s.tobytes() for s in [logits, *seen]}) == len(seen) + 1
@@ -74,7 +84,7 @@ def test_any_model_can_be_made_random_and_is_left_as_it_was(model, images):
 def test_no_global_generator_is_touched(model):
     network = mx.Network(model)
     before = random.getstate(), np.random.get_state()[1].tolist()
-    fully_random(network, 0)
+    randomise_all(network)
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before
 
 
@@ -100,7 +110,7 @@ def test_a_cascade_begins_with_the_trained_weights_and_goes_down(build):
 
 def test_a_layers_new_weights_are_a_function_of_the_seed_and_the_layer():
     network = mx.Network(mx.build_model("cnn", seed=0))
-    ends = [by_layer(fully_random(network, seed)) for seed in (0, 0, 1)]
+    ends = [by_layer_when_random(network, seed) for seed in (0, 0, 1)]
     alone = {name: by_layer(made)[name] for name, made in randomised(network, "independent", 0)}
     for name in stages(network):
         kernels = [end[name][0] for end in (*ends, alone)]
@@ -111,7 +121,7 @@ def test_a_layers_new_weights_are_a_function_of_the_seed_and_the_layer():
 
 def test_a_model_made_from_a_seed_is_not_made_again_by_it():
     network = mx.Network(mx.build_model("cnn", seed=0))
-    before, after = by_layer(network), by_layer(fully_random(network, 0))
+    before, after = by_layer(network), by_layer_when_random(network)
     drawn = [end[name][0].ravel() for name in before for end in (before, after)]
     for one, other in ((a, b) for i, a in enumerate(drawn) for b in drawn[:i]):
         n = min(one.size, other.size, 500)
@@ -121,7 +131,7 @@ def test_a_model_made_from_a_seed_is_not_made_again_by_it():
 def test_layers_of_one_shape_draw_different_weights():
     shaped = [layers.Conv2D(8, 3, padding="same") for _ in range(2)]
     model = keras.Sequential([keras.Input((8, 8, 8)), *shaped, layers.Flatten(), layers.Dense(3)])
-    made = by_layer(fully_random(mx.Network(model), 0))
+    made = by_layer_when_random(mx.Network(model))
     first, second = (made[layer.name][0].ravel() for layer in shaped)
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
 
@@ -142,14 +152,14 @@ def test_weights_are_drawn_by_the_layers_own_initialisers_under_new_seeds():
     before = model.layers[1].kernel.numpy()
     for weight in model.weights[1:]:
         weight.assign(weight + 7.0)
-    twin = fully_random(mx.Network(model), 0).model
-    kernel = twin.layers[1].kernel.numpy()
-    assert kernel.mean() == pytest.approx(3, abs=0.01)
-    assert kernel.std() == pytest.approx(0.1, rel=0.05)
-    assert (kernel != before).all()
-    np.testing.assert_array_equal(twin.layers[1].bias, 1)
-    for variable, value in zip(twin.layers[2].weights, (1, 0, 0, 1), strict=True):
-        np.testing.assert_array_equal(variable, value)
+    with fully_random(mx.Network(model), 0) as made:
+        kernel = made.model.layers[1].kernel.numpy()
+        assert kernel.mean() == pytest.approx(3, abs=0.01)
+        assert kernel.std() == pytest.approx(0.1, rel=0.05)
+        assert (kernel != before).all()
+        np.testing.assert_array_equal(made.model.layers[1].bias, 1)
+        for variable, value in zip(made.model.layers[2].weights, (1, 0, 0, 1), strict=True):
+            np.testing.assert_array_equal(variable, value)
 
 
 @keras.saving.register_keras_serializable("mnist_xai_tests")
@@ -167,7 +177,8 @@ def test_a_weight_without_a_known_initialiser_is_permuted():
     model = keras.Sequential([keras.Input((8, 8, 1)), Scaled(), layers.Flatten(), layers.Dense(3)])
     learnt = np.random.default_rng(0).normal(size=(8, 8, 1)).astype(np.float32)
     model.layers[0].scales.assign(learnt)
-    found = fully_random(mx.Network(model), 0).model.layers[0].scales.numpy()
+    with fully_random(mx.Network(model), 0) as made:
+        found = made.model.layers[0].scales.numpy()
     assert (found != learnt).mean() > 0.9
     np.testing.assert_array_equal(np.sort(found.ravel()), np.sort(learnt.ravel()))
 
@@ -180,7 +191,8 @@ def test_attention_forgets_its_inner_layers():
     network = mx.Network(model)
     assert len(stages(network)) == 2
     before = weights_of(model)
-    after = weights_of(fully_random(network, 0).model)
+    with fully_random(network, 0) as made:
+        after = weights_of(made.model)
     for old, new in zip(before, after, strict=True):
         assert (old != new).mean() > 0.9 or not old.any()
     for old, new in zip(before[:-2], after, strict=False):  # Permuted, all but the last layer.
@@ -193,7 +205,8 @@ def test_the_mean_and_variance_of_the_data_are_no_parameters():
     model = keras.Sequential([keras.Input((8, 8, 2)), normal, layers.Flatten(), layers.Dense(3)])
     network = mx.Network(model)
     assert stages(network) == (model.layers[-1].name,)
-    np.testing.assert_array_equal(fully_random(network, 0).model.layers[0].mean, normal.mean)
+    with fully_random(network, 0) as made:
+        np.testing.assert_array_equal(made.model.layers[0].mean, normal.mean)
 
 
 @pytest.mark.parametrize(
@@ -210,28 +223,28 @@ def test_what_the_twin_compiled_sees_weights_that_come_later(method, images):
     targets = np.int32([3, 1])
     for _, made in randomised(network, "cascading", 0):
         found = method(made, images[:2], targets)
-    passes = set(made._passes)
+        weights = made.model.get_weights()
+    passes = set(made.passes.traces())
     fresh = mx.build_model("cnn")
-    fresh.set_weights(made.model.get_weights())
+    fresh.set_weights(weights)
     np.testing.assert_allclose(
         found, method(mx.Network(fresh), images[:2], targets), rtol=1e-4, atol=1e-6
     )
     for _, made in randomised(network, "independent", 1):
         method(made, images[:2], targets)
-    assert set(made._passes) == passes
+    assert set(made.passes.traces()) == passes
 
 
 def test_a_model_trained_further_is_what_is_made_random_next(images):
     model = mx.build_model("cnn", seed=0)
     network = mx.Network(model)
-    fully_random(network, 0)
+    randomise_all(network)
     model.layers[-1].kernel.assign(2 * model.layers[-1].kernel)
-    name, made = next(randomised(network, "independent", 0))
-    others = [n for n in by_layer(network) if n != name]
-    for other in others:
-        for a, b in zip(by_layer(network)[other], by_layer(made)[other], strict=True):
-            np.testing.assert_array_equal(a, b)
-    assert made.logits(images).std() > 0
+    for name, made in randomised(network, "independent", 0):
+        for other in set(by_layer(network)) - {name}:
+            for a, b in zip(by_layer(network)[other], by_layer(made)[other], strict=True):
+                np.testing.assert_array_equal(a, b)
+        assert made.logits(images).std() > 0
 
 
 class Own(layers.Layer):
@@ -246,7 +259,7 @@ class Own(layers.Layer):
 def test_a_model_that_cannot_be_copied_is_named():
     model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), Own(3)], name="homemade")
     with pytest.raises(ValueError, match="model: expected one that Keras can make again.*homemade"):
-        _ = mx.Network(model).twin
+        _ = mx.Network(model).experiments.twin()
 
 
 def test_an_order_is_one_of_two():

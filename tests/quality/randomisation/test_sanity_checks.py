@@ -90,21 +90,22 @@ def test_smooth_maps_are_means_over_noisy_copies_of_either_network(batch):
         3, 0.2, similarity="rank_of_magnitudes", summary="last", seed=2
     )
     noise = normal_noise(batch, 3, 2)
-    made = fully_random(batch.network, 2)
 
     def mean_map(network, x, c):
         copies = [np.clip(x + 0.2 * np.ptp(x) * n, 0, 1) for n in noise]
         return network.gradient(np.float32(copies), np.full(3, c))[0].mean(axis=0)
 
-    expected = [
-        ranks(mean_map(batch.network, x, c), mean_map(made, x, c))
-        for x, c in zip(batch.images, batch.targets, strict=True)
-    ]
+    with fully_random(batch.network, 2) as made:
+        expected = [
+            ranks(mean_map(batch.network, x, c), mean_map(made, x, c))
+            for x, c in zip(batch.images, batch.targets, strict=True)
+        ]
     np.testing.assert_allclose(metric(batch).values, expected, atol=1e-5)
 
 
 def test_the_entropy_is_that_of_the_histogram(batch):
-    maps = fully_random(batch.network, 3).gradient(batch.images, batch.targets)[0]
+    with fully_random(batch.network, 3) as made:
+        maps = made.gradient(batch.images, batch.targets)[0]
     entropies = [
         [stats.entropy(np.histogram(one.astype(float), 20)[0]) for one in side]
         for side in (batch.maps, maps)

@@ -15,7 +15,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.network import TARGETS, Array, Network, Score
+from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.pairs import Change, scores_of_pairs
 from mnist_xai.interpret.inspect.activations import last_spatial_layer
 from mnist_xai.interpret.methods.base import About
 
@@ -213,15 +215,8 @@ class ScoreCAM(_ActivationMap):
     def _maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        def masked(x: tf.Tensor, a: tf.Tensor, channel: tf.Tensor) -> tuple[tf.Tensor, None]:
-            mask = _stretch(_channel_of(a, channel), tf.shape(x)[1:3])
-            least = tf.reduce_min(mask, axis=(1, 2, 3), keepdims=True)
-            spread = tf.reduce_max(mask, axis=(1, 2, 3), keepdims=True) - least
-            return x * tf.math.divide_no_nan(mask - least, spread), None
-
         a = network.activations(images, [layer])[layer]
-        key = ("score-cam", layer, score)
-        scores = _channel_scores(network, key, masked, images, targets, a, a.shape[-1], score)
+        scores = _channel_scores(network, _masked, layer, images, targets, a, a.shape[-1], score)
         spread = np.ptp(a, axis=(1, 2))
         weights = _softmax(scores, where=spread > _ROUNDING * np.abs(a).max(axis=(1, 2)))
         return _relu(_weighted(a, weights))
@@ -254,17 +249,10 @@ class AblationCAM(_ActivationMap):
     def _maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        def ablated(
-            x: tf.Tensor, a: tf.Tensor, channel: tf.Tensor
-        ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-            kept = tf.one_hot(channel, a.shape[-1], on_value=0.0, off_value=1.0)
-            kept = a * kept[:, tf.newaxis, tf.newaxis]
-            return x, {layer: tf.cast(kept, network.layer_dtypes[layer])}
-
         a = network.activations(images, [layer])[layer]
-        key = ("ablation-cam", layer, score)
-        # One more than there are channels: without the last of these, nothing is missing.
-        scores = _channel_scores(network, key, ablated, images, targets, a, a.shape[-1] + 1, score)
+        # One number more than there are channels, because ablating none gives the whole score.
+        count = a.shape[-1] + 1
+        scores = _channel_scores(network, _ablated, layer, images, targets, a, count, score)
         whole = scores[:, -1:]
         scale: Array = np.where(whole == 0, np.float32(1), np.abs(whole))
         return _relu(_weighted(a, (whole - scores[:, :-1]) / scale))
@@ -305,45 +293,64 @@ class EigenCAM(_ActivationMap):
 
 def _channel_scores(
     network: Network,
-    key: Any,
-    change: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, Any]],
+    build: Callable[[Network, str], Change],
+    layer: str,
     images: Array,
     targets: Targets,
     activations: Array,
     channels: int,
     score: Score,
 ) -> Array:
-    """The targets' scores `(N, channels)` when something is done about one channel at a time.
-
-    Pairs of image and channel are the rows of a pass, `batch_size` at once, so that one image
-    with many channels is as fast as many images with few.
+    """Return the targets' scores when one channel at a time is masked or ablated.
 
     Args:
         network: The network.
-        key: Of the compiled pass.
-        change: From images, activations and channels of the rows to the images to be scored,
-            and the layers' outputs to be replaced.
+        build: `_masked` or `_ablated`.
+        layer: Name of the layer.
         images: `(N, H, W, C)`.
         targets: `(N,)`.
-        activations: `(N, h, w, K)`.
-        channels: Channels 0 to this are treated.
+        activations: The layer's outputs, `(N, h, w, K)`.
+        channels: Channels 0 to `channels - 1` are treated.
         score: Whether the score is the logit or the probability.
+
+    Returns:
+        `(N, channels)`.
     """
+    rows, columns = np.indices((len(images), channels), np.int32).reshape(2, -1)
+    spec = tf.TensorSpec([None, None, None, activations.shape[-1]], tf.float32)
+    arrays = [(images, network.runner.image_spec), (activations, spec)]
+    scores = scores_of_pairs(network, build, (layer,), arrays, targets, rows, columns, score=score)
+    return scores.reshape(len(images), channels)
 
-    def scores(
-        x: tf.Tensor, target: tf.Tensor, a: tf.Tensor, image: tf.Tensor, channel: tf.Tensor
-    ) -> tf.Tensor:
-        x, a, target = (tf.gather(tensor, image) for tensor in (x, a, target))
-        x, replaced = change(x, a, channel)
-        return network.score_of(network.logits_replaced(x, replaced or {}), target, score)
 
-    index = tf.TensorSpec([None], tf.int32)
-    layer = tf.TensorSpec([None, None, None, activations.shape[-1]], tf.float32)
-    compiled = network.compiled(key, scores, network.image_spec, TARGETS, layer, index, index)
-    given = [tf.constant(array) for array in (images, targets, activations)]
-    pairs = np.indices((len(images), channels), np.int32).reshape(2, -1)
-    found = [compiled(*given, *pairs[:, some]) for some in network.chunks(pairs.shape[1])]
-    return np.concatenate(found).reshape(len(images), channels)
+def _masked(network: Network, layer: str) -> Change:
+    """Build the change that multiplies an image by one of its channels, stretched and scaled."""
+
+    def change(
+        row: tf.Tensor, channel: tf.Tensor, images: tf.Tensor, activations: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        x, a = tf.gather(images, row), tf.gather(activations, row)
+        mask = _stretch(_channel_of(a, channel), tf.shape(x)[1:3])
+        least = tf.reduce_min(mask, axis=(1, 2, 3), keepdims=True)
+        spread = tf.reduce_max(mask, axis=(1, 2, 3), keepdims=True) - least
+        return x * tf.math.divide_no_nan(mask - least, spread), {}
+
+    return change
+
+
+def _ablated(network: Network, layer: str) -> Change:
+    """Build the change that sets one channel of the layer to zero."""
+
+    def change(
+        row: tf.Tensor, channel: tf.Tensor, images: tf.Tensor, activations: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        a = tf.gather(activations, row)
+        # one_hot of a channel that there is not is all ones: nothing is ablated.
+        remaining = tf.one_hot(channel, a.shape[-1], on_value=0.0, off_value=1.0)
+        a = a * remaining[:, tf.newaxis, tf.newaxis]
+        return tf.gather(images, row), {layer: tf.cast(a, network.runner.layer_dtypes[layer])}
+
+    return change
 
 
 def _channel_of(activations: tf.Tensor, channel: tf.Tensor) -> tf.Tensor:

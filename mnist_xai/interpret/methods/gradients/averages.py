@@ -8,15 +8,15 @@ Behind a linear first layer `h = L x + b` (`stem.py`):
   colour, `max_i (h' + s d_i) = h' + s max_i d_i` for `s > 0`: the pooling, too, is run once.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from mnist_xai.interpret.core.network import TARGETS, Array, Network, Score
-
-Pass = Callable[..., tf.Tensor]
+from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.passes import NUMBERS, TARGETS, Pass
 
 
 def path_gradient(
@@ -43,10 +43,10 @@ def path_gradient(
     Returns:
         `(N, H, W, C)`.
     """
-    images = network.check_points(images)
-    targets = network.check_targets(targets, len(images))
+    images = network.inputs.check_points(images)
+    targets = network.inputs.check_targets(targets, len(images))
     others = np.asarray(baseline)
-    others = network.check_points(others[np.newaxis] if others.ndim == 3 else others)
+    others = network.inputs.check_points(others[np.newaxis] if others.ndim == 3 else others)
     stem, pull_back = _stem(network)
     scales, weights = np.asarray(scales, np.float32), np.asarray(weights, np.float32)
     rays = min(scales) > 0 and len(others) == 1 and _is_even(network, stem(others))
@@ -86,8 +86,8 @@ def noisy_gradient(
     Returns:
         `(N, H, W, C)`.
     """
-    images = network.check_points(images)
-    targets = network.check_targets(targets, len(images))
+    images = network.inputs.check_points(images)
+    targets = network.inputs.check_targets(targets, len(images))
     stem, pull_back = _stem(network)
     zero = stem(np.zeros_like(noise[:1]))
     ones = np.ones(len(noise), np.float32)
@@ -105,11 +105,20 @@ def noisy_gradient(
 
 
 def _adding(network: Network, score: Score, like: tf.Tensor, *, pooled: bool, along: bool) -> Pass:
-    """Adds `Σ_k w_k ∂T/∂h (b + s_k d_k)` to a total, `d_k` the same for all `k` along a line.
+    """Return the pass that adds `Σ_k w_k ∂T/∂h (b + s_k d_k)` to a total.
 
-    A loop in the graph, several points a call: what a call costs is paid once.
+    With `along`, `d_k` is the same for all `k`, the direction of a line.
     """
+    shape = _pooling(network)[0](like).shape if pooled else like.shape
+    h = tf.TensorSpec([None, *shape[1:]])
+    return network.passes.get(
+        _add_gradients,
+        *(score, pooled, along),
+        signature=(h, h, h, NUMBERS, NUMBERS, TARGETS),
+    )
 
+
+def _add_gradients(network: Network, score: Score, pooled: bool, along: bool) -> Pass:
     def add(
         total: tf.Tensor,
         base: tf.Tensor,
@@ -120,20 +129,17 @@ def _adding(network: Network, score: Score, like: tf.Tensor, *, pooled: bool, al
     ) -> tf.Tensor:
         def next_point(k: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             direction = directions if along else directions[k]
-            slope, _ = network.gradient_after_stem(
+            slope, _ = network.runner.gradient_after_stem(
                 base + scales[k] * direction, target, score, weight=weights[k], pooled=pooled
             )
             return k + 1, total + slope
 
+        # A loop inside the pass takes several points, so the overhead of a call is paid once.
         count = tf.size(scales)
         state = (tf.constant(0), total)
         return tf.while_loop(lambda k, _: k < count, next_point, state, parallel_iterations=1)[1]
 
-    shape = _pooling(network)[0](like).shape if pooled else like.shape
-    h, numbers = tf.TensorSpec([None, *shape[1:]]), tf.TensorSpec([None])
-    key = ("average", score, pooled, along)
-    compiled: Pass = network.compiled(key, add, h, h, h, numbers, numbers, TARGETS)
-    return compiled
+    return add
 
 
 def _blocks(count: int) -> Iterator[slice]:
@@ -145,16 +151,39 @@ _POINTS = 16
 
 
 def _stem(network: Network) -> tuple[Pass, Pass]:
-    """The stem forward, and its transpose."""
+    """Return the passes that apply the stem and its transpose."""
+    runner = network.runner
     return (
-        network.compiled("stem", network.stem.forward, network.image_spec),
-        network.compiled("pull back", network.stem.pull_back, network.h_spec),
+        network.passes.get(_apply_stem, signature=(runner.image_spec,)),
+        network.passes.get(_transpose_stem, signature=(runner.h_spec,)),
     )
 
 
+def _apply_stem(network: Network) -> Pass:
+    return network.runner.stem.forward
+
+
+def _transpose_stem(network: Network) -> Pass:
+    return network.runner.stem.pull_back
+
+
 def _pooling(network: Network) -> tuple[Pass, Pass]:
-    """The pooling behind the stem, and its transpose at given `h`."""
-    pool = network.stem.pool_forward
+    """Return the passes that apply the pooling after the stem, and its transpose at given `h`."""
+    h = network.runner.h_spec
+    shape = network.runner.stem.pool_forward(tf.zeros([1, *h.shape[1:]])).shape
+    pooled = tf.TensorSpec([None, *shape[1:]], tf.float32)
+    return (
+        network.passes.get(_apply_pooling, signature=(h,)),
+        network.passes.get(_transpose_pooling, signature=(h, pooled)),
+    )
+
+
+def _apply_pooling(network: Network) -> Pass:
+    return network.runner.stem.pool_forward
+
+
+def _transpose_pooling(network: Network) -> Pass:
+    pool = network.runner.stem.pool_forward
 
     def spread(h: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
@@ -162,15 +191,10 @@ def _pooling(network: Network) -> tuple[Pass, Pass]:
             pooled = pool(h)
         return tape.gradient(pooled, h, slope)
 
-    shape = pool(tf.zeros([1, *network.h_spec.shape[1:]])).shape
-    pooled_spec = tf.TensorSpec([None, *shape[1:]], tf.float32)
-    return (
-        network.compiled("pool", pool, network.h_spec),
-        network.compiled("spread", spread, network.h_spec, pooled_spec),
-    )
+    return spread
 
 
 def _is_even(network: Network, h: tf.Tensor) -> bool:
     """Whether a pooling follows the stem, and `h` is one number in each of its windows."""
-    pool = network.stem.pool_forward
-    return network.stem.pool is not None and bool(tf.reduce_all(pool(h) == -pool(-h)))
+    pool = network.runner.stem.pool_forward
+    return network.runner.stem.pool is not None and bool(tf.reduce_all(pool(h) == -pool(-h)))

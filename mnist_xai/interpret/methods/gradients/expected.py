@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_xai.interpret.core.network import Array, Network, Score
+from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import check_counts, check_seed
 from mnist_xai.interpret.methods.base import About
 from mnist_xai.interpret.methods.gradients.paths import Leg, add_legs
@@ -101,7 +102,7 @@ def expected_gradients_over(
 
     Source: Erion, Janizek, Sturmfels, Lundberg, Lee 2021, section 2; Lundberg, Lee 2017.
     """
-    images, others = network.check_images(images), network.check_points(baselines)
+    images, others = network.inputs.check_images(images), network.inputs.check_points(baselines)
     scales = np.asarray(alphas, np.float32)
     if scales.shape != (len(others),) or not ((scales >= 0) & (scales <= 1)).all():
         raise ValueError(
@@ -115,7 +116,9 @@ def expected_gradients_over(
         for other, scale in zip(others, scales, strict=True):
             yield other + scale * (x - other), (x - other) / np.float32(len(others))
 
-    return add_legs(network, images, network.check_targets(targets, len(images)), legs, score)
+    return add_legs(
+        network, images, network.inputs.check_targets(targets, len(images)), legs, score
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_xai.interpret.core.network import Array, Network, Score
+from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import (
     check_at_least,
     check_counts,
@@ -49,7 +50,7 @@ def gradient_map(
     Source: Simonyan, Vedaldi, Zisserman 2013, section 3.
     """
     network = Network.of(model)
-    images = network.check_images(images)
+    images = network.inputs.check_images(images)
     if targets is None:
         targets = network.logits(images).argmax(axis=1)
     maps, _ = network.gradient(images, targets, score=score)

@@ -6,7 +6,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.network import Array, Network, Score
+from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.pairs import Indices
 from mnist_xai.interpret.core.parameters import (
     check_counts,
     check_pixels,
@@ -24,7 +26,6 @@ from mnist_xai.interpret.methods.perturbation.features import (
     spread,
 )
 from mnist_xai.interpret.methods.perturbation.masking import (
-    Indices,
     masked_scores,
     scores_of_masks,
 )
@@ -66,7 +67,7 @@ class Occlusion:
 
     def passes(self, network: Network) -> float:
         """One forward pass for each window, and one for the image."""
-        height, width = network.typical_shape[:2]
+        height, width = network.inputs.typical_shape[:2]
         return len(self._spans(height)) * len(self._spans(width)) + 1
 
     def _spans(self, side: int) -> NDArray[np.bool_]:

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.network import Array, Network
+from mnist_xai.interpret.core.inputs import Array
+from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import check_counts
 
 Labels = NDArray[np.int32]
@@ -116,7 +117,7 @@ class Segmentation:
 
 def feature_count(features: Features, network: Network) -> int:
     """How many features the network's images have; 32 pixels stand for a side of any length."""
-    height, width = network.typical_shape[:2]
+    height, width = network.inputs.typical_shape[:2]
     return int(features.labels(height, width).max()) + 1
 
 

@@ -4,20 +4,17 @@ A mask holds a number `m_f` for each feature: 1 keeps its pixels, 0 puts the bas
 place, and between them `x ⊙ m + b (1 - m)`.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.network import TARGETS, Array, Network, Score
+from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.pairs import PAIRS, Change, Indices, scores_of_pairs
+from mnist_xai.interpret.core.passes import NUMBER
 from mnist_xai.interpret.methods.perturbation.features import Labels, present
-
-Indices = NDArray[np.int32]
-
-PAIRS = 2**16
-"""Pairs of an image and a mask that are prepared at a time, to bound the memory."""
 
 
 def scores_of_masks(
@@ -80,62 +77,41 @@ def masked_scores(
     score: Score = "logit",
 ) -> Array:
     """The target's score of image `rows[p]` under mask `columns[p]` for each pair: `(P,)`."""
-    # Two chunks are on their way at once, so that what one leaves idle the other one uses.
-    chunk = max(1, network.batch_size // 2)
     numbers = tf.TensorSpec([None, None], tf.float32)
-    compiled = network.compiled(
-        ("masked scores", score, chunk),
-        _masked_scores(network, score, chunk),
-        *(network.image_spec, TARGETS, numbers, tf.TensorSpec([None, None], tf.int32)),
-        *(tf.TensorSpec([], tf.float32), TARGETS, TARGETS),
+    return scores_of_pairs(
+        network,
+        _masked_images,
+        (),
+        [
+            (images, network.runner.image_spec),
+            (masks.astype(np.float32), numbers),
+            (labels, tf.TensorSpec([None, None], tf.int32)),
+            (baseline, NUMBER),
+        ],
+        targets,
+        rows,
+        columns,
+        score=score,
     )
-    given = [tf.constant(a) for a in (images, targets, masks.astype(np.float32), labels)]
-    blocks = [slice(start, start + PAIRS) for start in range(0, len(rows), PAIRS)]
-    return np.concatenate([compiled(*given, baseline, rows[b], columns[b]) for b in blocks])
 
 
-def _masked_scores(network: Network, score: Score, chunk: int) -> Any:
-    def scores(
+def _masked_images(network: Network) -> Change:
+    def change(
+        row: tf.Tensor,
+        column: tf.Tensor,
         images: tf.Tensor,
-        targets: tf.Tensor,
         masks: tf.Tensor,
         labels: tf.Tensor,
         baseline: tf.Tensor,
-        rows: tf.Tensor,
-        columns: tf.Tensor,
-    ) -> tf.Tensor:
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         shape = tf.concat([[-1], tf.shape(labels), [1]], axis=0)
-        feature = tf.reshape(labels, [-1])
+        mask = tf.gather(tf.gather(masks, column), tf.reshape(labels, [-1]), axis=1)
+        mask = tf.reshape(mask, shape)
+        # Not `b + m (x - b)`, which does not return `x` to the last bit.
+        masked = tf.gather(images, row) * mask + baseline * (1 - mask)
+        return tf.ensure_shape(masked, images.shape), {}
 
-        def score_chunk(pairs: slice) -> tf.Tensor:
-            row = rows[pairs]
-            mask = tf.gather(masks, columns[pairs])
-            mask = tf.reshape(tf.gather(mask, feature, axis=1), shape)
-            # Not `b + m (x - b)`, which does not give back `x` to the last bit.
-            masked = tf.gather(images, row) * mask + baseline * (1 - mask)
-            z = network.logits_of(tf.ensure_shape(masked, images.shape))
-            return network.score_of(z, tf.gather(targets, row), score)
-
-        return scored_in_chunks(tf.size(rows), chunk, score_chunk)
-
-    return scores
-
-
-def scored_in_chunks(
-    count: tf.Tensor, chunk: int, score_chunk: Callable[[slice], tf.Tensor]
-) -> tf.Tensor:
-    """Scores of so many pairs inside a compiled pass, two chunks of them at once: `(count,)`."""
-
-    def step(k: tf.Tensor, parts: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-        return k + 1, parts.write(k, score_chunk(slice(k * chunk, (k + 1) * chunk)))
-
-    # Not tf.map_fn, which would have the last chunk filled up.
-    chunks = -(-count // chunk)
-    parts = tf.TensorArray(tf.float32, chunks, element_shape=[None], infer_shape=False)
-    _, parts = tf.while_loop(
-        lambda k, _: k < chunks, step, (tf.constant(0), parts), parallel_iterations=2
-    )
-    return parts.concat()
+    return change
 
 
 def _equal_masks(masks: NDArray[Any], present: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
-from mnist_xai.interpret.core.network import Array, Network, Score
+from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.pairs import Indices
 from mnist_xai.interpret.core.parameters import check_counts, check_even, check_pixels, check_seed
 from mnist_xai.interpret.methods.base import About
 from mnist_xai.interpret.methods.perturbation.features import Features, Grid, feature_count, spread
-from mnist_xai.interpret.methods.perturbation.masking import Indices, scores_of_masks
+from mnist_xai.interpret.methods.perturbation.masking import scores_of_masks
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.network import Array, Network, Score
+from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.pairs import PAIRS, Indices
 from mnist_xai.interpret.core.parameters import check_counts, check_even, check_pixels, check_seed
 from mnist_xai.interpret.methods.base import About
 from mnist_xai.interpret.methods.perturbation.features import (
@@ -26,8 +28,6 @@ from mnist_xai.interpret.methods.perturbation.features import (
     shared,
 )
 from mnist_xai.interpret.methods.perturbation.masking import (
-    PAIRS,
-    Indices,
     masked_scores,
     scores_of_masks,
 )

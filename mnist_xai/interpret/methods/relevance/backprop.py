@@ -8,7 +8,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_xai.interpret.core.network import Array, Network, Score, UnsupportedLayerError
+from mnist_xai.interpret.core.graph import UnsupportedLayerError
+from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.passes import Pass
+from mnist_xai.interpret.core.runner import score_of
 from mnist_xai.interpret.core.shortcuts import is_relu
 from mnist_xai.interpret.core.steps import Step, propagate_backwards, record
 from mnist_xai.interpret.methods.base import About
@@ -42,22 +46,7 @@ class _RectifiedBackprop:
         Raises:
             UnsupportedLayerError: For an activation that is no ReLU, or a network without any.
         """
-
-        def backwards(x: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-            run = record(network, x)
-            if not any(step.kind == "elementwise" for step in run.steps):
-                raise UnsupportedLayerError(
-                    f"{network.model.name}: has no activation, and without a ReLU "
-                    f"{type(self).__name__} is the plain gradient: ask for that"
-                )
-            logits = tf.cast(run.logits, tf.float32)
-            with tf.GradientTape() as tape:
-                tape.watch(logits)
-                s = network.score_of(logits, target, score)
-            start = (run.logits, tape.gradient(s, logits))
-            return propagate_backwards(run.steps, start, x, self._rule)
-
-        maps: Array = network.in_chunks((self, score), backwards, images, targets)
+        maps: Array = network.in_chunks(_rectified_gradient, (self, score), images, targets)
         return maps
 
     def _rule(self, step: Step, slope: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -165,9 +154,9 @@ def project_feature_map(
     Source: Zeiler, Fergus 2014, section 2.1; document 000, section 7.4.
     """
     network = Network.of(model)
-    images = network.check_images(images)
+    images = network.inputs.check_images(images)
     network.check_layer(layer)
-    network.fixed_shape()
+    network.inputs.fixed_shape()
     shape = network.layer_shapes[layer]
     if len(shape) != 3:
         raise ValueError(f"layer: expected outputs (N, h, w, channels); {layer!r} gives {shape}")
@@ -175,7 +164,32 @@ def project_feature_map(
         raise ValueError(f"channel: expected 0 to {shape[2] - 1}; got {channel}")
     if position and not (0 <= position[0] < shape[0] and 0 <= position[1] < shape[1]):
         raise ValueError(f"position: expected within {shape[:2]}; got {position}")
-    deconvnet = DeconvNet()
+    maps: Array = network.in_chunks(_projection, (layer, channel, position), images)
+    return maps
+
+
+def _rectified_gradient(network: Network, method: _RectifiedBackprop, score: Score) -> Pass:
+    def backwards(x: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        run = record(network, x)
+        if not any(step.kind == "elementwise" for step in run.steps):
+            raise UnsupportedLayerError(
+                f"{network.model.name}: has no activation, and without a ReLU "
+                f"{type(method).__name__} is the plain gradient: ask for that"
+            )
+        logits = tf.cast(run.logits, tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            s = score_of(logits, target, score)
+        start = (run.logits, tape.gradient(s, logits))
+        return propagate_backwards(run.steps, start, x, method._rule)
+
+    return backwards
+
+
+def _projection(
+    network: Network, layer: str, channel: int, position: tuple[int, int] | None
+) -> Pass:
+    shape = network.layer_shapes[layer]
 
     def project(x: tf.Tensor) -> tf.Tensor:
         run = record(network, x)
@@ -186,8 +200,6 @@ def project_feature_map(
             at = tf.argmax(tf.reshape(a[..., channel], [-1, shape[0] * shape[1]]), axis=1)
         places = tf.reshape(tf.one_hot(at, shape[0] * shape[1]), [-1, *shape[:2], 1])
         alone = a * places * tf.one_hot(channel, shape[2])
-        return propagate_backwards(run.steps, (run.outputs[layer], alone), x, deconvnet._rule)
+        return propagate_backwards(run.steps, (run.outputs[layer], alone), x, DeconvNet()._rule)
 
-    key = ("project", layer, channel, position)
-    maps: Array = network.in_chunks(key, project, images)
-    return maps
+    return project

@@ -10,8 +10,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.network import TARGETS, Array, Network, Score, check_score
+from mnist_xai.interpret.core.inputs import Array, Score, check_score
+from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import check_counts, check_pixels, check_seed
+from mnist_xai.interpret.core.passes import TARGETS, Pass
 from mnist_xai.interpret.core.steps import Record, propagate_backwards, record
 from mnist_xai.interpret.methods.base import About
 from mnist_xai.interpret.methods.gradients.expected import Background, check_background, mean_score
@@ -45,10 +47,30 @@ def contributions(
         rule: How multipliers come back.
     """
     check_score(score)
-    targets = network.check_targets(targets, len(images))  # A class too many would be all zeros.
+    targets = network.inputs.check_targets(
+        targets, len(images)
+    )  # A class too many would be all zeros.
     one = len(baselines) == 1
     spec = tf.TensorSpec([1 if one else None, *network.image_shape], tf.float32)
 
+    compiled = network.passes.get(
+        _multipliers_times_differences,
+        *(rule, score, one),
+        signature=(network.runner.image_spec, spec, TARGETS),
+    )
+    size = network.batch_size
+    rows = max(1, size // len(baselines))
+    maps = []
+    for i in range(0, len(images), rows):
+        x, target = images[i : i + rows], targets[i : i + rows]
+        parts = [
+            compiled(x, baselines[j : j + size], target) for j in range(0, len(baselines), size)
+        ]
+        maps.append(np.sum(parts, axis=0) / np.float32(len(baselines)))
+    return np.concatenate(maps)
+
+
+def _multipliers_times_differences(network: Network, rule: Rule, score: Score, one: bool) -> Pass:
     def total(x: tf.Tensor, other: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         now, base = (_prepared(record(network, points), rule) for points in (x, other))
         known = pairs(now, base)
@@ -68,18 +90,7 @@ def contributions(
         rows = tf.reshape(dx, tf.concat([[-1], tf.shape(x)[1:]], 0))
         return tf.reduce_sum(tf.reshape(rows * rule.end(handed, rows), tf.shape(dx)), axis=1)
 
-    key = ("deeplift", rule, score, one)
-    compiled = network.compiled(key, total, network.image_spec, spec, TARGETS)
-    size = network.batch_size
-    rows = max(1, size // len(baselines))
-    maps = []
-    for i in range(0, len(images), rows):
-        x, target = images[i : i + rows], targets[i : i + rows]
-        parts = [
-            compiled(x, baselines[j : j + size], target) for j in range(0, len(baselines), size)
-        ]
-        maps.append(np.sum(parts, axis=0) / np.float32(len(baselines)))
-    return np.concatenate(maps)
+    return total
 
 
 def _prepared(run: Record, rule: Rule) -> Record:

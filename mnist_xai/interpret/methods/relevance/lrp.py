@@ -7,7 +7,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.network import Array, Network, Score
+from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.passes import Pass
+from mnist_xai.interpret.core.runner import score_of
 from mnist_xai.interpret.core.steps import Step, fold_normalisation, propagate_backwards, record
 from mnist_xai.interpret.methods.base import About
 from mnist_xai.interpret.methods.relevance.rules import (
@@ -69,26 +72,8 @@ class LRP:
         rule with two shares, one of what raised an output and one of what lowered it, may find
         no input to give one of them to.
         """
-
-        def relevance(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            run = record(network, x)
-            steps = fold_normalisation(run.to_logits)
-            first = self._first_steps(steps, x)
-            kept = dict.fromkeys(ABSORBERS, tf.zeros(tf.shape(x)[:1]))
-
-            def rule(step: Step, handed: tf.Tensor) -> tuple[tf.Tensor, ...]:
-                inputs, swallowed = self._propagate_step(step, handed, first)
-                for name, share in swallowed.items():
-                    kept[name] += share
-                return inputs
-
-            s = network.score_of(tf.cast(run.logits, tf.float32), target, score)
-            start = s[:, tf.newaxis] * tf.one_hot(target, network.classes)
-            return propagate_backwards(steps, (run.logits, start), x, rule), *kept.values()
-
-        key = ("relevance", self, score)
-        maps, *kept = network.in_chunks(key, relevance, images, targets)
-        return maps, dict(zip(ABSORBERS, kept, strict=True))
+        maps, *absorbed = network.in_chunks(_relevance, (self, score), images, targets)
+        return maps, dict(zip(ABSORBERS, absorbed, strict=True))
 
     def __call__(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
@@ -143,3 +128,23 @@ class LRP:
                 "the rule of the first layer", "no layer with weights reads the pixels behind it"
             )
         return first
+
+
+def _relevance(network: Network, method: LRP, score: Score) -> Pass:
+    def relevance(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        run = record(network, x)
+        steps = fold_normalisation(run.to_logits)
+        first = method._first_steps(steps, x)
+        absorbed = dict.fromkeys(ABSORBERS, tf.zeros(tf.shape(x)[:1]))
+
+        def rule(step: Step, handed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            inputs, swallowed = method._propagate_step(step, handed, first)
+            for name, share in swallowed.items():
+                absorbed[name] += share
+            return inputs
+
+        s = score_of(tf.cast(run.logits, tf.float32), target, score)
+        start = s[:, tf.newaxis] * tf.one_hot(target, network.classes)
+        return propagate_backwards(steps, (run.logits, start), x, rule), *absorbed.values()
+
+    return relevance

@@ -1,0 +1,204 @@
+"""Running a network inside a compiled pass: symbolic tensors in, symbolic tensors out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import ml_dtypes
+import numpy as np
+import tensorflow as tf
+
+from mnist_xai.interpret.core.graph import (
+    Call,
+    Caller,
+    UnsupportedLayerError,
+    call_plainly,
+    last_activation,
+    reads,
+    run_graph,
+    undo_softmax,
+)
+from mnist_xai.interpret.core.inputs import Array, Score, check_score
+from mnist_xai.interpret.core.linear_stem import NO_STEM, split_linear_stem
+from mnist_xai.interpret.core.shortcuts import find_shortcuts
+
+
+def score_of(z: tf.Tensor, target: tf.Tensor, score: Score) -> tf.Tensor:
+    """Return the targets' scores of logits `(N, classes)`: `(N,)`."""
+    check_score(score)
+    return tf.gather(z if score == "logit" else tf.nn.softmax(z), target, batch_dims=1)
+
+
+class Runner:
+    """Calls the layers of a model one after the other, in inference mode, and records each call.
+
+    The model is read, never changed. At construction, noise is run through it, and a model whose
+    scores would be misread is refused.
+
+    Args:
+        model: A Sequential or Functional model with one image input.
+        output: Index of the output to explain.
+        image_shape: Shape of the images for that trial run.
+
+    Attributes:
+        stem: The linear first layer, split off.
+        shortcuts: Layers that are called in another way that gives the same.
+        image_spec: Shape and type of images in a compiled pass.
+        h_spec: Shape and type of what the stem puts out.
+        layer_shapes: The shape of every layer's output for one image, by name. A layer with
+            several outputs is left out; a layer's second call is named `name:2`.
+        layer_dtypes: The dtype of every layer's output, by name.
+        rounding: Relative difference of the logits that rounding alone may cause.
+
+    Raises:
+        ValueError: For a model whose own `call` does more than call its layers.
+        UnsupportedLayerError: For pixels or scores that would be misread.
+    """
+
+    def __init__(self, model: keras.Model, output: int, image_shape: tuple[int, ...]) -> None:
+        self.model = model
+        self._output = output
+        takes = tuple(model.inputs[0].shape[1:])
+        self.image_spec = tf.TensorSpec([None, *takes], tf.float32)
+        noise = np.random.default_rng(0).random((4, *image_shape))
+        images = tf.constant(noise, tf.float32)
+        calls, logits = self.run(images)
+        self.rounding = _rounding(calls)
+        self._check_run(images, logits)
+        self.shortcuts = find_shortcuts(calls)
+        self.stem, self.h_spec = NO_STEM, self.image_spec
+        if None not in takes:  # The transposed convolution has to know the size.
+            self.stem = split_linear_stem(calls, images, self.shortcuts)
+            h = self.stem.forward(images)
+            self.h_spec = tf.TensorSpec([None, *h.shape[1:]], tf.float32)
+        _check_ends(calls, images, logits)
+        single = {name: call.output for name, call in calls.items() if tf.is_tensor(call.output)}
+        self.layer_dtypes = {name: tensor.dtype for name, tensor in single.items()}
+        self.layer_shapes = {name: tuple(tensor.shape[1:]) for name, tensor in single.items()}
+
+    def run(
+        self, images: tf.Tensor, caller: Caller = call_plainly
+    ) -> tuple[dict[str, Call], tf.Tensor]:
+        """Call every layer as the model does; return the calls by name, and the output."""
+        calls: dict[str, Call] = {}
+        outputs = run_graph(self.model, images, calls, caller=caller)
+        return calls, keras.tree.flatten(outputs)[self._output]
+
+    def logits(self, images: tf.Tensor, caller: Caller = call_plainly) -> tf.Tensor:
+        """Return the logits `(N, classes)`."""
+        calls, output = self.run(images, caller)
+        return tf.cast(undo_softmax(list(calls.values()), output), tf.float32)
+
+    def logits_replaced(self, images: tf.Tensor, replaced: Mapping[str, Any]) -> tf.Tensor:
+        """Return the logits with the outputs of the named layers replaced."""
+
+        def call(name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return replaced[name] if name in replaced else layer(*args, **kwargs)
+
+        return self.logits(images, call)
+
+    def logits_after_stem(self, h: tf.Tensor, *, pooled: bool = False) -> tf.Tensor:
+        """Return the logits of images whose `stem.forward` is `h`; with `pooled`, is pooled."""
+        known = (self.stem.name, self.stem.pool) if pooled else (self.stem.name,)
+        # Nothing but the stem reads the images, so `h` may be passed in their place.
+        return self.logits(h, self.shortcuts.caller(h, known))
+
+    def gradient_after_stem(
+        self,
+        h: tf.Tensor,
+        target: tf.Tensor,
+        score: Score,
+        *,
+        weight: tf.Tensor | float = 1.0,
+        pooled: bool = False,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return `weight` times the gradient of the target's score to `h`, and the score.
+
+        `h` is the output of the stem, or with `pooled` of the pooling after it.
+        """
+        with tf.GradientTape() as tape:
+            tape.watch(h)
+            s = score_of(self.logits_after_stem(h, pooled=pooled), target, score)
+        # Weigh here, one number per image, rather than the many numbers of `h`.
+        slope = tape.gradient(s, h, weight * tf.ones_like(s))
+        if slope is None:
+            raise UnsupportedLayerError(
+                f"{self.model.name}: no gradient reaches the image; a layer between the image "
+                "and the output is not differentiable"
+            )
+        slope.set_shape(h.shape)  # Some gradients lose it, such as that of a global maximum.
+        return slope, s
+
+    def layer_gradient(
+        self, images: tf.Tensor, target: tf.Tensor, layer: str, score: Score
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return a layer's output, the gradient of the target's score to it, and the score."""
+        output = self.run(images)[0][layer].output
+        with tf.GradientTape() as tape:
+            tape.watch(output)
+            s = score_of(self.logits_replaced(images, {layer: output}), target, score)
+        slope = tape.gradient(s, output)
+        if slope is None:
+            raise UnsupportedLayerError(f"{layer}: the score does not depend on its output")
+        return tf.cast(output, tf.float32), tf.cast(slope, tf.float32), s
+
+    def _check_run(self, images: tf.Tensor, output: tf.Tensor) -> None:
+        """Refuse a model that does more, or other, than call its layers in inference mode."""
+        given = keras.tree.flatten(self.model(images, training=False))[self._output]
+        if not agree(given, output, self.rounding):
+            raise ValueError(
+                f"model: expected one that gives what its layers, called in inference mode on "
+                f"float32 images, give; {self.model.name!r} gives something else, as one with a "
+                "call of its own does"
+            )
+
+
+def agree(first: Any, second: Any, rounding: float) -> bool:
+    """Return whether two arrays of scores differ by no more than rounding."""
+    a, b = (np.asarray(tf.cast(t, tf.float32)) for t in (first, second))
+    return bool(np.allclose(a, b, rtol=0, atol=rounding * np.abs(a).max()))
+
+
+def _rounding(calls: dict[str, Call]) -> float:
+    """Return the relative difference that rounding may cause: `Σ_layers (ε + 64 ε₃₂)`.
+
+    Each layer rounds its output to its own precision ε (the epsilon of its compute dtype), and
+    sums up in float32, whose order of summation, and so its error, differs between processors.
+    """
+    sums = 64 * np.finfo(np.float32).eps
+    return float(sum(_epsilon(call) + sums for call in calls.values()))
+
+
+def _epsilon(call: Call) -> float:
+    name = getattr(call.layer, "compute_dtype", None) or "float32"
+    try:
+        return float(ml_dtypes.finfo(name).eps)  # type: ignore[no-untyped-call]
+    except ValueError:  # An integer or boolean layer rounds nothing.
+        return 0.0
+
+
+def _check_ends(calls: dict[str, Call], images: Array, output: tf.Tensor) -> None:
+    """Raise UnsupportedLayerError where pixels or scores would be misread."""
+    for name, call in calls.items():
+        scale = getattr(call.layer, "scale", 1.0) if reads(call, images) else 1.0
+        if isinstance(call.layer, keras.layers.Rescaling) and np.max(np.abs(scale)) < _BYTES:
+            raise UnsupportedLayerError(
+                f"{name}: scales pixels by {scale:.4g}, so the model takes them from 0 to 255, "
+                "and here images are in [0, 1]; explain keras.Sequential([keras.Input("
+                f"{tuple(images.shape[1:])}), keras.layers.Rescaling(255.0), model])"
+            )
+        if call.output is output and last_activation(call.layer) is keras.activations.sigmoid:
+            raise UnsupportedLayerError(
+                f"{name}: its sigmoid makes a probability of each score alone, which is no "
+                "classification into one of several classes; explain the model without it"
+            )
+    p = tf.cast(output, tf.float32)
+    sums_to_one = np.allclose(tf.reduce_sum(p, axis=1), 1, atol=1e-3) and np.min(p) >= 0
+    if undo_softmax(list(calls.values()), output) is output and sums_to_one:
+        raise UnsupportedLayerError(
+            f"{list(calls)[-1]}: its outputs are probabilities whose softmax cannot be undone; let "
+            "a softmax layer, or a layer with softmax as its activation, come last"
+        )
+
+
+_BYTES = 0.05  # A first layer that scales by less, such as 1/255 or 1/127.5, expects bytes.
