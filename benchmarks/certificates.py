@@ -27,7 +27,7 @@ def main(images, names):
     for name, method in mx.METHODS.items():
         if not isinstance(method, Conservative | Complete) or (names and name not in names):
             continue
-        explanation = mx.explain(network, x, method)
+        explanation = mx.explain(network, x, method=method)
         # What is lost by name can outweigh the score: the whole is all that was shared out.
         whole = np.abs(explanation.differences)
         whole = np.max([whole, *map(np.abs, explanation.absorbed.values())], axis=0)

@@ -111,7 +111,7 @@ def draw(images: Path = PICTURES) -> None:
     network = Network(mx.load_model(MODEL))
     images.mkdir(parents=True, exist_ok=True)
     for name in METHODS:
-        found = mx.explain(network, x, name)
+        found = mx.explain(network, x, method=name)
         titles = [
             f"class {c}, S = {s:.2f}" for c, s in zip(found.targets, found.scores, strict=True)
         ]

@@ -104,4 +104,4 @@ def colour():
 def test_maps_are_per_pixel_or_per_place_as_the_guide_says(name, colour):
     image = np.random.default_rng(0).random((1, 8, 8, 3), np.float32)
     channels = {"pixel": 3, "place": 1}[docstrings.place(mx.METHODS[name])]
-    assert mx.explain(colour, image, name).maps.shape == (1, 8, 8, channels)
+    assert mx.explain(colour, image, method=name).maps.shape == (1, 8, 8, channels)

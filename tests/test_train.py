@@ -13,6 +13,7 @@ import tensorflow as tf
 import mnist_xai as mx
 from mnist_xai.io import checkpoint, files
 from mnist_xai.io.files import OutputExistsError
+from mnist_xai.io.saving import file_sha256
 from mnist_xai.train import RECIPES, train
 
 # Everything that the default recipe does, on digits and in seconds.

@@ -53,7 +53,7 @@ def main():
     i = TorchInputs(sys.argv[1], torch.contiguous_format)
     model = i.model()
     x, maps = (np.ascontiguousarray(a.transpose(0, 3, 1, 2)) for a in (i.images, i.arrays["maps"]))
-    slopes = explain(model, x, i.targets)
+    slopes = explain(model, x, method=i.targets)
 
     def run(name, size):
         again = name in ("max_sensitivity", "parameter_randomisation")

@@ -51,7 +51,7 @@ class Case:
         with torch.no_grad():
             self.logits = self.model(torch.tensor(self.x)).numpy()
         self.targets = self.logits.argmax(axis=1)
-        self.maps = explain(self.model, self.x, self.targets).astype(np.float32)
+        self.maps = explain(self.model, self.x, method=self.targets).astype(np.float32)
 
     def score(self, metric, rows=slice(None), maps=True, **given):
         given = {"explain_func": explain, **given}
@@ -201,7 +201,7 @@ def randomisation(case, arrays):
             # The last of the copies is the image itself.
             # It calls its own `explain`, whatever it was given.
             with (
-                mock.patch("quantus.explain", lambda model, x, y, **_: explain(model, x, y)),
+                mock.patch("quantus.explain", lambda model, x, y, **_: explain(model, x, method=y)),
                 mock.patch("numpy.random.randn", side_effect=draws[:-1] * 20),
             ):
                 found = dict(case.score(metric, maps=True if given else None))
@@ -229,7 +229,7 @@ def random_logit(case):
         metric = quantus.RandomLogit(similarity_func=similarity, num_classes=10, **PLAIN)
         with mock.patch("numpy.random.randint", return_value=index):
             yield f"random_logit_{name}", case.score(metric)
-    maps = explain(case.model, case.x, other)
+    maps = explain(case.model, case.x, method=other)
     plane = [_unit(a[0], b[0]) for a, b in zip(case.maps.astype(float), maps, strict=True)]
     yield "skimage_ssim", [structural_similarity(a, b, data_range=2.0) for a, b in plane]
     metric = quantus.RandomLogit(num_classes=10, **PLAIN)

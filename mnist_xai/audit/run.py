@@ -31,7 +31,6 @@ from mnist_xai.data import Dataset, load_data
 from mnist_xai.evaluation import Evaluation
 from mnist_xai.interpret import METHODS, Method, Network, UnsupportedLayerError, explain
 from mnist_xai.interpret.methods.explanation import Explanation
-from mnist_xai.interpret.methods.registry import method_named
 from mnist_xai.io.checkpoint import versions
 from mnist_xai.io.files import check_output, unfinished_path, write_whole
 from mnist_xai.io.locks import alone
@@ -282,9 +281,9 @@ def _result_of(
     """Ask a method everything; what does not depend on its maps is remembered for the others."""
     try:
         # Before the clock runs, since the first explanation also compiles.
-        shown = explain(network, pictures[0], method, pictures[1])
+        shown = explain(network, pictures[0], pictures[1], method=method)
         start = time.perf_counter()
-        first = explain(network, tasks[0].images, method, tasks[0].targets)
+        first = explain(network, tasks[0].images, tasks[0].targets, method=method)
         seconds = (time.perf_counter() - start) / len(first.maps)
     except (UnsupportedLayerError, ValueError) as error:
         return MethodResult(name, refused=str(error))
@@ -323,7 +322,7 @@ def _chosen(methods: Sequence[str] | Mapping[str, Method] | None) -> dict[str, M
         if taken:
             raise ValueError(f"methods: expected names other than the controls'; got {taken[0]!r}")
         return dict(methods)
-    return {name: method_named(name) for name in (METHODS if methods is None else methods)}
+    return {name: METHODS.named(name) for name in (METHODS if methods is None else methods)}
 
 
 def _budget(budget: str | Budget, images: int | None) -> Budget:

@@ -297,12 +297,12 @@ def explain(
     overwrite = _may_replace([save_to], overwrite)
     _start_tensorflow()
     import mnist_xai as mx
-    from mnist_xai.interpret.methods.registry import method_named
+    from mnist_xai.interpret import METHODS
 
-    chosen = method_named(method)
+    chosen = METHODS.named(method)
     network = mx.Network(mx.load_model(model_path))
     x, stamp = _one_image(network, data, index, image)
-    explanation = mx.explain(network, x, chosen, None if target is None else [target], score=score)
+    explanation = mx.explain(network, x, target, method=chosen, score=score)
     if save_to.suffix == ".npy":
         _save_array(explanation.maps[0], save_to)
     else:
@@ -395,11 +395,11 @@ def methods(name: str | None, family: str | None) -> None:
     _start_tensorflow()
     import mnist_xai as mx
     from mnist_xai.cli import catalogue
-    from mnist_xai.interpret.methods.registry import method_named
+    from mnist_xai.interpret import METHODS
 
     width = shutil.get_terminal_size().columns
     chosen = mx.METHODS if family is None else catalogue.of_family(family)
-    method = None if name is None else method_named(name)
+    method = None if name is None else METHODS.named(name)
     network = mx.Network(mx.build_model("cnn"))
     if name and method:
         _say(catalogue.details(name, method, network, width))

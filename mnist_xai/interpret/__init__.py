@@ -11,7 +11,14 @@ from mnist_xai.interpret.inspect.neurons import (
     neuron_gradient,
 )
 from mnist_xai.interpret.inspect.receptive_field import ReceptiveField, receptive_field
-from mnist_xai.interpret.methods.base import About, Complete, Conservative, Method
+from mnist_xai.interpret.methods.base import (
+    METHODS,
+    About,
+    Complete,
+    Conservative,
+    Method,
+    register,
+)
 from mnist_xai.interpret.methods.cam.cam import (
     AblationCAM,
     EigenCAM,
@@ -21,6 +28,7 @@ from mnist_xai.interpret.methods.cam.cam import (
     LayerCAM,
     ScoreCAM,
 )
+from mnist_xai.interpret.methods.explain import explain
 from mnist_xai.interpret.methods.explanation import Explanation
 from mnist_xai.interpret.methods.gradients.expected import (
     Background,
@@ -54,7 +62,6 @@ from mnist_xai.interpret.methods.perturbation.shapley import (
     KernelSHAP,
     ShapleySampling,
 )
-from mnist_xai.interpret.methods.registry import METHODS, explain
 from mnist_xai.interpret.methods.relevance.backprop import (
     DeconvNet,
     GuidedBackprop,
@@ -140,4 +147,5 @@ __all__ = [
     "neuron_gradient",
     "project_feature_map",
     "receptive_field",
+    "register",
 ]

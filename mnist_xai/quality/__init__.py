@@ -11,11 +11,13 @@ from mnist_xai.quality.axioms.invariance import (
     Symmetry,
 )
 from mnist_xai.quality.base import (
+    METRICS,
     ExplainedBatch,
     Metric,
     MetricAbout,
     Scores,
     paired_difference,
+    register,
 )
 from mnist_xai.quality.complexity import (
     EffectiveComplexity,
@@ -69,9 +71,6 @@ from mnist_xai.quality.randomisation.sanity_checks import (
     ParameterRandomisation,
     RandomLogit,
     SmoothParameterRandomisation,
-)
-from mnist_xai.quality.registry import (
-    METRICS,
 )
 from mnist_xai.quality.robustness.consistency import (
     Consistency,
@@ -155,5 +154,6 @@ __all__ = [
     "paired_difference",
     "planted_rule",
     "randomised",
+    "register",
     "stages",
 ]

@@ -3,41 +3,35 @@
 import hashlib
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mnist_xai.interpret.core.inputs import Array, Score, check_score
 from mnist_xai.interpret.core.network import Network
-from mnist_xai.interpret.methods.base import Method
+from mnist_xai.interpret.methods.base import Description, Method
 from mnist_xai.quality.statistics import Values, bootstrap_interval
+from mnist_xai.registry import Registry
 
 Family = Literal[
     "faithfulness", "robustness", "randomisation", "complexity", "localisation", "axiom"
 ]
 
 
-@dataclass(frozen=True)
-class MetricAbout:
-    """What a metric promises, for whoever reads its scores.
+@dataclass(frozen=True, kw_only=True)
+class MetricAbout(Description):
+    """What a metric says of itself, for readers of its scores.
 
     Attributes:
-        family: Which question it asks.
-        higher_is_better: Its direction; None where more is only different, not better.
-        shows: What a score says.
-        caveat: When it says something else.
-        reference: Paper and section.
+        higher_is_better: Its direction; None where more is different, but not better.
         needs: What it looks at: the maps alone, the network as well, the method, which it runs
             again, or masks of where the evidence lies.
-        range: The least and the greatest score there can be.
+        range: The least and the greatest possible score.
     """
 
     family: Family
     higher_is_better: bool | None
-    shows: str
-    caveat: str
-    reference: str
     needs: Literal["maps", "network", "method", "masks"]
     range: tuple[float, float] = (-np.inf, np.inf)
 
@@ -244,6 +238,12 @@ class Metric(Protocol):
     def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
 
+
+METRICS: Registry[Metric] = Registry("metric", "mnist_xai.quality", get_args(Family))
+"""Ready metrics by name."""
+
+register = METRICS.register
+"""Class decorator: `@register("name")` adds a metric with its defaults to `METRICS`."""
 
 Refusals = dict[int, str]
 

@@ -9,17 +9,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from mnist_xai.quality.base import (
-    ExplainedBatch,
-    MetricAbout,
-    Scores,
-    measured,
-)
+from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Scores, measured, register
 from mnist_xai.quality.statistics import Values
 
 _ALONE = "the map says little and is wrong: simple is not faithful"
 
 
+@register("sparseness")
 @dataclass(frozen=True)
 class Sparseness:
     """Gini index of the magnitudes: `Σ_i (2i - n - 1) |R|_(i) / (n Σ_i |R|_i)`.
@@ -49,6 +45,7 @@ class Sparseness:
         return (weights * sizes).sum(axis=1) / (n * sizes.sum(axis=1))
 
 
+@register("entropy_complexity")
 @dataclass(frozen=True)
 class EntropyComplexity:
     """Entropy of the shares: `-Σ_i p_i ln p_i`, `p_i = |R_i| / Σ_j |R_j|`, in nats.
@@ -76,6 +73,7 @@ class EntropyComplexity:
         return -(p * np.log(p, out=np.zeros_like(p), where=p > 0)).sum(axis=1)
 
 
+@register("effective_complexity")
 @dataclass(frozen=True)
 class EffectiveComplexity:
     """Number of places that carry more than a share of the largest: `#{i: |R_i| > ε max_j |R_j|}`.

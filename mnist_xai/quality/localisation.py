@@ -18,13 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, stats
 
 from mnist_xai.interpret.core.parameters import check_at_least, check_counts
-from mnist_xai.quality.base import (
-    ExplainedBatch,
-    MetricAbout,
-    Refusals,
-    Scores,
-    measured,
-)
+from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Refusals, Scores, measured, register
 from mnist_xai.quality.statistics import Values
 
 Marked = NDArray[np.bool_]
@@ -32,6 +26,7 @@ Marked = NDArray[np.bool_]
 _ELSEWHERE = "the network finds its evidence elsewhere, and the map rightly says so"
 
 
+@register("pointing_game")
 @dataclass(frozen=True)
 class PointingGame:
     """1 where the place of the most relevance lies in the mask, or near it, and 0 elsewhere.
@@ -78,6 +73,7 @@ class PointingGame:
         return near
 
 
+@register("top_k_intersection")
 @dataclass(frozen=True)
 class TopKIntersection:
     """Share of the `k` places of the most relevance that lie in the mask.
@@ -116,6 +112,7 @@ class TopKIntersection:
         return _hits_of_top(relevance, marked, np.full(len(batch), self.k)) / self.k
 
 
+@register("relevance_mass")
 @dataclass(frozen=True)
 class RelevanceMass:
     """Mass accuracy: `Σ_{i∈M} R_i⁺ / Σ_i R_i⁺`, `R⁺ = max(R, 0)`, for a mask `M`.
@@ -144,6 +141,7 @@ class RelevanceMass:
         return (positive * marked).sum(axis=1) / positive.sum(axis=1)
 
 
+@register("relevance_rank")
 @dataclass(frozen=True)
 class RelevanceRank:
     """Rank accuracy: share of the `|M|` places of the most relevance that lie in the mask `M`.
@@ -172,6 +170,7 @@ class RelevanceRank:
         return _hits_of_top(relevance, marked, sizes) / sizes
 
 
+@register("localisation_auc")
 @dataclass(frozen=True)
 class LocalisationAUC:
     """`P(R_i > R_j) + P(R_i = R_j) / 2` for a place `i` in the mask and a place `j` outside.

@@ -49,7 +49,7 @@ def test_dead_maps_have_no_score_and_a_reason(audited):
 def test_certificates_are_the_explanations_residuals(audited, model, small_digits):
     rows = np.random.default_rng(0).permutation(120)[:6]
     images = mx.normalise(small_digits.test_images[rows])
-    explanation = mx.explain(model, images, "lrp_epsilon")
+    explanation = mx.explain(model, images, method="lrp_epsilon")
     shares = np.abs(explanation.residuals / explanation.differences)
     result = audited.results["lrp_epsilon"]
     np.testing.assert_allclose(result.missing, shares, atol=1e-5)

@@ -168,7 +168,7 @@ def _one_network(make, names, count, report):
                 break
     images = _images(network, rng, 2)
     METRICS["parameter_randomisation"](ExplainedBatch.of(network, images, METHODS["gradient"]))
-    png(mx.explain(network, images, "gradient").plot())
+    png(mx.explain(network, images, method="gradient").plot())
     report.check_traces(network.passes.traces())
     return weakref.ref(network)
 
@@ -176,7 +176,9 @@ def _one_network(make, names, count, report):
 def _explanations(network, name, rng, report) -> Iterator[mx.Explanation]:
     for number in range(EACH):
         try:
-            explained = mx.explain(network, _images(network, rng, 3 - number % 3), quick(name))
+            explained = mx.explain(
+                network, _images(network, rng, 3 - number % 3), method=quick(name)
+            )
         except mx.UnsupportedLayerError:
             report.refused[name] += 1
             return
@@ -197,7 +199,7 @@ def differences(names=tuple(METHODS), threads=8, rounds=3):
     shared, found = mx.Network(model), {}
 
     def explained(network, name):
-        return mx.explain(network, images, quick(name)).maps
+        return mx.explain(network, images, method=quick(name)).maps
 
     alone = {name: explained(mx.Network(model), name) for name in names}
     for shift in range(rounds):  # In the first, while the passes are compiled.

@@ -13,8 +13,8 @@ from keras import layers
 
 import mnist_xai as mx
 from mnist_xai.interpret.core import graph, passes, twin
+from mnist_xai.interpret.methods.base import METHODS
 from mnist_xai.interpret.methods.gradients.gradient import Gradient
-from mnist_xai.interpret.methods.registry import METHODS
 from mnist_xai.quality import METRICS, ExplainedBatch, PixelFlipping
 from mnist_xai.quality.faithfulness.removal import Baseline
 
@@ -118,11 +118,13 @@ def test_eight_threads_that_ask_for_the_twin_get_one(monkeypatch):
 
 def test_eight_threads_of_other_methods_give_what_one_thread_gives(pictures):
     model = small()
-    alone = {name: mx.explain(mx.Network(model), pictures, name).maps for name in CHEAP}
+    alone = {name: mx.explain(mx.Network(model), pictures, method=name).maps for name in CHEAP}
     one = mx.Network(model)
     for shift in range(3):  # While passes are compiled, and when all of them are.
         order = [*CHEAP[shift:], *CHEAP[:shift]]
-        found = at_once(*[lambda n=name: mx.explain(one, pictures, n).maps for name in order])
+        found = at_once(
+            *[lambda n=name: mx.explain(one, pictures, method=n).maps for name in order]
+        )
         for name, maps in zip(order, found, strict=True):
             np.testing.assert_allclose(maps, alone[name], rtol=1e-5, atol=1e-6, err_msg=name)
     assert set(one.passes.traces().values()) == {1}

@@ -181,7 +181,7 @@ def test_a_whole_number_of_numpys_is_as_good_as_pythons(made, name):
 @examples(4)
 def test_a_method_is_refused_by_an_arguments_name_or_its_maps_are_finite(made, data):
     def use(method):
-        maps = mx.explain(network(), IMAGES, method, [0, 1]).maps
+        maps = mx.explain(network(), IMAGES, [0, 1], method=method).maps
         assert maps.shape in (IMAGES.shape, (*IMAGES.shape[:3], 1))
         assert maps.dtype == np.float32
         assert np.isfinite(maps).all(), method

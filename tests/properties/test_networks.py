@@ -101,7 +101,7 @@ def explained(model, method):
     """The explanation of two images; None where the model or the method refuses by a name."""
     images = np.random.default_rng(0).random((2, *model.input_shape[1:]), np.float32)
     try:
-        return mx.explain(mx.Network(model), images, method, [0, 1])
+        return mx.explain(mx.Network(model), images, [0, 1], method=method)
     except mx.UnsupportedLayerError as error:
         said = str(error)
     names = {layer.name for layer in model._flatten_layers()}

@@ -33,8 +33,8 @@ _LEAK = 0.1  # Slope of a closed ReLU whose unit an image is made for.
 
 def activation_maximization(
     model: keras.Model | Network,
+    targets: int | Sequence[int] | None = None,
     *,
-    target: int | Sequence[int] | None = None,
     layer: str | None = None,
     channel: int | Sequence[int] | None = None,
     neuron: Sequence[int] | Sequence[Sequence[int]] | None = None,
@@ -59,7 +59,7 @@ def activation_maximization(
 
     Args:
         model: A Keras classifier of images of one size, or a `Network` made of it.
-        target: A class, or several: an image for each.
+        targets: A class, or several: an image for each.
         layer: Name of the layer of `channel` or `neuron`, `outer/inner` in a nested model.
         channel: A channel of the layer's last axis, or several.
         neuron: A place `(y, x, k)` or `(unit,)` in the layer's output, or several.
@@ -94,7 +94,7 @@ def activation_maximization(
     check_seed(seed)
     network = Network.of(model)
     shape = network.inputs.fixed_shape()
-    kind, units = _objective(network, target, layer, channel, neuron)
+    kind, units = _objective(network, targets, layer, channel, neuron)
     ascent = network.passes.get(
         _ascent,
         *(layer, kind),
@@ -242,18 +242,18 @@ def _not_quite_closed(call: Call) -> tf.Tensor:
 
 
 def _objective(
-    network: Network, target: Any, layer: str | None, channel: Any, neuron: Any
+    network: Network, targets: Any, layer: str | None, channel: Any, neuron: Any
 ) -> tuple[str, NDArray[np.int32]]:
     """Which of class, channel and neuron is meant, and its number for each image."""
-    given = {"target": target, "channel": channel, "neuron": neuron}
+    given = {"targets": targets, "channel": channel, "neuron": neuron}
     named = [name for name, value in given.items() if value is not None]
     if len(named) != 1:
-        raise ValueError(f"expected one of target, channel, neuron; got {named or 'none'}")
-    if (named == ["target"]) != (layer is None):
-        raise ValueError("layer: expected with channel or neuron, and not with target")
+        raise ValueError(f"expected one of targets, channel, neuron; got {named or 'none'}")
+    if (named == ["targets"]) != (layer is None):
+        raise ValueError("layer: expected with channel or neuron, and not with targets")
     if layer is None:
-        targets = np.atleast_1d(target)
-        return "class", network.inputs.check_targets(targets, max(len(targets), 1))
+        classes = np.atleast_1d(targets)
+        return "class", network.inputs.check_targets(classes, max(len(classes), 1))
     network.check_layer(layer)
     shape = network.layer_shapes[layer]
     if channel is not None:

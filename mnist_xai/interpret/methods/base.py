@@ -8,26 +8,36 @@ from numpy.typing import NDArray
 
 from mnist_xai.interpret.core.inputs import Array, Score
 from mnist_xai.interpret.core.network import Network
+from mnist_xai.registry import Registry
 
 
 @dataclass(frozen=True)
-class About:
-    """What a method promises, for whoever chooses one.
+class Description:
+    """What a method or a metric says of itself.
 
     Attributes:
-        family: Which methods it is kin to.
-        shows: What a map says.
+        family: The family it belongs to.
+        shows: What a map, or a score, says.
         caveat: When it says something else.
         reference: Paper and section.
-        signed: Whether one map can hold both signs: what is for the class, and what against.
-        class_sensitive: Whether another class gives another map.
-        unit: What a pass is: the network run forward, or forward and back.
     """
 
     family: str
     shows: str
     caveat: str
     reference: str
+
+
+@dataclass(frozen=True)
+class About(Description):
+    """What a method says of itself, for users who choose one.
+
+    Attributes:
+        signed: Whether one map can hold both signs: evidence for the class, and against it.
+        class_sensitive: Whether another class gives another map.
+        unit: What a pass is: the network run forward, or forward and back.
+    """
+
     signed: bool = True
     class_sensitive: bool = True
     unit: Literal["forward", "gradient"] = "gradient"
@@ -79,3 +89,14 @@ class Conservative(Protocol):
         score: Score = "logit",
     ) -> tuple[Array, dict[str, Array]]:
         """The maps, and by name what of each score reached no pixel, `(N,)`."""
+
+
+METHODS: Registry[Method] = Registry(
+    "method",
+    "mnist_xai.interpret.methods",
+    ("gradient", "class activation map", "relevance", "perturbation"),
+)
+"""Ready methods by name."""
+
+register = METHODS.register
+"""Class decorator: `@register("name")` adds a method with its defaults to `METHODS`."""

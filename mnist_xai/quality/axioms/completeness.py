@@ -13,21 +13,17 @@ from numpy.typing import NDArray
 
 from mnist_xai.interpret.core.parameters import check_counts, check_pixels
 from mnist_xai.interpret.methods.base import Complete, Conservative
+from mnist_xai.interpret.methods.explain import explain
 from mnist_xai.interpret.methods.explanation import Explanation
 from mnist_xai.interpret.methods.perturbation.features import Features, Labels, Pixels
-from mnist_xai.interpret.methods.registry import explain
-from mnist_xai.quality.base import (
-    ExplainedBatch,
-    MetricAbout,
-    Scores,
-    measured,
-)
+from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Scores, measured, register
 from mnist_xai.quality.faithfulness.correlation import scores_of_kept
 from mnist_xai.quality.statistics import Values
 
 _ROUNDING = 1e-5  # Share of a score by which it may differ from batch to batch.
 
 
+@register("completeness")
 @dataclass(frozen=True)
 class Completeness:
     """Share of the score's difference that the map misses.
@@ -78,7 +74,7 @@ class Completeness:
         method, images, targets, score = batch.method, batch.images, batch.targets, batch.score
         if isinstance(method, Conservative):
             # Only a run tells what was lost; the maps stay those on batch.
-            made = explain(batch.network, images, method, targets, score=score)
+            made = explain(batch.network, images, targets, method=method, score=score)
             return replace(made, maps=batch.maps)
         plain = np.full_like(images, self.baseline)
         start = method.baselines(images) if isinstance(method, Complete) else plain
@@ -87,6 +83,7 @@ class Completeness:
         return Explanation(batch.maps, images, targets, scores, score, method, "", differences)
 
 
+@register("non_sensitivity")
 @dataclass(frozen=True)
 class NonSensitivity:
     """Share of the places of which map and network disagree whether they matter: `|A₀ Δ X₀| / n`.

@@ -32,6 +32,7 @@ from mnist_xai.quality.base import (
     Scores,
     explain_in_chunks,
     measured,
+    register,
 )
 from mnist_xai.quality.statistics import Values
 
@@ -39,6 +40,7 @@ _SUNDARARAJAN = "Sundararajan, Taly and Yan 2017"
 _BLIND = "a map that does not look at the network keeps it too"
 
 
+@register("input_invariance")
 @dataclass(frozen=True)
 class InputInvariance:
     """Distance of the maps of two networks that see the same images in two encodings.
@@ -84,6 +86,7 @@ class InputInvariance:
         return plain, shifted
 
 
+@register("implementation_invariance")
 @dataclass(frozen=True)
 class ImplementationInvariance:
     """Distance of the maps of two networks that give equal outputs: `d(R(f, x), R(g, x))`.
@@ -120,6 +123,7 @@ class ImplementationInvariance:
             return batch.places, _places(batch, batch.images, other)
 
 
+@register("linearity")
 @dataclass(frozen=True)
 class Linearity:
     """Distance of the map of a combination from the combination of the maps.
@@ -166,6 +170,7 @@ class Linearity:
             return both, _places(batch, batch.images, whole)
 
 
+@register("symmetry")
 @dataclass(frozen=True)
 class Symmetry:
     """Distance of the map from the mirror image of the mirror image's map.

@@ -27,6 +27,7 @@ from mnist_xai.quality.base import (
     Scores,
     digest,
     measured,
+    register,
 )
 from mnist_xai.quality.statistics import (
     Values,
@@ -45,6 +46,7 @@ _ROUND_OFF = 8 * float(np.finfo(np.float32).eps)  # Of scores, which are float32
 _CELLS = 2**24  # Of a table of masks that is held at a time.
 
 
+@register("faithfulness_correlation")
 @dataclass(frozen=True)
 class FaithfulnessCorrelation:
     """`corr_S(Σ_{i∈S} R_i, f(x) - f(x with x_S at the baseline))` over random subsets `S`.
@@ -94,6 +96,7 @@ class FaithfulnessCorrelation:
         return _answers(batch, off, labels, self.baseline)
 
 
+@register("faithfulness_estimate")
 @dataclass(frozen=True)
 class FaithfulnessEstimate:
     """`corr_i(R_i, f(x) - f(x with x_i at the baseline))` over all features `i`, one at a time.
@@ -140,6 +143,7 @@ class FaithfulnessEstimate:
         return _correlation(batch, relevance, np.concatenate(drops, axis=1))
 
 
+@register("sensitivity_n")
 @dataclass(frozen=True)
 class SensitivityN:
     """Mean over `n` of `corr_S(Σ_{i∈S} R_i, f(x) - f(x with x_S at the baseline))`, `|S| = n`.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mnist_xai.interpret.core.parameters import check_counts
 from mnist_xai.interpret.methods.perturbation.features import Labels, Patches, Pixels, summed
-from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Refusals, Scores, measured
+from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Refusals, Scores, measured, register
 from mnist_xai.quality.faithfulness.curves import (
     Order,
     area,
@@ -39,6 +39,7 @@ _FLIPPING = MetricAbout(
 )
 
 
+@register("pixel_flipping")
 @dataclass(frozen=True)
 class PixelFlipping:
     """Area under the deletion curve: `∫₀¹ S_c(x^(q)) dq`, by trapezoids.
@@ -80,6 +81,7 @@ class PixelFlipping:
         return measured(batch, measure, unfit(batch, labels, self.removal))
 
 
+@register("insertion")
 @dataclass(frozen=True)
 class Insertion:
     """Area under the insertion curve: `∫₀¹ S_c(x^(q)) dq`, by trapezoids.
@@ -125,6 +127,7 @@ class Insertion:
         return measured(batch, measure, unfit(batch, labels, self.start))
 
 
+@register("selectivity")
 @dataclass(frozen=True)
 class Selectivity:
     """Area under the curve when patches are taken away: `∫₀¹ S_c(x^(q)) dq`, by trapezoids.
@@ -174,6 +177,7 @@ _REGIONS = MetricAbout(
 )
 
 
+@register("region_perturbation")
 @dataclass(frozen=True)
 class RegionPerturbation:
     """Area over the perturbation curve: `1/(L+1) Σ_{k=0}^{L} (S_c(x^(0)) - S_c(x^(k)))`.

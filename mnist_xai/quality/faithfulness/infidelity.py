@@ -14,13 +14,7 @@ from mnist_xai.interpret.core.parameters import (
     check_seed,
 )
 from mnist_xai.interpret.methods.perturbation.features import Pixels, summed
-from mnist_xai.quality.base import (
-    ExplainedBatch,
-    MetricAbout,
-    Refusals,
-    Scores,
-    measured,
-)
+from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Refusals, Scores, measured, register
 from mnist_xai.quality.faithfulness.correlation import (
     Subsets,
     blank_images,
@@ -136,6 +130,7 @@ class AddedNoise:
         return np.concatenate(expected, axis=1), np.concatenate(drops).T
 
 
+@register("infidelity")
 @dataclass(frozen=True)
 class Infidelity:
     """`E_I[(β Iᵀ Φ(x) - (f(x) - f(x - I)))²]`, in squares of the score's unit; 0 is best.

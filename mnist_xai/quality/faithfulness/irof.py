@@ -6,13 +6,14 @@ from typing import ClassVar
 import numpy as np
 
 from mnist_xai.interpret.methods.perturbation.features import Features, Grid, summed
-from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Scores, measured
+from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Scores, measured, register
 from mnist_xai.quality.faithfulness.curves import area, bounds_of
 from mnist_xai.quality.faithfulness.flipping import HOLES, removal_curves, unfit
 from mnist_xai.quality.faithfulness.removal import Baseline, Removal
 from mnist_xai.quality.statistics import Values
 
 
+@register("irof")
 @dataclass(frozen=True)
 class IROF:
     """Area over the curve of relative scores: `1 - ∫₀¹ S_c(x^(q)) / S_c(x) dq`, by trapezoids.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mnist_xai.interpret.methods.perturbation.features import Pixels, summed
-from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Scores, measured
+from mnist_xai.quality.base import METRICS, ExplainedBatch, MetricAbout, Scores, measured, register
 from mnist_xai.quality.faithfulness.curves import Order, check_order, ranks, towards, without_order
 from mnist_xai.quality.faithfulness.removal import NoisyImputation
 from mnist_xai.quality.statistics import Values
@@ -22,6 +22,7 @@ _ROAD = MetricAbout(
 )
 
 
+@register("road")
 @dataclass(frozen=True)
 class ROAD:
     """Mean accuracy after removal and imputation: `1/K Σ_k [argmax_j z_j(x^(k)) = c]`.
@@ -82,3 +83,6 @@ class ROAD:
         z = batch.network.logits_at(images)
         hits = z.argmax(axis=1).reshape(len(batch), -1) == batch.targets[:, np.newaxis]
         return hits.astype(np.float64)
+
+
+METRICS.add("road_least", ROAD(order="least"))

@@ -18,6 +18,7 @@ from mnist_xai.quality.base import (
     Scores,
     explain_in_chunks,
     measured,
+    register,
 )
 from mnist_xai.quality.randomisation.random_networks import (
     Order,
@@ -40,6 +41,7 @@ Summary = Literal["mean", "last"]
 _NOISE_CHANGES = "a map of noise changes with anything"
 
 
+@register("parameter_randomisation")
 @dataclass(frozen=True)
 class ParameterRandomisation:
     """Similarity of the map and that of a network losing its weights: `1/L Σ_l ρ(Φ(x), Φ_l(x))`.
@@ -91,6 +93,7 @@ class ParameterRandomisation:
         return _summarised(curve, self.summary)
 
 
+@register("smooth_parameter_randomisation")
 @dataclass(frozen=True)
 class SmoothParameterRandomisation:
     """The same for means over noisy copies: `1/L Σ_l ρ(Φ̄(x), Φ̄_l(x))`, `Φ̄(x) = 1/K Σ_k Φ(x + ε_k)`.
@@ -155,6 +158,7 @@ class SmoothParameterRandomisation:
         return np.where(is_flat(self.similarity, first), np.nan, values), curves
 
 
+@register("efficient_parameter_randomisation")
 @dataclass(frozen=True)
 class EfficientParameterRandomisation:
     """Rise of the map's entropy when all weights become random: `(H(Φ_L(x)) - H(Φ(x))) / H(Φ(x))`.
@@ -199,6 +203,7 @@ class EfficientParameterRandomisation:
         return (after - before) / before, np.stack([before, after], axis=1)
 
 
+@register("random_logit")
 @dataclass(frozen=True)
 class RandomLogit:
     """Mean similarity with the maps of other classes: `1/K Σ_k ρ(Φ_c(x), Φ_{c+d_k}(x))`.

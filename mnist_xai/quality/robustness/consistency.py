@@ -8,13 +8,7 @@ from numpy.typing import NDArray
 
 from mnist_xai.interpret.core.parameters import check_counts, check_seed
 from mnist_xai.interpret.methods.perturbation.features import Grid
-from mnist_xai.quality.base import (
-    ExplainedBatch,
-    MetricAbout,
-    Refusals,
-    Scores,
-    measured,
-)
+from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Refusals, Scores, measured, register
 from mnist_xai.quality.robustness.noisy_copies import (
     check_noise,
     explained_copies,
@@ -24,6 +18,7 @@ from mnist_xai.quality.robustness.noisy_copies import (
 from mnist_xai.quality.statistics import Values
 
 
+@register("consistency")
 @dataclass(frozen=True)
 class Consistency:
     """Share of the copies explained alike that are predicted alike.

@@ -11,12 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from mnist_xai.interpret.core.parameters import check_seed
-from mnist_xai.quality.base import (
-    ExplainedBatch,
-    MetricAbout,
-    Scores,
-    measured,
-)
+from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Scores, measured, register
 from mnist_xai.quality.robustness.noisy_copies import (
     check_noise,
     explained_copies,
@@ -28,6 +23,7 @@ from mnist_xai.quality.statistics import Values
 _STEADY = "a map that is the same for all images is perfectly robust"
 
 
+@register("max_sensitivity")
 @dataclass(frozen=True)
 class MaxSensitivity:
     """Largest change: `max_k ‖Φ(x + δ_k) - Φ(x)‖ / ‖Φ(x)‖`, `|δ_k| <= r` for every pixel.
@@ -69,6 +65,7 @@ class MaxSensitivity:
         return changes.max(axis=1), changes
 
 
+@register("avg_sensitivity")
 @dataclass(frozen=True)
 class AvgSensitivity:
     """Mean change: `1/K Σ_k ‖Φ(x + δ_k) - Φ(x)‖ / ‖Φ(x)‖`, `|δ_k| <= r` for every pixel.
@@ -107,6 +104,7 @@ class AvgSensitivity:
         return changes.mean(axis=1), changes
 
 
+@register("local_lipschitz")
 @dataclass(frozen=True)
 class LocalLipschitz:
     """Steepest change: `max_k ‖Φ(x_k) - Φ(x)‖ / ‖x_k - x‖` over copies `x_k` of the image.

@@ -10,12 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from mnist_xai.interpret.core.parameters import check_positive, check_seed, check_shares
-from mnist_xai.quality.base import (
-    ExplainedBatch,
-    MetricAbout,
-    Scores,
-    measured,
-)
+from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Scores, measured, register
 from mnist_xai.quality.robustness.noisy_copies import (
     Copies,
     check_noise,
@@ -32,6 +27,7 @@ _MISLEADS = (
 )
 
 
+@register("relative_input_stability")
 @dataclass(frozen=True)
 class RelativeInputStability:
     """`max_k ‖(Φ(x) - Φ(x_k)) / Φ(x)‖ / max(‖(x - x_k) / x‖, ε)`, place by place.
@@ -80,6 +76,7 @@ class RelativeInputStability:
         return np.maximum(norms((x - some.images) / _divisors(x, self.floor)), self.epsilon)
 
 
+@register("relative_output_stability")
 @dataclass(frozen=True)
 class RelativeOutputStability:
     """`max_k ‖(Φ(x) - Φ(x_k)) / Φ(x)‖ / max(‖z(x) - z(x_k)‖, ε)`, `z` the logits.

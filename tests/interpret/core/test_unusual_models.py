@@ -89,7 +89,7 @@ def test_the_activation_of_a_recurrent_layer_is_applied_once(small, layer):
 )
 @pytest.mark.parametrize("method", [DeepLIFT(), DeepLIFT("reveal_cancel")])
 def test_deeplift_is_complete(small, between, method):
-    made = explain(model_of(between), small, method, TARGETS)
+    made = explain(model_of(between), small, TARGETS, method=method)
     np.testing.assert_allclose(made.residuals, 0, atol=1e-5)
 
 
@@ -102,14 +102,14 @@ def test_deeplift_is_complete(small, between, method):
     ],
 )
 def test_relevance_is_accounted_for(small, between):
-    made = explain(model_of(between), small, LRP(), TARGETS)
+    made = explain(model_of(between), small, TARGETS, method=LRP())
     np.testing.assert_allclose(made.residuals, 0, atol=1e-5)
 
 
 @pytest.mark.parametrize("between", [lambda x: x * x, lambda x: layers.Multiply()([x, x])])
 def test_relevance_refuses_a_square_for_what_it_is(small, between):
     with pytest.raises(UnsupportedLayerError, match="multiply.*product"):
-        explain(model_of(between), small, LRP(), TARGETS)
+        explain(model_of(between), small, TARGETS, method=LRP())
 
 
 def test_a_pixel_that_never_varied_leaves_maps_finite(small):
@@ -117,9 +117,9 @@ def test_a_pixel_that_never_varied_leaves_maps_finite(small):
     normalise = layers.Normalization(axis=(1, 2, 3))
     normalise.adapt(small)
     model = keras.Sequential([keras.Input((8, 8, 1)), normalise, layers.Flatten(), layers.Dense(5)])
-    assert np.isfinite(explain(model, small, LRP(), TARGETS).maps).all()
+    assert np.isfinite(explain(model, small, TARGETS, method=LRP()).maps).all()
     # From the black baseline the pixel's scaled value goes up by millions.
-    made = explain(model, small, DeepLIFT(), TARGETS)
+    made = explain(model, small, TARGETS, method=DeepLIFT())
     np.testing.assert_array_less(np.abs(made.residuals), 1e-5 * np.abs(made.differences))
 
 
@@ -128,7 +128,7 @@ def test_normalisation_of_the_logits_for_another_output_is_not_folded(small):
     z = layers.Dense(5, name="z")(layers.Flatten()(image))
     model = keras.Model(image, [z, layers.BatchNormalization(name="other")(z)])
     for method in (LRP(), DeepLIFT("reveal_cancel")):
-        made = explain(Network(model, output="z"), small, method, TARGETS)
+        made = explain(Network(model, output="z"), small, TARGETS, method=method)
         np.testing.assert_allclose(made.residuals, 0, atol=1e-5)
 
 
@@ -141,10 +141,12 @@ def test_the_first_rule_reaches_past_arithmetic_on_the_pixels(small):
         return keras.Model(image, dense(layers.Flatten()(convolution(x))))
 
     by_arithmetic, by_layer = on(image * 2 - 1), on(scaled(image))
-    maps = [explain(m, small, LRP(first=Flat()), TARGETS).maps for m in (by_arithmetic, by_layer)]
+    maps = [
+        explain(m, small, TARGETS, method=LRP(first=Flat())).maps for m in (by_arithmetic, by_layer)
+    ]
     np.testing.assert_allclose(*maps, rtol=1e-3, atol=1e-5)
     with pytest.raises(UnsupportedLayerError, match="range of the pixels"):
-        explain(by_arithmetic, small, LRP(first=ZBox()), TARGETS)
+        explain(by_arithmetic, small, TARGETS, method=LRP(first=ZBox()))
 
 
 def test_the_first_rule_is_refused_where_no_layer_reads_the_pixels(small):
@@ -152,19 +154,19 @@ def test_the_first_rule_is_refused_where_no_layer_reads_the_pixels(small):
         [keras.Input((8, 8, 1)), layers.MaxPooling2D(), layers.Flatten(), layers.Dense(5)]
     )
     with pytest.raises(UnsupportedLayerError, match="no layer with weights"):
-        explain(model, small, LRP(first=Flat()), TARGETS)
+        explain(model, small, TARGETS, method=LRP(first=Flat()))
 
 
 def test_the_box_rule_minds_no_normalisation_behind_the_first_layer(small):
     model = model_of(lambda x: layers.BatchNormalization()(layers.ReLU()(x)))
-    made = explain(model, small, LRP(first=ZBox()), TARGETS)
+    made = explain(model, small, TARGETS, method=LRP(first=ZBox()))
     np.testing.assert_allclose(made.residuals, 0, atol=1e-5)
 
 
 def test_the_users_next_layers_keep_their_names(small):
     model = model_of(layers.Conv2D(4, 3, activation="relu"))
     before = layers.Activation("relu").name
-    explain(model, small, LRP(), TARGETS)
+    explain(model, small, TARGETS, method=LRP())
     number = int(before.partition("_")[2] or 0) + 1
     assert layers.Activation("relu").name == f"activation_{number}"
 
@@ -186,9 +188,9 @@ def test_layers_with_several_outputs_have_gradients_and_are_refused_by_name_else
 
     network = Network(model_of(halves))
     np.testing.assert_allclose(network.logits(small), network.model(small), atol=1e-6)
-    assert explain(network, small, Gradient(), TARGETS).maps.any()
+    assert explain(network, small, TARGETS, method=Gradient()).maps.any()
     with pytest.raises(UnsupportedLayerError, match="split.*several outputs"):
-        explain(network, small, LRP(), TARGETS)
+        explain(network, small, TARGETS, method=LRP())
 
 
 def any_size(sides):
@@ -207,7 +209,7 @@ def any_size(sides):
 def test_a_model_of_any_size_is_explained_as_one_of_this_size(small, method):
     free, fixed = any_size((None, None)), any_size((8, 8))
     fixed.set_weights(free.get_weights())
-    maps = [explain(model, small, method, TARGETS).maps for model in (free, fixed)]
+    maps = [explain(model, small, TARGETS, method=method).maps for model in (free, fixed)]
     np.testing.assert_allclose(*maps, atol=1e-6)
 
 
@@ -258,14 +260,14 @@ def test_a_relu_that_may_be_inside_an_unknown_layer_is_not_overlooked(small, met
     inner = layers.TimeDistributed(layers.Dense(4, activation="relu"), name="hidden")
     model = model_of(lambda x: layers.ReLU()(inner(layers.Reshape((64, 4))(x))))
     with pytest.raises(UnsupportedLayerError, match="hidden: .* whether there is a ReLU inside"):
-        explain(model, small, method, TARGETS)
+        explain(model, small, TARGETS, method=method)
 
 
 @pytest.mark.parametrize("pad", [layers.ZeroPadding2D(2), lambda x: ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])])  # fmt: skip  # noqa: E501
 def test_what_relevance_padding_takes_is_named(small, pad):
     image = keras.Input((8, 8, 1))
     model = keras.Model(image, head(layers.Conv2D(4, 3)(pad(image))))
-    found = explain(model, small, LRP(first=Flat()), TARGETS)
+    found = explain(model, small, TARGETS, method=LRP(first=Flat()))
     whole = np.abs(found.differences) + sum(map(np.abs, found.absorbed.values()))
     assert np.max(np.abs(found.residuals) / whole) < 1e-5
     assert np.abs(found.absorbed["padding"]).min() > 0

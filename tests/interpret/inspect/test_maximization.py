@@ -15,7 +15,7 @@ def trained():
 
 
 def test_the_images_of_the_classes_are_taken_for_the_classes(trained):
-    made = activation_maximization(trained, target=range(10), steps=100)
+    made = activation_maximization(trained, targets=range(10), steps=100)
     assert made.shape == (10, 28, 28, 1)
     assert made.dtype == np.float32
     assert 0 <= made.min() < made.max() <= 1
@@ -51,7 +51,7 @@ def test_of_a_linear_network_the_image_is_white_where_the_weights_are_positive()
     model = softmax_layer()
     w = model.layers[1].get_weights()[0].T.reshape(10, 28, 28, 1)
     made = activation_maximization(
-        model, target=[3, 8], steps=60, total_variation=0, brightness=0, jitter=0
+        model, targets=[3, 8], steps=60, total_variation=0, brightness=0, jitter=0
     )
     far = np.abs(w[[3, 8]]) > 1e-3
     np.testing.assert_array_equal(made[far], (w[[3, 8]] > 0)[far])
@@ -62,7 +62,7 @@ def test_of_a_linear_network_only_what_is_worth_its_price_is_white():
     model = softmax_layer()
     w = model.layers[1].get_weights()[0][:, 5].reshape(28, 28, 1)
     made = activation_maximization(
-        model, target=5, steps=200, total_variation=0, brightness=0.7, jitter=0
+        model, targets=5, steps=200, total_variation=0, brightness=0.7, jitter=0
     )[0]
     worth = w / (np.sum(w**2) / np.abs(w).sum()) - 0.7
     far = np.abs(worth) > 0.01
@@ -71,7 +71,7 @@ def test_of_a_linear_network_only_what_is_worth_its_price_is_white():
 
 def test_smoother_images_are_asked_for_by_total_variation(trained):
     rough, smooth = (
-        activation_maximization(trained, target=2, steps=60, total_variation=price)
+        activation_maximization(trained, targets=2, steps=60, total_variation=price)
         for price in (0.0, 0.5)
     )
     assert np.abs(np.diff(smooth, axis=1)).sum() < 0.5 * np.abs(np.diff(rough, axis=1)).sum()
@@ -96,12 +96,12 @@ def test_every_kind_of_model_is_accepted_and_left_alone(model):
     weights = [w.copy() for w in model.get_weights()]
     nodes = [len(layer._inbound_nodes) for layer in model.layers]
     network = Network(model)
-    made = activation_maximization(network, target=[1, 2], steps=8)
+    made = activation_maximization(network, targets=[1, 2], steps=8)
     assert made.shape == (2, 28, 28, 1)
     assert np.isfinite(made).all()
     # Without prices and movements, the score rises.
     kwargs = {"total_variation": 0, "brightness": 0, "jitter": 0}
-    first, last = (activation_maximization(model, target=1, steps=n, **kwargs) for n in (1, 12))
+    first, last = (activation_maximization(model, targets=1, steps=n, **kwargs) for n in (1, 12))
     assert network.logits(last)[0, 1] > network.logits(first)[0, 1]
     for old, new in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -109,48 +109,48 @@ def test_every_kind_of_model_is_accepted_and_left_alone(model):
 
 
 def test_a_reloaded_model_and_one_output_of_several_are_accepted(tmp_path, cnn):
-    expected = activation_maximization(cnn, target=4, steps=5)
+    expected = activation_maximization(cnn, targets=4, steps=5)
     mx.save_model(cnn, tmp_path / "model.keras")
     reloaded = mx.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(activation_maximization(reloaded, target=4, steps=5), expected)
+    np.testing.assert_array_equal(activation_maximization(reloaded, targets=4, steps=5), expected)
     x = cnn.get_layer("pool2").output
     several = keras.Model(cnn.input, [cnn.output, layers.Flatten(name="aside")(x)])
     network = Network(several, output=several.output_names[0])
-    np.testing.assert_array_equal(activation_maximization(network, target=4, steps=5), expected)
+    np.testing.assert_array_equal(activation_maximization(network, targets=4, steps=5), expected)
 
 
 def test_images_are_the_same_each_time_whatever_the_global_generators_do(trained):
     np.random.seed(1)
     tf.random.set_seed(1)
     before, ops = np.random.get_state()[1].copy(), tf.random.uniform([3])
-    first = activation_maximization(trained, target=[3, 3, 5], steps=20)
+    first = activation_maximization(trained, targets=[3, 3, 5], steps=20)
     np.testing.assert_array_equal(np.random.get_state()[1], before)
     tf.random.set_seed(1)
     np.testing.assert_array_equal(tf.random.uniform([3]), ops)
     np.random.seed(2)
     tf.random.set_seed(2)
-    second = activation_maximization(trained, target=[3, 3, 5], steps=20)
+    second = activation_maximization(trained, targets=[3, 3, 5], steps=20)
     np.testing.assert_array_equal(first, second)
     assert np.abs(first[0] - first[1]).max() > 0.1  # Two images of one class.
-    other = activation_maximization(trained, target=[3], steps=20, seed=1)
+    other = activation_maximization(trained, targets=[3], steps=20, seed=1)
     assert np.abs(first[0] - other[0]).max() > 0.1
 
 
 def test_an_image_does_not_depend_on_what_else_is_asked_for(trained):
     """Rounding differs with the batch, and steps of Adam make more of it."""
-    whole = activation_maximization(trained, target=[3, 5, 3], steps=10)
-    alone = activation_maximization(trained, target=5, steps=10)
+    whole = activation_maximization(trained, targets=[3, 5, 3], steps=10)
+    alone = activation_maximization(trained, targets=5, steps=10)
     network = Network(trained.model, batch_size=2)
-    split = activation_maximization(network, target=[3, 5, 3], steps=10)
+    split = activation_maximization(network, targets=[3, 5, 3], steps=10)
     np.testing.assert_allclose(alone[0], whole[1], atol=1e-3)
     np.testing.assert_allclose(split, whole, atol=1e-3)
-    activation_maximization(network, target=[1], steps=3, jitter=1)
+    activation_maximization(network, targets=[1], steps=3, jitter=1)
     assert set(network.passes.traces().values()) == {1}
 
 
 def test_the_names_of_the_users_next_layers_stay_as_they_would_be(trained):
     keras.backend.clear_session()
-    activation_maximization(trained, target=1, steps=2)
+    activation_maximization(trained, targets=1, steps=2)
     image = keras.Input((4,))
     model = keras.Model(image, layers.Dense(2)(image))
     assert [model.name, *(layer.name for layer in model.layers)] == [
@@ -160,10 +160,10 @@ def test_the_names_of_the_users_next_layers_stay_as_they_would_be(trained):
 
 
 def test_the_users_global_dtype_policy_makes_no_difference(cnn):
-    expected = activation_maximization(cnn, target=1, steps=5)
+    expected = activation_maximization(cnn, targets=1, steps=5)
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        found = activation_maximization(cnn, target=1, steps=5)
+        found = activation_maximization(cnn, targets=1, steps=5)
     finally:
         keras.config.set_dtype_policy("float32")
     np.testing.assert_array_equal(found, expected)
@@ -182,7 +182,7 @@ def test_a_missing_gradient_is_an_error():
     steps = keras.ops.cast(keras.ops.cast(layers.Flatten()(image) > 0.5, "int32"), "float32")
     model = keras.Model(image, layers.Dense(10)(steps), name="stairs")
     with pytest.raises(UnsupportedLayerError, match="stairs: no gradient reaches the image"):
-        activation_maximization(model, target=1, steps=2)
+        activation_maximization(model, targets=1, steps=2)
 
 
 @pytest.mark.parametrize(
@@ -221,4 +221,4 @@ def test_images_of_any_size_cannot_be_made():
     model = keras.Sequential([keras.Input((None, None, 1)), layers.Conv2D(2, 3),
                               layers.GlobalAveragePooling2D(), layers.Dense(3)])  # fmt: skip
     with pytest.raises(ValueError, match="model: expected images of one size"):
-        activation_maximization(model, target=1)
+        activation_maximization(model, targets=1)

@@ -25,7 +25,7 @@ def points():
 
 
 def run(method, model, points, targets=(0, 1, 2)):
-    return mx.explain(model, points, method, list(targets)).maps
+    return mx.explain(model, points, list(targets), method=method).maps
 
 
 # --- Occlusion ---------------------------------------------------------------------------
@@ -182,4 +182,4 @@ def test_bad_hyper_parameters_are_refused(call, message):
 
 def test_a_window_larger_than_the_image_is_refused(cnn, images):
     with pytest.raises(ValueError, match="patch: expected at most the image's side, 28 pixels"):
-        mx.explain(cnn, images, Occlusion(patch=29))
+        mx.explain(cnn, images, method=Occlusion(patch=29))

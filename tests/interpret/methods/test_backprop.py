@@ -54,7 +54,7 @@ def test_every_relu_is_treated_whatever_it_is_written_as(dense, points, method):
             gate = z > 0 if isinstance(method, GuidedBackprop) else True
             g = w @ (np.maximum(g, 0) * gate)
         expected.append(g.reshape(3, 4, 1))
-    found = mx.explain(dense, points, method, [0, 1, 2, 0]).maps
+    found = mx.explain(dense, points, [0, 1, 2, 0], method=method).maps
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
@@ -63,8 +63,8 @@ def test_inside_a_nested_model_they_are_not_the_plain_gradient(images):
     inner = mx.build_model("cnn", seed=0)
     outer = keras.Sequential([keras.Input((28, 28, 1)), inner])
     for method in (GuidedBackprop(), DeconvNet()):
-        nested, flat = (mx.explain(m, images, method, [3] * 5).maps for m in (outer, inner))
-        plain = mx.explain(outer, images, "gradient", [3] * 5).maps
+        nested, flat = (mx.explain(m, images, [3] * 5, method=method).maps for m in (outer, inner))
+        plain = mx.explain(outer, images, [3] * 5, method="gradient").maps
         np.testing.assert_allclose(nested, flat, atol=1e-6)
         assert np.abs(nested - plain).max() > 0.1 * np.abs(plain).max()
 
@@ -74,15 +74,15 @@ def test_with_weights_and_slopes_above_zero_guided_backprop_is_the_gradient(poin
     x = layers.Dense(9, activation="relu")(layers.Flatten()(image))
     model = keras.Model(image, layers.Dense(3)(x))
     model.set_weights([np.abs(w) for w in drawn(model).get_weights()])
-    guided, plain = (mx.explain(model, points, m, [1] * 4).maps for m in ("guided_backprop", "gradient"))  # fmt: skip  # noqa: E501
+    guided, plain = (mx.explain(model, points, [1] * 4, method=m).maps for m in ("guided_backprop", "gradient"))  # fmt: skip  # noqa: E501
     np.testing.assert_allclose(guided, plain, rtol=1e-5)
 
 
 def test_guided_gradcam_is_the_product_of_its_names(cnn, images):
     for layer in (None, "conv1"):
-        found = mx.explain(cnn, images, GuidedGradCAM(layer), [2] * 5).maps
-        guided = mx.explain(cnn, images, GuidedBackprop(), [2] * 5).maps
-        cam = mx.explain(cnn, images, GradCAM(layer), [2] * 5).maps
+        found = mx.explain(cnn, images, [2] * 5, method=GuidedGradCAM(layer)).maps
+        guided = mx.explain(cnn, images, [2] * 5, method=GuidedBackprop()).maps
+        cam = mx.explain(cnn, images, [2] * 5, method=GradCAM(layer)).maps
         np.testing.assert_allclose(found, guided * cam, atol=1e-6)
 
 
@@ -95,12 +95,12 @@ def leaky():
 @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
 def test_what_is_no_relu_is_refused_by_its_name(points, method):
     with pytest.raises(mx.UnsupportedLayerError, match="leaky: .* cannot treat this LeakyReLU"):
-        mx.explain(leaky(), points, method)
+        mx.explain(leaky(), points, method=method)
     linear = keras.Sequential(
         [keras.Input((3, 4, 1)), layers.Flatten(), layers.Dense(3)], name="net"
     )
     with pytest.raises(mx.UnsupportedLayerError, match="net: has no activation"):
-        mx.explain(linear, points, method)
+        mx.explain(linear, points, method=method)
 
 
 # --- Projection --------------------------------------------------------------------------

@@ -25,7 +25,7 @@ every_cam = pytest.mark.parametrize("cam", ALL, ids=lambda cam: cam.__name__)
 
 
 def maps_of(method, model, images, targets=TARGETS, **options):
-    return mx.explain(model, images, method, targets, **options).maps
+    return mx.explain(model, images, targets, method=method, **options).maps
 
 
 def relu(x):
@@ -370,7 +370,7 @@ def test_scorecam_without_any_mask_is_zero_and_says_so(pooled):
     features = pooled.get_layer("features")
     kernel, bias = features.get_weights()
     features.set_weights([0 * kernel, bias + 1])
-    explanation = mx.explain(pooled, np.ones((1, 8, 8, 1), np.float32), ScoreCAM())
+    explanation = mx.explain(pooled, np.ones((1, 8, 8, 1), np.float32), method=ScoreCAM())
     assert not explanation.maps.any()
     assert explanation.warnings == ["The map of image 0 is zero everywhere."]
 
@@ -514,9 +514,9 @@ def test_no_pass_is_larger_than_the_batch(cam, cnn, images, monkeypatch):
 @every_cam
 def test_bad_layers_are_refused(cam, cnn, images):
     with pytest.raises(ValueError, match=r"layer: expected .* \(N, h, w, .*'dense' gives \(N, 128"):
-        mx.explain(cnn, images, cam("dense"))
+        mx.explain(cnn, images, method=cam("dense"))
     with pytest.raises(ValueError, match="layer: expected one of conv1, pool1, .*; got 'conv3'"):
-        mx.explain(cnn, images, cam("conv3"))
+        mx.explain(cnn, images, method=cam("conv3"))
     for layer in (3, ""):
         with pytest.raises(ValueError, match="layer: expected the name of a layer, or None; got"):
             cam(layer)
@@ -526,7 +526,7 @@ def test_bad_layers_are_refused(cam, cnn, images):
 def test_a_model_without_positions_is_refused_by_its_name(cam, images):
     model = mx.build_model("dense", seed=0)
     with pytest.raises(mx.UnsupportedLayerError, match="dense: none of its layers has outputs"):
-        mx.explain(model, images, cam())
+        mx.explain(model, images, method=cam())
 
 
 @pytest.mark.parametrize("cam", [GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM])
@@ -537,7 +537,7 @@ def test_a_layer_that_the_score_does_not_depend_on_is_refused(cam, images):
     model = keras.Model(image, {"scores": scores, "aside": aside})
     network = mx.Network(model, output="scores")
     with pytest.raises(mx.UnsupportedLayerError, match="aside: the score does not depend"):
-        mx.explain(network, images, cam("aside"), [0] * 5)
+        mx.explain(network, images, [0] * 5, method=cam("aside"))
 
 
 def test_negative_activations_may_leave_nothing_and_this_is_said(images):
@@ -546,6 +546,6 @@ def test_negative_activations_may_leave_nothing_and_this_is_said(images):
         3, 3, kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(-1)
     )(image)
     model = keras.Model(image, layers.Dense(10)(layers.Flatten()(x)))
-    explanation = mx.explain(model, images, LayerCAM())
+    explanation = mx.explain(model, images, method=LayerCAM())
     assert not explanation.maps.any()
     assert "zero everywhere" in explanation.warnings[0]

@@ -44,7 +44,7 @@ def two_pixels(hidden, out):
 
 def explained(model, values, method):
     x = np.float32(values).reshape(1, 1, 2, 1)
-    return mx.explain(model, x, method, [0]).maps.ravel()
+    return mx.explain(model, x, [0], method=method).maps.ravel()
 
 
 def test_saturation_does_not_hide_the_inputs():
@@ -117,7 +117,7 @@ def test_dense_layers_by_hand(activation, rule, slow):
         slow(weights, row.ravel().astype(float), np.full(12, 0.1), c, f).reshape(3, 4, 1)
         for row, c in zip(x, classes, strict=True)
     ]
-    found = mx.explain(model, x, DeepLIFT(rule, baseline=0.1), classes).maps
+    found = mx.explain(model, x, classes, method=DeepLIFT(rule, baseline=0.1)).maps
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
@@ -158,7 +158,7 @@ def overlapping():
 def test_contributions_sum_to_the_difference(build, rule, score):
     model = build()
     x = points(5, *model.input_shape[1:])
-    found = mx.explain(model, x, DeepLIFT(rule, 0.3), [0, 1, 2, 0, 1], score=score)
+    found = mx.explain(model, x, [0, 1, 2, 0, 1], method=DeepLIFT(rule, 0.3), score=score)
     scale = np.abs(found.maps).sum(axis=(1, 2, 3))
     assert np.max(np.abs(found.residuals) / scale) < 2e-6
 
@@ -170,14 +170,14 @@ def test_without_a_nonlinearity_it_is_input_times_gradient(rule):
         layers.Dense(3),
     )  # fmt: skip
     x = points(4, 3, 4, 1)
-    found = mx.explain(model, x, DeepLIFT(rule), [0, 1, 2, 0]).maps
-    expected = mx.explain(model, x, "input_x_gradient", [0, 1, 2, 0]).maps
+    found = mx.explain(model, x, [0, 1, 2, 0], method=DeepLIFT(rule)).maps
+    expected = mx.explain(model, x, [0, 1, 2, 0], method="input_x_gradient").maps
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_an_image_like_the_baseline_gets_nothing(rule, cnn):
-    found = mx.explain(cnn, np.full((2, 28, 28, 1), 0.4, np.float32), DeepLIFT(rule, 0.4))
+    found = mx.explain(cnn, np.full((2, 28, 28, 1), 0.4, np.float32), method=DeepLIFT(rule, 0.4))
     assert not found.maps.any()
     assert found.warnings == ["The maps of images 0, 1 are zero everywhere."]
 
@@ -195,7 +195,7 @@ def test_several_baselines_are_the_mean_over_each(rule, images):
 def test_what_has_no_rule_is_refused_by_its_name():
     model = sequential(layers.LayerNormalization(name="norm"), layers.Flatten(), layers.Dense(3))
     with pytest.raises(mx.UnsupportedLayerError, match="norm: DeepLIFT cannot treat this LayerNor"):
-        mx.explain(model, points(1, 3, 4, 1), DeepLIFT())
+        mx.explain(model, points(1, 3, 4, 1), method=DeepLIFT())
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_a_rule_is_the_matrix_of_its_paper(rule, activation):
         z = a @ w2 + b2
         relevance = above(a, w2, b2) @ (z * np.eye(3)[c])
         expected.append(RULES[rule](row, w1, b1) @ relevance)
-    found = mx.explain(model, x, method, [0, 1, 2, 0]).maps
+    found = mx.explain(model, x, [0, 1, 2, 0], method=method).maps
     expected = np.reshape(expected, found.shape)
     np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
 
@@ -149,7 +149,7 @@ def test_convolutions_are_treated_as_their_matrices(kind, rule):
         share = reach / stab(reach.sum(0)) if isinstance(rule, Flat) else RULES[rule](row, w1, b1)
         expected.append(share @ relevance)
     method = LRP(rule, Epsilon()) if not isinstance(rule, ZBox) else LRP(first=rule)
-    found = mx.explain(model, x, method, [0, 2]).maps
+    found = mx.explain(model, x, [0, 2], method=method).maps
     expected = np.reshape(expected, found.shape)
     np.testing.assert_allclose(found, expected, atol=5e-5 * np.abs(expected).max())
 
@@ -169,7 +169,7 @@ def test_a_separable_convolution_is_its_two_convolutions():
     parts.set_weights([deep, point, bias, *whole.layers[-1].get_weights()])
     x = np.random.default_rng(1).random((2, 5, 6, 2), np.float32)
     for method in ("lrp_alpha_beta", "epsilon_gamma_box"):
-        found, expected = (mx.explain(m, x, method, [0, 2]).maps for m in (whole, parts))
+        found, expected = (mx.explain(m, x, [0, 2], method=method).maps for m in (whole, parts))
         np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
@@ -207,7 +207,7 @@ def test_normalisation_is_folded_into_the_layer_before(layer, method):
     plain.set_weights([*kernels, (last - mean) * scale + beta])
     x = np.random.default_rng(1).random((2, 5, 6, 2), np.float32)
     np.testing.assert_allclose(model(x), twin(x), atol=1e-5)
-    found, expected = (mx.explain(m, x, method, [0, 2]).maps for m in (model, twin))
+    found, expected = (mx.explain(m, x, [0, 2], method=method).maps for m in (model, twin))
     np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
 
 
@@ -224,8 +224,8 @@ def test_epsilon_zero_without_biases_is_input_times_gradient():
     )
     x = np.random.default_rng(1).random((4, 12, 12, 1), np.float32)
     tiny = Epsilon(1e-12)
-    found = mx.explain(model, x, LRP(tiny, tiny), [0, 1, 2, 0])
-    expected = mx.explain(model, x, "input_x_gradient", [0, 1, 2, 0]).maps
+    found = mx.explain(model, x, [0, 1, 2, 0], method=LRP(tiny, tiny))
+    expected = mx.explain(model, x, [0, 1, 2, 0], method="input_x_gradient").maps
     np.testing.assert_allclose(found.maps, expected, atol=1e-4 * np.abs(expected).max())
     assert np.abs(found.absorbed["biases"]).max() == 0
 
@@ -235,7 +235,7 @@ def test_biases_and_stabilisers_are_told_apart():
     model = sequential(layers.Flatten(), layers.Dense(3))
     x = np.random.default_rng(1).random((4, 3, 4, 1), np.float32)
     z, b = np.asarray(model(x))[:, 1], model.layers[-1].get_weights()[1][1]
-    explanation = mx.explain(model, x, LRP(dense=Epsilon(0.5)), [1] * 4)
+    explanation = mx.explain(model, x, [1] * 4, method=LRP(dense=Epsilon(0.5)))
     full = z + np.sign(z) * 0.5
     np.testing.assert_allclose(explanation.absorbed["biases"], z * b / full, atol=1e-5)
     np.testing.assert_allclose(explanation.absorbed["stabilisers"], z * (1 - z / full), atol=1e-5)
@@ -249,8 +249,8 @@ def test_an_addition_shares_out_and_does_not_double():
     once = sequential(layers.Flatten(), layers.Dense(3, use_bias=False))
     once.set_weights(model.get_weights())
     points = np.random.default_rng(1).random((2, 3, 4, 1), np.float32)
-    found = mx.explain(model, points, "lrp_epsilon", [0, 1]).maps
-    expected = 4 * mx.explain(once, points, "lrp_epsilon", [0, 1]).maps
+    found = mx.explain(model, points, [0, 1], method="lrp_epsilon").maps
+    expected = 4 * mx.explain(once, points, [0, 1], method="lrp_epsilon").maps
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
@@ -259,7 +259,7 @@ def test_a_constant_that_is_added_counts_as_a_bias():
     outputs = layers.Dense(3, use_bias=False)(layers.Flatten()(image) + 0.5)
     model = drawn(keras.Model(image, outputs))
     points = np.random.default_rng(1).random((2, 3, 4, 1), np.float32)
-    explanation = mx.explain(model, points, "lrp_epsilon", [0, 1])
+    explanation = mx.explain(model, points, [0, 1], method="lrp_epsilon")
     w = model.layers[-1].get_weights()[0][:, [0, 1]]
     np.testing.assert_allclose(explanation.absorbed["biases"], 0.5 * w.sum(axis=0), atol=1e-4)
 
@@ -296,7 +296,7 @@ def gated():
 )  # fmt: skip
 def test_a_layer_without_a_rule_is_refused_by_its_name(build, method, message):
     with pytest.raises(mx.UnsupportedLayerError, match=message):
-        mx.explain(build(), np.full((1, 4, 4, 2), 0.5, np.float32), method)
+        mx.explain(build(), np.full((1, 4, 4, 2), 0.5, np.float32), method=method)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def quick(name):
 
 @every_method
 def test_maps_are_signed_float32_of_the_images_shape(name, cnn, images):
-    maps = mx.explain(cnn, images, quick(name)).maps
+    maps = mx.explain(cnn, images, method=quick(name)).maps
     assert maps.dtype == np.float32
     assert maps.shape[:3] == images.shape[:3]
     assert np.isfinite(maps).all()
@@ -54,9 +54,9 @@ def test_maps_are_signed_float32_of_the_images_shape(name, cnn, images):
 
 @every_method
 def test_maps_do_not_depend_on_the_batch_or_the_neighbours(name, cnn, images):
-    whole = mx.explain(mx.Network(cnn), images, quick(name)).maps
-    split = mx.explain(mx.Network(cnn, batch_size=2), images, quick(name)).maps
-    alone = mx.explain(mx.Network(cnn), images[3:4], quick(name)).maps
+    whole = mx.explain(mx.Network(cnn), images, method=quick(name)).maps
+    split = mx.explain(mx.Network(cnn, batch_size=2), images, method=quick(name)).maps
+    alone = mx.explain(mx.Network(cnn), images[3:4], method=quick(name)).maps
     # The epsilon rule divides by outputs as small as 1e-6, whose rounding depends on the batch.
     scale = np.abs(whole).max() * (1e-4 if isinstance(METHODS[name], LRP) else 1e-5)
     np.testing.assert_allclose(split, whole, atol=scale)
@@ -66,7 +66,7 @@ def test_maps_do_not_depend_on_the_batch_or_the_neighbours(name, cnn, images):
 @every_method
 def test_maps_are_the_same_each_time(name, cnn, images):
     network = mx.Network(cnn)
-    first, second = (mx.explain(network, images, quick(name)).maps for _ in range(2))
+    first, second = (mx.explain(network, images, method=quick(name)).maps for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
@@ -76,7 +76,7 @@ def test_another_class_gives_another_map(name, cnn, images):
     network = mx.Network(cnn)
     predicted = network.logits(images).argmax(axis=1)
     first, second = (
-        mx.explain(network, images, quick(name), (predicted + i) % 10).maps for i in (0, 1)
+        mx.explain(network, images, (predicted + i) % 10, method=quick(name)).maps for i in (0, 1)
     )
     differ = np.abs(first - second).max() > 1e-3 * np.abs(first).max()
     assert differ == METHODS[name].about.class_sensitive
@@ -85,7 +85,7 @@ def test_another_class_gives_another_map(name, cnn, images):
 @every_method
 def test_the_model_and_the_images_are_not_changed(name, cnn, images):
     weights, before = cnn.get_weights(), images.copy()
-    mx.explain(cnn, images, quick(name))
+    mx.explain(cnn, images, method=quick(name))
     np.testing.assert_array_equal(images, before)
     for old, new in zip(weights, cnn.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -94,8 +94,8 @@ def test_the_model_and_the_images_are_not_changed(name, cnn, images):
 @every_method
 def test_every_pass_is_traced_once(name, cnn, images):
     network = mx.Network(cnn, batch_size=2)
-    mx.explain(network, images, quick(name))
-    mx.explain(network, images[:3], quick(name), [1, 2, 3])
+    mx.explain(network, images, method=quick(name))
+    mx.explain(network, images[:3], [1, 2, 3], method=quick(name))
     assert set(network.passes.traces().values()) == {1}
 
 
@@ -137,9 +137,9 @@ def test_every_kind_of_model_is_explained_or_refused_by_a_layers_name(name, mode
     kind = request.node.callspec.params["model"]
     if (name, kind) in REFUSED:
         with pytest.raises(mx.UnsupportedLayerError, match=REFUSED[name, kind]):
-            mx.explain(model, images[:2], quick(name))
+            mx.explain(model, images[:2], method=quick(name))
         return
-    explanation = mx.explain(model, images[:2], quick(name))
+    explanation = mx.explain(model, images[:2], method=quick(name))
     assert np.isfinite(explanation.maps).all()
     assert explanation.maps.any() == ((name, kind) not in ZERO)
     assert explanation.maps.any() or "zero everywhere" in explanation.warnings[0]
@@ -154,7 +154,7 @@ def test_every_kind_of_model_is_explained_or_refused_by_a_layers_name(name, mode
 @every_method
 def test_the_probability_can_be_explained(name, cnn, images):
     logit, probability = (
-        mx.explain(cnn, images, quick(name), score=s) for s in ("logit", "probability")
+        mx.explain(cnn, images, method=quick(name), score=s) for s in ("logit", "probability")
     )
     differ = np.abs(logit.maps - probability.maps).max() > 0
     assert differ == METHODS[name].about.class_sensitive
@@ -177,7 +177,7 @@ def test_every_method_says_what_it_is(name, cnn):
 
 @pytest.mark.parametrize("name", [n for n, m in METHODS.items() if isinstance(m, Complete)])
 def test_complete_methods_sum_to_what_they_promise(name, cnn, images):
-    explanation = mx.explain(cnn, images, name)
+    explanation = mx.explain(cnn, images, method=name)
     share = np.abs(explanation.residuals) / np.abs(explanation.differences)
     assert share.max() < 0.01
 
@@ -200,7 +200,7 @@ def points():
 
 
 def run(method, model, points, targets=(0, 1, 2)):
-    return mx.explain(model, points, method, list(targets)).maps
+    return mx.explain(model, points, list(targets), method=method).maps
 
 
 def test_gradient_and_input_x_gradient_of_a_quadratic(quadratic, points):
@@ -242,8 +242,8 @@ def test_on_a_linear_network_all_methods_agree(points):
 
 
 def test_one_noiseless_sample_is_the_method_itself(cnn, images):
-    expected = mx.explain(cnn, images, "gradient").maps
-    found = mx.explain(cnn, images, SmoothGrad(samples=1, sigma=0)).maps
+    expected = mx.explain(cnn, images, method="gradient").maps
+    found = mx.explain(cnn, images, method=SmoothGrad(samples=1, sigma=0)).maps
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -253,11 +253,13 @@ def test_smoothgrad_is_the_mean_over_its_noise(cnn, images):
     network = mx.Network(cnn)
     maps = [network.gradient(images + e, [3] * 5)[0] for e in noise]
     scale = np.abs(maps).max()
-    found = mx.explain(network, images, method, [3] * 5).maps
+    found = mx.explain(network, images, [3] * 5, method=method).maps
     np.testing.assert_allclose(found, np.mean(maps, axis=0), atol=1e-5 * scale)
-    squared = mx.explain(network, images, SmoothGradSquared(samples=4, sigma=0.2, seed=7), [3] * 5)
+    squared = mx.explain(
+        network, images, [3] * 5, method=SmoothGradSquared(samples=4, sigma=0.2, seed=7)
+    )
     np.testing.assert_allclose(squared.maps, np.square(maps).mean(axis=0), atol=1e-5 * scale**2)
-    variance = mx.explain(network, images, VarGrad(samples=4, sigma=0.2, seed=7), [3] * 5)
+    variance = mx.explain(network, images, [3] * 5, method=VarGrad(samples=4, sigma=0.2, seed=7))
     np.testing.assert_allclose(variance.maps, np.var(maps, axis=0), atol=1e-5 * scale**2)
 
 
@@ -275,35 +277,35 @@ def test_smoothgrad_equals_tf_keras_vis_with_the_same_noise(cnn, images):
                    normalize_map=False, gradient_modifier=lambda g: g)
             for e in noise
         ]  # fmt: skip
-    found = mx.explain(cnn, images, SmoothGrad(samples=3), [2] * 5).maps
+    found = mx.explain(cnn, images, [2] * 5, method=SmoothGrad(samples=3)).maps
     np.testing.assert_allclose(found, np.mean(maps, axis=0), atol=1e-5 * np.abs(found).max())
 
 
 def test_vargrad_of_a_steady_gradient_is_not_rounding(images):
     model = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(3)])
     model.set_weights([1000 * w for w in model.get_weights()])
-    assert not mx.explain(model, images, VarGrad(samples=7)).maps.any()
+    assert not mx.explain(model, images, method=VarGrad(samples=7)).maps.any()
 
 
 # --- The explanation ---------------------------------------------------------------------
 
 
 def test_an_explanation_says_in_words_what_was_found(cnn, images):
-    text = str(mx.explain(cnn, images, "integrated_gradients"))
+    text = str(mx.explain(cnn, images, method="integrated_gradients"))
     assert text.startswith(
         "integrated_gradients: 5 maps of the logit of the target classes, by Int"
     )
     assert "IntegratedGradients(steps=256, quadrature='gauss_legendre'" in text
     assert re.search(r"difference from the baseline; they miss 0\.\d\d% of it \(median\)", text)
-    assert "1 map of" in str(mx.explain(cnn, images[:1], "integrated_gradients"))
-    assert mx.explain(cnn, images, "gradient").residuals is None
+    assert "1 map of" in str(mx.explain(cnn, images[:1], method="integrated_gradients"))
+    assert mx.explain(cnn, images, method="gradient").residuals is None
 
 
 def test_many_images_show_how_far_it_is_and_can_be_interrupted(cnn, images, capsys, monkeypatch):
     network = mx.Network(cnn, batch_size=2)
-    loud = mx.explain(network, images, "gradient", progress=True)
+    loud = mx.explain(network, images, method="gradient", progress=True)
     assert "5/5" in capsys.readouterr().out
-    quiet = mx.explain(network, images, "gradient")
+    quiet = mx.explain(network, images, method="gradient")
     assert not capsys.readouterr().out
     np.testing.assert_array_equal(loud.maps, quiet.maps)
 
@@ -313,23 +315,23 @@ def test_many_images_show_how_far_it_is_and_can_be_interrupted(cnn, images, caps
     weights = cnn.get_weights()
     monkeypatch.setattr(keras.utils.Progbar, "add", impatient)
     with pytest.raises(KeyboardInterrupt):
-        mx.explain(network, images, "integrated_gradients", progress=True)
+        mx.explain(network, images, method="integrated_gradients", progress=True)
     for old, new in zip(weights, cnn.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
 def test_dead_maps_are_called_dead(cnn):
-    explanation = mx.explain(cnn, np.zeros((2, 28, 28, 1), np.float32), "input_x_gradient")
+    explanation = mx.explain(cnn, np.zeros((2, 28, 28, 1), np.float32), method="input_x_gradient")
     assert explanation.warnings == ["The maps of images 0, 1 are zero everywhere."]
 
 
 def test_too_few_steps_are_noticed(cnn, images):
-    explanation = mx.explain(cnn, images, IntegratedGradients(steps=1, baseline=0.9))
+    explanation = mx.explain(cnn, images, method=IntegratedGradients(steps=1, baseline=0.9))
     assert "more than 1% of what" in explanation.warnings[0]
 
 
 def test_an_explanation_can_be_seen(cnn, images):
-    figure = mx.explain(cnn, images, "gradient").plot()
+    figure = mx.explain(cnn, images, method="gradient").plot()
     assert len(figure.axes) == 11
 
 
@@ -337,7 +339,7 @@ def test_an_explanation_can_be_seen(cnn, images):
     ("call", "message"),
     [
         (
-            lambda m, x: mx.explain(m, x, "magic"),
+            lambda m, x: mx.explain(m, x, method="magic"),
             "method: expected one of gradient, .*; got 'magic'",
         ),
         (lambda m, x: mx.explain(m, x, score="loss"), "score: expected logit or probability"),

@@ -22,7 +22,7 @@ TARGETS = [0, 3, 5, 7, 9]
 
 
 def maps_of(method, model, images, targets=TARGETS):
-    return mx.explain(model, images, method, targets).maps
+    return mx.explain(model, images, targets, method=method).maps
 
 
 def assert_close(found, expected, share=1e-5):
@@ -375,7 +375,7 @@ def test_bad_arrays_are_refused(network, images):
         Background(np.zeros((1, 28, 28, 1), np.uint8))
     small = ExpectedGradients(Background(np.zeros((1, 8, 8, 1))))
     with pytest.raises(ValueError, match=r"background: expected images \(28, 28, 1\); got \(8, 8"):
-        mx.explain(network, images, small)
+        mx.explain(network, images, method=small)
     for alphas in ([0.5], [0.5, 2], [0.5, np.nan]):
         with pytest.raises(ValueError, match="alphas: expected 2 numbers in"):
             expected_gradients_over(network, images, TARGETS, images[:2], alphas)

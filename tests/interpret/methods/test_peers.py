@@ -34,7 +34,7 @@ class Peers:
         self.network = mx.Network(model)
 
     def maps(self, method):
-        return mx.explain(self.network, self.images, method, self.targets).maps
+        return mx.explain(self.network, self.images, self.targets, method=method).maps
 
     def reference(self, library, key):
         return reference(library, self.name, key)
@@ -94,7 +94,7 @@ def test_places_have_the_value_of_captums_channels(peers, method, key):
 
 def test_deep_lift_over_baselines_equals_captums_and_shaps(peers):
     explanation = mx.explain(
-        peers.network, peers.images, DeepSHAP(Background(peers.baselines)), peers.targets
+        peers.network, peers.images, peers.targets, method=DeepSHAP(Background(peers.baselines))
     )
     maps = explanation.maps
     assert np.abs(explanation.residuals / explanation.differences).max() < 1e-4

@@ -17,7 +17,7 @@ def games():
 
 
 def run(method, model, points, targets):
-    return mx.explain(model, points, method, list(targets)).maps
+    return mx.explain(model, points, list(targets), method=method).maps
 
 
 def test_sobol_indices_of_a_sum_and_a_product(games):

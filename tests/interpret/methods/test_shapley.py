@@ -18,7 +18,7 @@ every_method = pytest.mark.parametrize("method", METHODS)
 
 
 def run(method, model, points, targets):
-    return mx.explain(model, points, method, list(targets)).maps
+    return mx.explain(model, points, list(targets), method=method).maps
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_sampled_values_come_near_the_exact_ones(cnn, images):
 @every_method
 def test_dummies_get_nothing_and_the_rest_sums_to_the_difference(method, cnn, sparse):
     method = method() if method is not ExactShapley else ExactShapley(Grid(4))
-    explanation = mx.explain(cnn, sparse, method)
+    explanation = mx.explain(cnn, sparse, method=method)
     labels = method.features.labels(28, 28)
     for image, values in zip(sparse, explanation.maps, strict=True):
         black = [k for k in range(labels.max() + 1) if not image[labels == k].any()]
@@ -112,7 +112,7 @@ def test_dummies_get_nothing_and_the_rest_sums_to_the_difference(method, cnn, sp
 @pytest.mark.parametrize("score", ["logit", "probability"])
 def test_values_sum_to_the_difference_from_any_baseline(method, cnn, images, score):
     method = method(Grid(3), baseline=0.7)
-    explanation = mx.explain(cnn, images, method, score=score)
+    explanation = mx.explain(cnn, images, method=method, score=score)
     assert np.abs(explanation.differences).max() > 1e-3
     np.testing.assert_allclose(explanation.residuals, 0, atol=1e-5)
 
@@ -134,7 +134,7 @@ def test_features_that_do_the_same_get_the_same(method):
 def test_one_feature_or_none_gets_all_or_nothing(method, cnn, images):
     x = images[:2].copy()
     x[1] = 0
-    explanation = mx.explain(cnn, x, method(Grid(1)))
+    explanation = mx.explain(cnn, x, method=method(Grid(1)))
     expected = [explanation.differences[0] / 784, 0]
     np.testing.assert_allclose(explanation.maps[:, 3, 4, 0], expected, atol=1e-6)
 
@@ -199,7 +199,7 @@ def test_passes_are_those_of_the_definition(cnn):
 def test_a_game_of_too_many_players_is_refused_with_its_cost(cnn, images):
     message = r"features: expected at most 16, .* 25 of them take 2\^25 = 33,554,432 passes"
     with pytest.raises(ValueError, match=message):
-        mx.explain(cnn, images, ExactShapley(Grid(5)))
+        mx.explain(cnn, images, method=ExactShapley(Grid(5)))
 
 
 @pytest.mark.parametrize(

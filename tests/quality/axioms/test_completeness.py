@@ -54,7 +54,7 @@ def test_what_is_missing_is_a_share_of_the_difference(small, pictures):
 def test_it_is_the_residual_that_an_explanation_reports(small, pictures):
     for method in (IntegratedGradients(4), IntegratedGradients(4, baseline=0.5), LRP()):
         for score in ("logit", "probability"):
-            told = mx.explain(small, pictures, method, score=score)
+            told = mx.explain(small, pictures, method=method, score=score)
             batch = ExplainedBatch.of(small, pictures, method, score=score)
             expected = np.abs(told.residuals / told.differences)
             np.testing.assert_allclose(Completeness()(batch).values, expected, rtol=1e-5, atol=1e-7)

@@ -8,8 +8,8 @@ from keras import layers
 
 import mnist_xai as mx
 from mnist_xai.interpret.core.graph import run_graph
+from mnist_xai.interpret.methods.base import METHODS
 from mnist_xai.interpret.methods.gradients.gradient import IntegratedGradients, SmoothGrad
-from mnist_xai.interpret.methods.registry import METHODS
 from mnist_xai.quality.randomisation.random_networks import (
     check_order,
     fully_random,

@@ -19,7 +19,7 @@ from mnist_xai.interpret.core.inputs import Array, Score
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.pairs import Change, scores_of_pairs
 from mnist_xai.interpret.inspect.activations import last_spatial_layer
-from mnist_xai.interpret.methods.base import About
+from mnist_xai.interpret.methods.base import About, register
 
 Targets = NDArray[np.int32]
 
@@ -88,6 +88,7 @@ class _ActivationMap(ABC):
         return network.layer_shapes[self._layer(network)][-1]
 
 
+@register("gradcam")
 @dataclass(frozen=True)
 class GradCAM(_ActivationMap):
     """Grad-CAM: `ReLU(Σ_k w_k A_k)`, `w_k = 1/hw Σ_ij ∂S_c/∂A_ijk`."""
@@ -108,6 +109,7 @@ class GradCAM(_ActivationMap):
         return _relu(_weighted(a, g.mean(axis=(1, 2))))
 
 
+@register("gradcam_plus_plus")
 @dataclass(frozen=True)
 class GradCAMPlusPlus(_ActivationMap):
     """Grad-CAM++: `ReLU(Σ_k w_k A_k)`, `w_k = Σ_ij α_ijk ReLU(g_ijk)`, `g = ∂S_c/∂A`.
@@ -143,6 +145,7 @@ class GradCAMPlusPlus(_ActivationMap):
         return _relu(_weighted(a, terms.sum(axis=(1, 2))))
 
 
+@register("hirescam")
 @dataclass(frozen=True)
 class HiResCAM(_ActivationMap):
     """HiResCAM: `Σ_k A_k ⊙ ∂S_c/∂A_k`, signed.
@@ -166,6 +169,7 @@ class HiResCAM(_ActivationMap):
         return np.einsum("nhwk,nhwk->nhw", a, g)
 
 
+@register("layercam")
 @dataclass(frozen=True)
 class LayerCAM(_ActivationMap):
     """LayerCAM: `ReLU(Σ_k ReLU(∂S_c/∂A_k) ⊙ A_k)`.
@@ -188,6 +192,7 @@ class LayerCAM(_ActivationMap):
         return _relu(np.einsum("nhwk,nhwk->nhw", _relu(g), a))
 
 
+@register("scorecam")
 @dataclass(frozen=True)
 class ScoreCAM(_ActivationMap):
     """Score-CAM: `ReLU(Σ_k w_k A_k)`, `w = softmax_k(S_c(x ⊙ M_k) - S_c(0))`.
@@ -222,6 +227,7 @@ class ScoreCAM(_ActivationMap):
         return _relu(_weighted(a, weights))
 
 
+@register("ablationcam")
 @dataclass(frozen=True)
 class AblationCAM(_ActivationMap):
     """Ablation-CAM: `ReLU(Σ_k w_k A_k)`, `w_k = (S_c - S_c(A_k := 0)) / |S_c|`.
@@ -258,6 +264,7 @@ class AblationCAM(_ActivationMap):
         return _relu(_weighted(a, (whole - scores[:, :-1]) / scale))
 
 
+@register("eigencam")
 @dataclass(frozen=True)
 class EigenCAM(_ActivationMap):
     """Eigen-CAM: `Σ_k v_k A_k`, `v` the first right singular vector of `A` as `(hw, K)`.

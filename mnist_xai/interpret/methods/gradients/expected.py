@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from mnist_xai.interpret.core.inputs import Array, Score
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import check_counts, check_seed
-from mnist_xai.interpret.methods.base import About
+from mnist_xai.interpret.methods.base import About, register
 from mnist_xai.interpret.methods.gradients.paths import Leg, add_legs
 
 Targets = NDArray[np.int32]
@@ -121,6 +121,7 @@ def expected_gradients_over(
     )
 
 
+@register("expected_gradients")
 @dataclass(frozen=True)
 class ExpectedGradients:
     """Expected gradients: `E_(x', α) (x - x') ⊙ ∂S_c/∂x (x' + α (x - x'))`, `α ~ U(0, 1)`.

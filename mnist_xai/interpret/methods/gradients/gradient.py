@@ -17,7 +17,7 @@ from mnist_xai.interpret.core.parameters import (
     check_pixels,
     check_seed,
 )
-from mnist_xai.interpret.methods.base import About, Method
+from mnist_xai.interpret.methods.base import About, Method, register
 from mnist_xai.interpret.methods.gradients.averages import noisy_gradient, path_gradient
 
 Targets = NDArray[np.int32]
@@ -57,6 +57,7 @@ def gradient_map(
     return maps
 
 
+@register("gradient")
 @dataclass(frozen=True)
 class Gradient:
     """The gradient: `∂S_c/∂x`."""
@@ -80,6 +81,7 @@ class Gradient:
         return network.gradient(images, targets, score=score)[0]
 
 
+@register("input_x_gradient")
 @dataclass(frozen=True)
 class InputXGradient:
     """Input times gradient: `x ⊙ ∂S_c/∂x`, the linear term of the Taylor expansion at `x`."""
@@ -125,6 +127,7 @@ QUADRATURES: dict[str, Callable[[int], tuple[NDArray[np.float64], NDArray[np.flo
 """Nodes in [0, 1] and weights that sum to one, by name."""
 
 
+@register("integrated_gradients")
 @dataclass(frozen=True)
 class IntegratedGradients:
     """Integrated gradients: `(x - x') ⊙ ∫₀¹ ∂S_c(x' + α (x - x'))/∂x dα`.
@@ -217,6 +220,7 @@ class _Noisy:
             yield self.method(network, images + noise, targets, score=score)
 
 
+@register("smoothgrad")
 @dataclass(frozen=True)
 class SmoothGrad(_Noisy):
     """The mean over noisy copies of another method: `1/n Σ_k M(x + ε_k)`."""
@@ -240,6 +244,7 @@ class SmoothGrad(_Noisy):
         return noisy_gradient(network, images, targets, noise, score=score)
 
 
+@register("smoothgrad_squared")
 @dataclass(frozen=True)
 class SmoothGradSquared(_Noisy):
     """The mean square over noisy copies of another method: `1/n Σ_k M(x + ε_k)²`."""
@@ -260,6 +265,7 @@ class SmoothGradSquared(_Noisy):
         return _mean(squares, self.samples)
 
 
+@register("vargrad")
 @dataclass(frozen=True)
 class VarGrad(_Noisy):
     """The variance over noisy copies of another method: `Var_k M(x + ε_k)`."""

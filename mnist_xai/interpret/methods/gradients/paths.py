@@ -21,7 +21,7 @@ from mnist_xai.interpret.core.parameters import (
     check_positive,
     check_shares,
 )
-from mnist_xai.interpret.methods.base import About
+from mnist_xai.interpret.methods.base import About, register
 
 Targets = NDArray[np.int32]
 Leg = tuple[Array, Array]  # Points `p_k` and moves `x_(k+1) - x_k`, both (N, H, W, C).
@@ -76,6 +76,7 @@ def blurred(images: Array, sigma: float) -> Array:
     return np.clip(np.matmul(columns, down), 0, 1)  # Rounding may leave [0, 1].
 
 
+@register("blur_integrated_gradients")
 @dataclass(frozen=True)
 class BlurIntegratedGradients:
     """Blur integrated gradients: `∫ ∂S_c/∂x (L(x, σ)) ⊙ ∂L(x, σ)/∂σ dσ` from `σ_max` down to 0.
@@ -135,6 +136,7 @@ class BlurIntegratedGradients:
 # --- Guided integrated gradients ---------------------------------------------------------
 
 
+@register("guided_integrated_gradients")
 @dataclass(frozen=True)
 class GuidedIntegratedGradients:
     """Guided integrated gradients: `∫ ∂S_c/∂x (γ(t)) ⊙ γ'(t) dt` along a path of small gradients.

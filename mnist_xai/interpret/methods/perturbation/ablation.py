@@ -16,7 +16,7 @@ from mnist_xai.interpret.core.parameters import (
     check_seed,
     check_shares,
 )
-from mnist_xai.interpret.methods.base import About
+from mnist_xai.interpret.methods.base import About, register
 from mnist_xai.interpret.methods.perturbation.features import (
     Features,
     Grid,
@@ -31,6 +31,7 @@ from mnist_xai.interpret.methods.perturbation.masking import (
 )
 
 
+@register("occlusion")
 @dataclass(frozen=True)
 class Occlusion:
     """Occlusion: the mean of `S_c(x) - S_c(x without a window)` over the windows on a pixel.
@@ -97,6 +98,7 @@ class Occlusion:
         return spread(falls / windows.sum(axis=0), labels)
 
 
+@register("feature_ablation")
 @dataclass(frozen=True)
 class FeatureAblation:
     """Feature ablation: `S_c(x) - S_c(x without the feature)`, for every pixel of the feature.
@@ -136,6 +138,7 @@ class FeatureAblation:
         return spread(scores[:, -1:] - scores[:, :-1], labels)
 
 
+@register("rise")
 @dataclass(frozen=True)
 class RISE:
     """RISE: `1/(n p) Σ_k S_c(x ⊙ m_k) m_k`, the mean score of the images that show a pixel.
@@ -205,6 +208,7 @@ class RISE:
         return spread(scores @ masks / (self.samples * self.probability), labels)
 
 
+@register("lime")
 @dataclass(frozen=True)
 class LIME:
     """LIME: the weights `w` of a linear model fitted to the scores around the image.

@@ -11,11 +11,12 @@ from mnist_xai.interpret.core.inputs import Array, Score
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.pairs import Indices
 from mnist_xai.interpret.core.parameters import check_counts, check_even, check_pixels, check_seed
-from mnist_xai.interpret.methods.base import About
+from mnist_xai.interpret.methods.base import About, register
 from mnist_xai.interpret.methods.perturbation.features import Features, Grid, feature_count, spread
 from mnist_xai.interpret.methods.perturbation.masking import scores_of_masks
 
 
+@register("sobol")
 @dataclass(frozen=True)
 class Sobol:
     """Total Sobol' indices: the variance that is left when all masks but `m_i` are known.
@@ -81,6 +82,7 @@ class Sobol:
         return spread(remaining / np.where(variance > 0, variance, 1), labels)
 
 
+@register("hsic")
 @dataclass(frozen=True)
 class HSIC:
     """Hilbert-Schmidt independence criterion: how much the score depends on keeping a feature.

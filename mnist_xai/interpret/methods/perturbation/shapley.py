@@ -19,7 +19,7 @@ from mnist_xai.interpret.core.inputs import Array, Score
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.pairs import PAIRS, Indices
 from mnist_xai.interpret.core.parameters import check_counts, check_even, check_pixels, check_seed
-from mnist_xai.interpret.methods.base import About
+from mnist_xai.interpret.methods.base import About, register
 from mnist_xai.interpret.methods.perturbation.features import (
     Features,
     Grid,
@@ -43,6 +43,7 @@ def every_coalition(players: int) -> Coalitions:
     return (numbers >> np.arange(players) & 1).astype(np.bool_)
 
 
+@register("exact_shapley")
 @dataclass(frozen=True)
 class ExactShapley:
     """Shapley values: `φ_i = Σ_{T ∌ i} |T|! (M - |T| - 1)! / M! (v(T ∪ {i}) - v(T))`.
@@ -106,6 +107,7 @@ class ExactShapley:
         return shared(scores @ weights, labels)
 
 
+@register("shapley_sampling")
 @dataclass(frozen=True)
 class ShapleySampling:
     """Shapley values averaged over random orders: `φ_i = 1/n Σ_k v(P_k(i) ∪ {i}) - v(P_k(i))`.
@@ -184,6 +186,7 @@ class ShapleySampling:
         return shared(gains.mean(axis=1), labels)
 
 
+@register("kernel_shap")
 @dataclass(frozen=True)
 class KernelSHAP:
     """Shapley values as the weighted least squares that the Shapley kernel makes of them.

@@ -15,7 +15,7 @@ from mnist_xai.interpret.core.passes import Pass
 from mnist_xai.interpret.core.runner import score_of
 from mnist_xai.interpret.core.shortcuts import is_relu
 from mnist_xai.interpret.core.steps import Step, propagate_backwards, record
-from mnist_xai.interpret.methods.base import About
+from mnist_xai.interpret.methods.base import About, register
 from mnist_xai.interpret.methods.cam.cam import GradCAM
 
 Targets = NDArray[np.int32]
@@ -62,6 +62,7 @@ class _RectifiedBackprop:
         raise NotImplementedError
 
 
+@register("guided_backprop")
 @dataclass(frozen=True)
 class GuidedBackprop(_RectifiedBackprop):
     """Guided backpropagation: at a ReLU `g ↦ 1[z > 0] max(g, 0)`."""
@@ -78,6 +79,7 @@ class GuidedBackprop(_RectifiedBackprop):
         return tf.where(z > 0, tf.maximum(slope, 0.0), 0.0)
 
 
+@register("deconvnet")
 @dataclass(frozen=True)
 class DeconvNet(_RectifiedBackprop):
     """Deconvnet: at a ReLU `g ↦ max(g, 0)`, whatever `z` was; at a pooling, its switches."""
@@ -94,6 +96,7 @@ class DeconvNet(_RectifiedBackprop):
         return tf.maximum(slope, 0.0)
 
 
+@register("guided_gradcam")
 @dataclass(frozen=True)
 class GuidedGradCAM:
     """Guided Grad-CAM: guided backpropagation `⊙` Grad-CAM, upsampled.

@@ -15,7 +15,7 @@ from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import check_counts, check_pixels, check_seed
 from mnist_xai.interpret.core.passes import TARGETS, Pass
 from mnist_xai.interpret.core.steps import Record, propagate_backwards, record
-from mnist_xai.interpret.methods.base import About
+from mnist_xai.interpret.methods.base import METHODS, About, register
 from mnist_xai.interpret.methods.gradients.expected import Background, check_background, mean_score
 from mnist_xai.interpret.methods.relevance.deeplift_rules import (
     Rescale,
@@ -112,6 +112,7 @@ _RULES: dict[str, tuple[Rule, str, str]] = {
 """Rules by name, with when they mislead and their section."""
 
 
+@register("deeplift_rescale")
 @dataclass(frozen=True)
 class DeepLIFT:
     """DeepLIFT: `m ⊙ (x - x')`, summing to `S_c(x) - S_c(x')`.
@@ -167,6 +168,7 @@ class DeepLIFT:
         return contributions(network, images, baseline, targets, score, rule)
 
 
+@register("deep_shap")
 @dataclass(frozen=True)
 class DeepSHAP:
     """DeepSHAP: DeepLIFT's rescale rule, averaged over baselines: `1/B Σ_b m_b ⊙ (x - x'_b)`.
@@ -224,3 +226,6 @@ class DeepSHAP:
         """
         baselines = self.compared_with(images.shape[1:])
         return contributions(network, images, baselines, targets, score, Rescale())
+
+
+METHODS.add("deeplift_reveal_cancel", DeepLIFT("reveal_cancel"))

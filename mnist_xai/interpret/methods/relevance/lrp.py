@@ -12,11 +12,16 @@ from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.passes import Pass
 from mnist_xai.interpret.core.runner import score_of
 from mnist_xai.interpret.core.steps import Step, fold_normalisation, propagate_backwards, record
-from mnist_xai.interpret.methods.base import About
+from mnist_xai.interpret.methods.base import METHODS, About, register
 from mnist_xai.interpret.methods.relevance.rules import (
+    AlphaBeta,
     Epsilon,
+    Flat,
+    Gamma,
     Rule,
+    WSquare,
     ZBox,
+    ZPlus,
     epsilon_unweighted,
     propagate,
     summed,
@@ -28,6 +33,7 @@ ABSORBERS = ("biases", "stabilisers", "empty shares", "padding")
 """What relevance can be lost to."""
 
 
+@register("lrp_epsilon")
 @dataclass(frozen=True)
 class LRP:
     """Layer-wise relevance propagation: `R_i = Σ_j R_ij`, from `R_c = S_c` down to the pixels.
@@ -148,3 +154,18 @@ def _relevance(network: Network, method: LRP, score: Score) -> Pass:
         return propagate_backwards(steps, (run.logits, start), x, rule), *absorbed.values()
 
     return relevance
+
+
+for _name, _method in {
+    "lrp_gamma": LRP(Gamma(), Gamma()),
+    "lrp_z_plus": LRP(ZPlus(), ZPlus()),
+    "lrp_alpha_beta": LRP(AlphaBeta(), AlphaBeta()),
+    "lrp_flat": LRP(first=Flat()),
+    "lrp_w_square": LRP(first=WSquare()),
+    "lrp_z_box": LRP(first=ZBox()),
+    "epsilon_plus_flat": LRP(ZPlus(), Epsilon(), Flat()),
+    "epsilon_gamma_box": LRP(Gamma(), Epsilon(), ZBox()),
+    "epsilon_alpha2_beta1": LRP(AlphaBeta(2, 1), Epsilon()),
+    "deep_taylor": LRP(ZPlus(), ZPlus(), ZBox()),
+}.items():
+    METHODS.add(_name, _method)
