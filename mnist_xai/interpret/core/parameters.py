@@ -107,7 +107,8 @@ class Hyperparameters:
     """
 
     def __post_init__(self) -> None:
-        for name, checks in _checks_of(type(self)).items():
+        kind: Any = type(self)  # Any, because mypy doubts that classes are hashable.
+        for name, checks in _checks_of(kind).items():
             value = getattr(self, name)
             for check in checks if value is not None else ():
                 check(**{name: value})
