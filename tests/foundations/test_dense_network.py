@@ -149,6 +149,18 @@ def test_003s_gradient_without_the_sigmoids_slope_is_wrong(name):
     assert relative_distance(ours, right) < 1e-7
 
 
+def test_003s_output_gradient_is_exact_for_binary_cross_entropy_but_not_for_its_mse():
+    z2 = net.forward(WEIGHTS, X)["z2"]
+    article = sigmoid(z2) - Y
+
+    def binary_cross_entropy(z2):
+        a2 = sigmoid(z2)
+        return -np.sum(Y * np.log(a2) + (1 - Y) * np.log(1 - a2))
+
+    assert relative_distance(article, slopes(binary_cross_entropy, z2)) < 1e-7
+    assert relative_distance(article, slopes(lambda z2: losses.mse(Y, sigmoid(z2)), z2)) > 1
+
+
 def test_003s_difference_is_the_gradient_of_its_loss_times_half_the_number_of_entries():
     """So that its λ counts 2/N times as much as its formula `L + R` says."""
     arrays = net.forward(WEIGHTS, X)

@@ -104,7 +104,7 @@ def test_the_mutual_information_is_the_divergence_from_independence():
     assert info.mutual_information(independent) == pytest.approx(0, abs=1e-14)
 
 
-def test_erratum_mutual_information_asks_for_dependence_and_not_for_correlation():
+def test_mutual_information_measures_dependence_even_without_correlation():
     y_values = X_VALUES**2
     correlation = np.corrcoef(X_VALUES, y_values)[0, 1]
     assert correlation == pytest.approx(0, abs=1e-15)
