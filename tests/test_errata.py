@@ -25,12 +25,12 @@ def test_headings_are_unique_and_in_the_order_of_the_articles():
     assert {document for document, _ in places} == {"000", "001", "002", "003", "004"}
 
 
-def test_the_number_at_the_top_is_that_of_the_headings():
+def test_the_number_at_the_top_matches_the_headings():
     assert int(re.search(r"^(\d+) errata", TEXT, re.MULTILINE)[1]) == len(ERRATA)
 
 
 @pytest.mark.parametrize("heading", ERRATA)
-def test_the_articles_version_fails_and_ours_holds(heading, tmp_path, monkeypatch):
+def test_the_articles_version_fails_and_ours_works(heading, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # Some examples write files.
     test = doctest.DocTestParser().get_doctest(ERRATA[heading], {}, heading, "errata.md", 0)
     assert len(test.examples) >= 2, "an erratum shows what fails and what holds"
@@ -40,7 +40,7 @@ def test_the_articles_version_fails_and_ours_holds(heading, tmp_path, monkeypatc
     assert not report, "".join(report)
 
 
-def test_a_false_claim_is_found():
+def test_a_false_claim_is_detected():
     wrong = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", "errata.md", 0)
     report = []
     doctest.DocTestRunner(verbose=False).run(wrong, out=report.append)

@@ -25,7 +25,7 @@ def test_the_examples_are_these():
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_is_a_page_that_says_what_it_mends_and_how_it_is_called(path):
+def test_an_example_fits_one_page_and_states_its_correction_and_its_command(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 40
     said = ast.get_docstring(ast.parse(text))
@@ -52,7 +52,7 @@ def test_a_keras_example_learns(name, data, epochs, accuracy, request, capsys):
     assert float(re.search(r"accuracy on the test images: ([\d.]+)%", printed)[1]) > accuracy
 
 
-def test_the_pytorch_example_parses_and_needs_torch_and_this_package_alone():
+def test_the_pytorch_example_parses_and_needs_only_torch_and_this_package():
     path = FOLDER / "dense_pytorch.py"
     compile(path.read_text(encoding="utf-8"), path.name, "exec")
     assert set(imported(path)) <= {"argparse", "torch", "numpy", "mnist_xai"}

@@ -46,7 +46,7 @@ def anchor(heading):
 HEADINGS = {anchor(heading) for heading in re.findall(r"^## (.+)$", ERRATA, re.MULTILINE)}
 
 
-def test_rows_are_numbered_without_a_gap_and_follow_the_sections():
+def test_rows_are_numbered_without_gaps_in_the_order_of_the_sections():
     for document in ("000", "001", "002", "003", "004"):
         mine = [row for row in ROWS if row.number.startswith(document)]
         assert [row.number for row in mine] == [f"{document}.{i + 1}" for i in range(len(mine))]
@@ -54,7 +54,7 @@ def test_rows_are_numbered_without_a_gap_and_follow_the_sections():
         assert sections == sorted(sections)
 
 
-def test_the_counts_at_the_top_are_those_of_the_rows():
+def test_the_counts_at_the_top_match_the_rows():
     table = [cells(line) for line in TEXT.splitlines() if re.match(r"\| (\[00\d\]|all) ?", line)]
     stated = {re.search(r"00\d|all", line[0])[0]: [int(n) for n in line[1:]] for line in table}
     counted = Counter()
@@ -68,7 +68,7 @@ def test_the_counts_at_the_top_are_those_of_the_rows():
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.number)
-def test_a_row_has_a_function_a_test_and_where_it_is_not_right_an_erratum(row):
+def test_a_row_has_a_function_and_a_test_and_an_erratum_unless_it_is_right(row):
     assert row.kind in KINDS
     assert verdict(row) in VERDICTS
     assert re.fullmatch(r"`.+`", row.formula)
@@ -85,7 +85,7 @@ def test_a_row_has_a_function_a_test_and_where_it_is_not_right_an_erratum(row):
 
 
 @pytest.mark.parametrize("page", ["formulas.md", "errata.md"])
-def test_links_between_the_pages_lead_somewhere(page):
+def test_links_between_the_pages_have_a_target(page):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     for file, target in re.findall(r"\]\(([\w./]*)#?([^)]*)\)", text):
         there = (ROOT / "docs" / (file or page)).read_text(encoding="utf-8")
@@ -93,7 +93,7 @@ def test_links_between_the_pages_lead_somewhere(page):
         assert not target or target in anchors
 
 
-def test_a_row_of_a_function_that_is_gone_is_found():
+def test_a_row_with_a_missing_function_is_detected():
     row = ROWS[0]._replace(function="`foundations.dense.gone`")
     with pytest.raises(AttributeError, match="gone"):
-        test_a_row_has_a_function_a_test_and_where_it_is_not_right_an_erratum(row)
+        test_a_row_has_a_function_and_a_test_and_an_erratum_unless_it_is_right(row)
