@@ -1,4 +1,4 @@
-"""The short programs a reader runs: those in Keras run here, the one in PyTorch is read."""
+"""The example programs: the tests run those in Keras and parse the one in PyTorch."""
 
 import ast
 import importlib.util
@@ -20,7 +20,7 @@ def imported(path):
             yield node.module.split(".")[0]
 
 
-def test_the_examples_are_these():
+def test_there_are_three_examples():
     assert [path.stem for path in EXAMPLES] == ["cnn_3x3", "dense_keras", "dense_pytorch"]
 
 
@@ -28,9 +28,9 @@ def test_the_examples_are_these():
 def test_an_example_fits_one_page_and_states_its_correction_and_its_command(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 40
-    said = ast.get_docstring(ast.parse(text))
-    assert re.match(r"Document 00\d, section 5\.\d, mended: ", said)
-    assert f"python examples/{path.name} --epochs" in said
+    docstring = ast.get_docstring(ast.parse(text))
+    assert re.match(r"Document 00\d, section 5\.\d, corrected: ", docstring)
+    assert f"python examples/{path.name} --epochs" in docstring
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_an_example_fits_one_page_and_states_its_correction_and_its_command(path
     ],
 )
 def test_a_keras_example_learns(name, data, epochs, accuracy, request, capsys):
-    request.getfixturevalue(data)  # Skips where MNIST is missing.
+    request.getfixturevalue(data)  # Skips the test if MNIST is missing.
     specification = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
