@@ -1,9 +1,10 @@
-"""Document 002, section 5.2, mended: the small convolutional network in Keras.
+"""Document 002, section 5.2, corrected: the small convolutional network in Keras.
 
     python examples/cnn_3x3.py --epochs 10
 
-The network was right. Its program never loads `x_train` and the other three arrays, and so stops
-at `fit` with a NameError; pixels have to be brought to [0, 1], and images to (28, 28, 1).
+The article's network is right. Its program never loads `x_train` and the other three arrays, so it
+stops at `fit` with a NameError. Pixels must be scaled to [0, 1] and images need the shape
+(28, 28, 1).
 """
 
 import argparse
@@ -18,7 +19,7 @@ def main(arguments=None):
     parser.add_argument("--epochs", type=int, default=10)
     options = parser.parse_args(arguments)
 
-    # One pass over all images an epoch, Adam with a rate of 0.001, batches of 32: as in 002.
+    # As in 002: an epoch is one pass over all images; Adam with the rate 0.001; batches of 32.
     recipe = replace(
         mx.RECIPES["article"], epochs=options.epochs, steps_per_epoch=None, held_out=0.1
     )

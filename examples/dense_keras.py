@@ -1,10 +1,10 @@
-"""Document 004, section 5.1, mended: the dense network in Keras.
+"""Document 004, section 5.1, corrected: the dense network in Keras.
 
     python examples/dense_keras.py --epochs 5
 
-Its `Sequential` began with Dense(128) on images of 28 × 28: without Flatten every *row* of an
-image gets ten probabilities of its own, and the fit fails. `build_model("dense")` flattens first.
-Images were never loaded, and pixels from 0 to 255 were never brought to [0, 1].
+The article's `Sequential` begins with Dense(128) on images of 28 × 28. Without Flatten every *row*
+of an image gets its own ten probabilities, and the fit fails. `build_model("dense")` flattens
+first. The article neither loads images nor scales pixels from 0 to 255 to [0, 1].
 """
 
 import argparse
@@ -19,7 +19,7 @@ def main(arguments=None):
     parser.add_argument("--epochs", type=int, default=5)
     options = parser.parse_args(arguments)
 
-    # One pass over all images an epoch, Adam with a rate of 0.001, batches of 32: as in 004.
+    # As in 004: an epoch is one pass over all images; Adam with the rate 0.001; batches of 32.
     recipe = replace(
         mx.RECIPES["article"], epochs=options.epochs, steps_per_epoch=None, held_out=0.1
     )

@@ -1,9 +1,9 @@
-"""Document 004, section 5.2, mended: the dense network in PyTorch, which you install yourself.
+"""Document 004, section 5.2, corrected: the dense network in PyTorch, which you install yourself.
 
     python examples/dense_pytorch.py --epochs 10
 
-The article calls `F.relu` but does not import `torch.nn.functional as F`, and nowhere defines its
-`train_loader` and `test_loader`. The rest holds: CrossEntropyLoss contains the softmax.
+The article calls `F.relu` without importing `torch.nn.functional as F`, and never defines its
+`train_loader` and `test_loader`. The rest is right: CrossEntropyLoss contains the softmax.
 """
 
 import argparse

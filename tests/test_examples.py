@@ -1,4 +1,4 @@
-"""The short programs a reader runs: those in Keras run here, the one in PyTorch is read."""
+"""The example programs: the tests run those in Keras and parse the one in PyTorch."""
 
 import ast
 import importlib.util
@@ -20,17 +20,17 @@ def imported(path):
             yield node.module.split(".")[0]
 
 
-def test_the_examples_are_these():
+def test_there_are_three_examples():
     assert [path.stem for path in EXAMPLES] == ["cnn_3x3", "dense_keras", "dense_pytorch"]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_is_a_page_that_says_what_it_mends_and_how_it_is_called(path):
+def test_an_example_fits_one_page_and_states_its_correction_and_its_command(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 40
-    said = ast.get_docstring(ast.parse(text))
-    assert re.match(r"Document 00\d, section 5\.\d, mended: ", said)
-    assert f"python examples/{path.name} --epochs" in said
+    docstring = ast.get_docstring(ast.parse(text))
+    assert re.match(r"Document 00\d, section 5\.\d, corrected: ", docstring)
+    assert f"python examples/{path.name} --epochs" in docstring
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_an_example_is_a_page_that_says_what_it_mends_and_how_it_is_called(path)
     ],
 )
 def test_a_keras_example_learns(name, data, epochs, accuracy, request, capsys):
-    request.getfixturevalue(data)  # Skips where MNIST is missing.
+    request.getfixturevalue(data)  # Skips the test if MNIST is missing.
     specification = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
@@ -52,7 +52,7 @@ def test_a_keras_example_learns(name, data, epochs, accuracy, request, capsys):
     assert float(re.search(r"accuracy on the test images: ([\d.]+)%", printed)[1]) > accuracy
 
 
-def test_the_pytorch_example_parses_and_needs_torch_and_this_package_alone():
+def test_the_pytorch_example_parses_and_needs_only_torch_and_this_package():
     path = FOLDER / "dense_pytorch.py"
     compile(path.read_text(encoding="utf-8"), path.name, "exec")
     assert set(imported(path)) <= {"argparse", "torch", "numpy", "mnist_xai"}

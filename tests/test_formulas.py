@@ -1,4 +1,4 @@
-"""Every row of `docs/formulas.md` is true: its function is there, its test, its erratum."""
+"""Every row of `docs/formulas.md` names a function, a test and an erratum that exist."""
 
 import re
 from collections import Counter
@@ -38,37 +38,37 @@ def verdict(row):
 
 
 def anchor(heading):
-    """Return what GitHub makes of a heading."""
-    kept = "".join(c for c in heading.lower() if c.isalnum() or c in " -_")
-    return kept.replace(" ", "-")
+    """Return the anchor that GitHub derives from a heading."""
+    characters = "".join(c for c in heading.lower() if c.isalnum() or c in " -_")
+    return characters.replace(" ", "-")
 
 
 HEADINGS = {anchor(heading) for heading in re.findall(r"^## (.+)$", ERRATA, re.MULTILINE)}
 
 
-def test_rows_are_numbered_without_a_gap_and_follow_the_sections():
+def test_rows_are_numbered_without_gaps_in_the_order_of_the_sections():
     for document in ("000", "001", "002", "003", "004"):
-        mine = [row for row in ROWS if row.number.startswith(document)]
-        assert [row.number for row in mine] == [f"{document}.{i + 1}" for i in range(len(mine))]
-        sections = [[int(n) for n in row.section.strip("§").split(".")] for row in mine]
+        rows = [row for row in ROWS if row.number.startswith(document)]
+        assert [row.number for row in rows] == [f"{document}.{i + 1}" for i in range(len(rows))]
+        sections = [[int(n) for n in row.section.strip("§").split(".")] for row in rows]
         assert sections == sorted(sections)
 
 
-def test_the_counts_at_the_top_are_those_of_the_rows():
+def test_the_counts_at_the_top_match_the_rows():
     table = [cells(line) for line in TEXT.splitlines() if re.match(r"\| (\[00\d\]|all) ?", line)]
     stated = {re.search(r"00\d|all", line[0])[0]: [int(n) for n in line[1:]] for line in table}
     counted = Counter()
     for row in ROWS:
         for document in (row.number[:3], "all"):
-            counted.update((document, what) for what in (row.kind, verdict(row), "rows"))
+            counted.update((document, column) for column in (row.kind, verdict(row), "rows"))
     assert len(stated) == 6
     for document, numbers in stated.items():
         columns = (*KINDS, "rows", *VERDICTS)
-        assert numbers == [counted[document, what] for what in columns], document
+        assert numbers == [counted[document, column] for column in columns], document
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.number)
-def test_a_row_has_a_function_a_test_and_where_it_is_not_right_an_erratum(row):
+def test_a_row_has_a_function_and_a_test_and_an_erratum_unless_it_is_right(row):
     assert row.kind in KINDS
     assert verdict(row) in VERDICTS
     assert re.fullmatch(r"`.+`", row.formula)
@@ -85,15 +85,15 @@ def test_a_row_has_a_function_a_test_and_where_it_is_not_right_an_erratum(row):
 
 
 @pytest.mark.parametrize("page", ["formulas.md", "errata.md"])
-def test_links_between_the_pages_lead_somewhere(page):
+def test_links_between_the_pages_have_a_target(page):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     for file, target in re.findall(r"\]\(([\w./]*)#?([^)]*)\)", text):
-        there = (ROOT / "docs" / (file or page)).read_text(encoding="utf-8")
-        anchors = {anchor(heading) for heading in re.findall(r"^#+ (.+)$", there, re.MULTILINE)}
+        linked = (ROOT / "docs" / (file or page)).read_text(encoding="utf-8")
+        anchors = {anchor(heading) for heading in re.findall(r"^#+ (.+)$", linked, re.MULTILINE)}
         assert not target or target in anchors
 
 
-def test_a_row_of_a_function_that_is_gone_is_found():
-    row = ROWS[0]._replace(function="`foundations.dense.gone`")
-    with pytest.raises(AttributeError, match="gone"):
-        test_a_row_has_a_function_a_test_and_where_it_is_not_right_an_erratum(row)
+def test_a_row_with_a_missing_function_is_detected():
+    row = ROWS[0]._replace(function="`foundations.dense.missing`")
+    with pytest.raises(AttributeError, match="missing"):
+        test_a_row_has_a_function_and_a_test_and_an_erratum_unless_it_is_right(row)

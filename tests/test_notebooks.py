@@ -1,4 +1,4 @@
-"""Every notebook opens with its outputs in place, and runs from top to bottom."""
+"""Every notebook is stored with its outputs and runs from top to bottom."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def test_there_are_notebooks():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_opens_with_its_outputs_in_place(path):
+def test_a_notebook_is_stored_with_its_outputs(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -29,7 +29,7 @@ def test_a_notebook_opens_with_its_outputs_in_place(path):
 
 
 @pytest.mark.usefixtures("mnist")
-@pytest.mark.filterwarnings("ignore")  # Of the messaging between Jupyter's processes.
+@pytest.mark.filterwarnings("ignore")  # Messaging between Jupyter's processes warns.
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path):
     notebook = nbformat.read(path, as_version=4)

@@ -1,11 +1,11 @@
-"""The articles' mathematics in NumPy: every formula a function, in the articles' symbols.
+"""The articles' mathematics in NumPy: one function per formula, in the articles' symbols.
 
-These modules are for reading, beside `docs/formulas.md`, which says for each formula of the
-articles whether it is right, which function it is here, and which test holds it. They import
+Read these modules beside `docs/formulas.md`. It lists every formula of the articles with a
+verdict, the function that implements it here, and the test of that function. The modules import
 neither TensorFlow nor the rest of this package.
 
-Arrays are float64. Examples lie along the first axis, so that a layer is `z = x W + b`; the
-articles write one example as a column, `z = θ x + b`, and `W` is their `θ` transposed.
+Arrays are float64. Examples lie along the first axis, so a layer is `z = x W + b`. The articles
+write one example as a column, `z = θ x + b`; `W` is their `θ` transposed.
 """
 
 from mnist_xai.foundations import (

@@ -1,7 +1,7 @@
 """Activation functions and their derivatives: 000 §1.2, 001 §3.3.2.
 
 Every function takes the weighted input `z` of any shape and returns an array of that shape.
-`softmax` alone looks at more than one entry at a time, so that its derivative is a matrix.
+Only `softmax` combines several entries, so its derivative is a matrix.
 """
 
 import numpy as np
@@ -11,10 +11,10 @@ from mnist_xai.foundations.checks import Array, array, same_shape
 
 
 def sigmoid(z: ArrayLike) -> Array:
-    """Squash into (0, 1): `σ(z) = 1 / (1 + e^-z)`.
+    """Compute the sigmoid: `σ(z) = 1 / (1 + e^-z)`.
 
-    Written with tanh, which is the same function and overflows nowhere; the articles' form
-    overflows below z = -709.
+    The code uses `(1 + tanh(z/2)) / 2`, which is the same function and never overflows. The
+    articles' form overflows below z = -709.
 
     Args:
         z: Weighted inputs, any shape.
@@ -29,34 +29,34 @@ def sigmoid(z: ArrayLike) -> Array:
 
 
 def sigmoid_derivative(z: ArrayLike) -> Array:
-    """Slope of the sigmoid: `σ'(z) = σ(z) (1 - σ(z))`, at most 1/4."""
+    """Compute the derivative of the sigmoid: `σ'(z) = σ(z) (1 - σ(z))`, at most 1/4."""
     return sigmoid(z) * sigmoid(-array("z", z))
 
 
 def tanh(z: ArrayLike) -> Array:
-    """Squash into (-1, 1): `tanh(z) = (e^z - e^-z) / (e^z + e^-z) = 2 σ(2z) - 1`."""
+    """Compute the hyperbolic tangent: `tanh(z) = (e^z - e^-z) / (e^z + e^-z) = 2 σ(2z) - 1`."""
     return np.tanh(array("z", z))
 
 
 def tanh_derivative(z: ArrayLike) -> Array:
-    """Slope of the hyperbolic tangent: `tanh'(z) = 1 - tanh²(z)`."""
+    """Compute the derivative of the hyperbolic tangent: `tanh'(z) = 1 - tanh²(z)`."""
     return 1 - tanh(z) ** 2
 
 
 def relu(z: ArrayLike) -> Array:
-    """Cut off what is negative: `ReLU(z) = max(0, z)`."""
+    """Replace negative entries by 0: `ReLU(z) = max(0, z)`."""
     return np.maximum(0, array("z", z))
 
 
 def relu_derivative(z: ArrayLike) -> Array:
-    """Slope of ReLU: 1 where `z > 0`, else 0; at the kink the 0 that TensorFlow takes too."""
+    """Compute the derivative of ReLU: 1 where `z > 0`, else 0 (also at `z = 0`, as TensorFlow)."""
     return (array("z", z) > 0).astype(np.float64)
 
 
 def softmax(z: ArrayLike, axis: int = -1) -> Array:
     """Turn scores into probabilities: `p_i = e^(z_i) / Σ_k e^(z_k)` along `axis`.
 
-    The largest score is taken off first. It cancels in the fraction, and nothing overflows.
+    The largest score is subtracted first. It cancels in the fraction and prevents overflow.
 
     Args:
         z: Scores (logits), any shape with at least one axis.
@@ -76,10 +76,11 @@ def softmax(z: ArrayLike, axis: int = -1) -> Array:
 
 
 def softmax_jacobian(z: ArrayLike) -> Array:
-    """Derivative of softmax, every output by every input: `∂p_i/∂z_j = p_i (δ_ij - p_j)`.
+    """Compute the Jacobian of softmax, outputs by inputs: `∂p_i/∂z_j = p_i (δ_ij - p_j)`.
 
-    Each row sums to zero: raising all scores together changes no probability. So the gradient
-    of the *sum* of a softmax, which 000 §8.3 asks for, is zero everywhere.
+    Each row sums to zero, because raising all scores together changes no probability. Each
+    column sums to zero too, because the probabilities always sum to one. So the gradient of the
+    *sum* of a softmax, which 000 §8.3 computes, is zero everywhere.
 
     Args:
         z: Scores (..., K).
@@ -92,7 +93,7 @@ def softmax_jacobian(z: ArrayLike) -> Array:
 
 
 def softmax_backward(gradient: ArrayLike, z: ArrayLike) -> Array:
-    """Carry a loss gradient through softmax: `∂L/∂z_j = p_j (g_j - Σ_i g_i p_i)`, `g = ∂L/∂p`.
+    """Propagate a gradient through softmax: `∂L/∂z_j = p_j (g_j - Σ_i g_i p_i)`, `g = ∂L/∂p`.
 
     Args:
         gradient: `∂L/∂p`, (..., K).

@@ -1,8 +1,8 @@
-"""Attention: weights over positions that sum to one, and the sum they weigh: 000 §7.2.
+"""Attention: weights over positions that sum to one, and the weighted sum: 000 §7.2.
 
-Arrays are `(n, P, C)`: examples, positions, channels. A score is computed for every position,
-softmax turns the scores of one example into weights, and the weighted positions are added up.
-The article's code stops before that sum, and does not say along which axis softmax runs.
+Arrays are `(n, P, C)`: examples, positions, channels. Attention scores every position, turns the
+scores of one example into weights by softmax, and sums the weighted positions. The article's code
+omits that sum and does not say along which axis softmax runs.
 """
 
 import numpy as np
@@ -32,10 +32,10 @@ def attention_scores(x: ArrayLike, W: ArrayLike, b: ArrayLike) -> Array:
 
 
 def attention_weights(e: ArrayLike) -> Array:
-    """Share out attention among the positions: `α_p = e^(e_p) / Σ_q e^(e_q)`.
+    """Turn scores into attention weights: `α_p = e^(e_p) / Σ_q e^(e_q)`.
 
     The softmax runs over the positions, the second axis. Along the last axis, the default of
-    most libraries, the one score of a position would compete with nothing and give `α = 1`.
+    most libraries, a position with one score would always get the weight `α = 1`.
 
     Args:
         e: Scores (n, P, H).
@@ -44,33 +44,33 @@ def attention_weights(e: ArrayLike) -> Array:
         Weights `α`, (n, P, H), which sum to one over the positions.
 
     Raises:
-        ValueError: If `e` has another number of axes, or no position.
+        ValueError: If `e` does not have three axes, or has no position.
     """
     return softmax(array("e", e, shape=(None, None, None)), axis=1)
 
 
 def attention_weights_backward(gradient: ArrayLike, e: ArrayLike) -> Array:
-    """Carry a gradient through the weights: `∂L/∂e_p = α_p (g_p - Σ_q g_q α_q)`, `g = ∂L/∂α`."""
+    """Propagate a gradient through softmax: `∂L/∂e_p = α_p (g_p - Σ_q g_q α_q)`, `g = ∂L/∂α`."""
     e = array("e", e, shape=(None, None, None))
     g = array("gradient", gradient, shape=e.shape)
     return np.swapaxes(softmax_backward(np.swapaxes(g, 1, 2), np.swapaxes(e, 1, 2)), 1, 2)
 
 
 def attention_pool(alpha: ArrayLike, x: ArrayLike) -> Array:
-    """Add up the weighted positions: `c = Σ_p α_p x_p`, a mean with weights.
+    """Compute the weighted mean of the positions: `c = Σ_p α_p x_p`.
 
-    `α_p x_p` without the sum, the article's output, is no pooling: it has as many positions
-    as before.
+    The article's output `α_p x_p` lacks the sum. It does not pool: it has as many positions as
+    the input.
 
     Args:
         alpha: Weights (n, P, H) that sum to one over the positions.
-        x: What is pooled, (n, P, C).
+        x: Vectors to pool (n, P, C).
 
     Returns:
         The pooled vectors `c`, (n, H, C), one for each head.
 
     Raises:
-        ValueError: If the shapes do not fit or the weights are no distribution.
+        ValueError: If the shapes do not fit or the weights do not sum to one.
     """
     alpha, x = _weights_and_values(alpha, x)
     return np.einsum("nph,npc->nhc", alpha, x)
@@ -79,19 +79,19 @@ def attention_pool(alpha: ArrayLike, x: ArrayLike) -> Array:
 def attention_pool_backward(
     gradient: ArrayLike, alpha: ArrayLike, x: ArrayLike
 ) -> tuple[Array, Array]:
-    """Carry a gradient through the pooling: `∂L/∂α_p = g · x_p`, `∂L/∂x_p = α_p g`.
+    """Propagate a gradient through the pooling: `∂L/∂α_p = g · x_p`, `∂L/∂x_p = α_p g`.
 
     Args:
         gradient: `g = ∂L/∂c`, (n, H, C).
         alpha: Weights (n, P, H) of the forward pass.
-        x: What was pooled, (n, P, C).
+        x: Vectors that were pooled (n, P, C).
 
     Returns:
-        `∂L/∂α`, (n, P, H), and `∂L/∂x`, (n, P, C), the latter with `α` held fixed: what `x`
-        does to the scores comes on top of it, see `attention_backward`.
+        `∂L/∂α`, (n, P, H), and `∂L/∂x`, (n, P, C), the latter with `α` held fixed.
+        `attention_backward` adds the effect of `x` on the scores.
 
     Raises:
-        ValueError: If the shapes do not fit or the weights are no distribution.
+        ValueError: If the shapes do not fit or the weights do not sum to one.
     """
     alpha, x = _weights_and_values(alpha, x)
     g = array("gradient", gradient, shape=(len(x), alpha.shape[2], x.shape[2]))
@@ -101,10 +101,10 @@ def attention_pool_backward(
 def attention_backward(
     gradient: ArrayLike, x: ArrayLike, W: ArrayLike, b: ArrayLike
 ) -> tuple[Array, Array, Array]:
-    """Carry a gradient through scores, weights and pooling together.
+    """Propagate a gradient through scores, weights and pooling together.
 
-    `x` acts twice: it is what is pooled, and it decides by how much. So its gradient has two
-    terms, `∂L/∂x_p = α_p g + (∂L/∂e_p) Wᵀ`; the weight `α_p` alone knows of one.
+    `x` acts twice: its vectors are pooled, and they determine the weights. So its gradient has
+    two terms, `∂L/∂x_p = α_p g + (∂L/∂e_p) Wᵀ`. The weight `α_p` alone gives only the first.
 
     Args:
         gradient: `g = ∂L/∂c`, (n, H, C).
@@ -114,7 +114,7 @@ def attention_backward(
 
     Returns:
         `∂L/∂x`, (n, P, C); `∂L/∂W`, (C, H); and `∂L/∂b`, (H,), which is zero: a bias raises
-        all scores alike, and softmax takes no notice.
+        all scores equally, and softmax ignores that.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -128,10 +128,10 @@ def attention_backward(
 
 
 def scaled_dot_product(Q: ArrayLike, K: ArrayLike, V: ArrayLike) -> tuple[Array, Array]:
-    """Let every query ask every key: `softmax(Q Kᵀ / √d) V`, the attention of transformers.
+    """Compute scaled dot-product attention, as in transformers: `softmax(Q Kᵀ / √d) V`.
 
-    A dot product of `d` numbers of variance 1 has variance `d`. Divided by `√d` it has 1,
-    and the softmax does not saturate, whatever `d`.
+    A dot product of `d` numbers of variance 1 has variance `d`. Divided by `√d` it has variance
+    1, so the softmax does not saturate for large `d`.
 
     Args:
         Q: Queries (n, T, d).

@@ -1,7 +1,8 @@
 """Derivatives, integrals and Taylor's expansion, by their definitions: 000 §3.1, §3.2, §5.1.
 
-Functions are given as functions. Their derivatives are quotients of small differences, and so
-right to some eight digits; the other modules have formulas, and their tests compare the two.
+These functions take Python functions and differentiate them numerically, with quotients of small
+differences. The results have about eight correct digits. The other modules use formulas; their
+tests compare the two.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,16 +14,17 @@ from mnist_xai.foundations.checks import Array, array, same_shape
 
 Function = Callable[[Array], ArrayLike]
 
-# Smaller steps cut the formula's error and raise the rounding's; these balance the two.
+# A smaller step reduces the error of the formula and increases that of rounding. These steps
+# balance the two errors.
 _STEP = float(np.finfo(np.float64).eps ** (1 / 3))
 _SECOND_STEP = float(np.finfo(np.float64).eps ** (1 / 4))
 
 
 def derivative(f: Function, x: ArrayLike, h: float = _STEP, *, central: bool = True) -> Array:
-    """Quotient of differences whose limit is `f'(x) = lim_(h→0) (f(x + h) - f(x)) / h`.
+    """Approximate the derivative `f'(x) = lim_(h→0) (f(x + h) - f(x)) / h` by a quotient.
 
-    The central one, `(f(x + h) - f(x - h)) / 2h`, has the same limit and an error of order `h²`
-    where the article's has one of order `h`.
+    The central quotient `(f(x + h) - f(x - h)) / 2h` has the same limit. Its error is of order
+    `h²`; the error of the article's quotient is of order `h`.
 
     Args:
         f: Function of a number, applied entry by entry.
@@ -36,17 +38,17 @@ def derivative(f: Function, x: ArrayLike, h: float = _STEP, *, central: bool = T
     Raises:
         ValueError: If `h` is 0.
     """
-    x, h = array("x", x), _step(h)
+    x, h = array("x", x), _validated_step(h)
     if central:
-        return (_value(f, x + h) - _value(f, x - h)) / (2 * h)
-    return (_value(f, x + h) - _value(f, x)) / h
+        return (_evaluate(f, x + h) - _evaluate(f, x - h)) / (2 * h)
+    return (_evaluate(f, x + h) - _evaluate(f, x)) / h
 
 
 def partition_sum(f: Function, edges: ArrayLike) -> float:
-    """Riemann sum over any partition: `Σ_i f(x_i*) Δx_i`, `x_i*` the middle of interval `i`.
+    """Compute the Riemann sum over any partition: `Σ_i f(x_i*) Δx_i`, `x_i*` the midpoints.
 
-    It tends to the integral when the *widest* interval shrinks to 0. That their number grows,
-    all that the article asks for, is not enough.
+    The sum tends to the integral when the *widest* interval shrinks to 0. The article only
+    requires that the number of intervals grows, which is not enough.
 
     Args:
         f: Function of a number, applied entry by entry.
@@ -56,28 +58,28 @@ def partition_sum(f: Function, edges: ArrayLike) -> float:
         The sum.
 
     Raises:
-        ValueError: For less than two edges.
+        ValueError: If there are fewer than two edges.
     """
     edges = array("edges", edges, shape=(None,))
     if len(edges) < 2:
         raise ValueError(f"edges: expected at least 2 ends of intervals; got {len(edges)}")
-    return float(np.sum(_value(f, (edges[1:] + edges[:-1]) / 2) * np.diff(edges)))
+    return float(np.sum(_evaluate(f, (edges[1:] + edges[:-1]) / 2) * np.diff(edges)))
 
 
 def riemann_sum(f: Function, a: float, b: float, n: int) -> float:
-    """Riemann sum of `n` equal intervals, `Σ_i f(x_i*) Δx`: tends to `∫_a^b f(x) dx`."""
+    """Compute the Riemann sum of `n` equal intervals: `Σ_i f(x_i*) Δx`, near `∫_a^b f(x) dx`."""
     if n < 1:
         raise ValueError(f"n: expected at least 1 interval; got {n}")
     return partition_sum(f, np.linspace(array("a", a, shape=()), array("b", b, shape=()), n + 1))
 
 
 def jacobian(f: Function, x: ArrayLike, h: float = _STEP) -> Array:
-    """Derivative of every output by every input: `J_ij = ∂f_i/∂x_j`, by central differences.
+    """Approximate the Jacobian `J_ij = ∂f_i/∂x_j` by central differences.
 
     Args:
-        f: Function of an array like `x`, to an array of any shape.
+        f: Function of an array like `x` that returns an array of any shape.
         x: Point, any shape.
-        h: Step; for entries of `x` beyond 1 it grows with them.
+        h: Step. For an entry `|x_j| > 1` the step is `h |x_j|`.
 
     Returns:
         The Jacobian, shape of `f(x)` followed by the shape of `x`.
@@ -85,48 +87,48 @@ def jacobian(f: Function, x: ArrayLike, h: float = _STEP) -> Array:
     Raises:
         ValueError: If `h` is 0.
     """
-    x, h = array("x", x), _step(h)
+    x, h = array("x", x), _validated_step(h)
     columns = []
     for j in np.ndindex(x.shape):
         step = np.zeros_like(x)
         step[j] = h * max(1.0, float(abs(x[j])))
-        columns.append((_value(f, x + step) - _value(f, x - step)) / (2 * step[j]))
+        columns.append((_evaluate(f, x + step) - _evaluate(f, x - step)) / (2 * step[j]))
     stacked = np.stack(columns, axis=-1)
     return stacked.reshape(stacked.shape[:-1] + x.shape)
 
 
 def gradient(f: Function, x: ArrayLike, h: float = _STEP) -> Array:
-    """Derivative of a number by every entry of a matrix: `(∇_x J)_ij = ∂J/∂x_ij`.
+    """Approximate the gradient of a number by a matrix: `(∇_x J)_ij = ∂J/∂x_ij`.
 
     Args:
-        f: Function of an array like `x`, to a single number.
+        f: Function of an array like `x` that returns a single number.
         x: Point, any shape.
-        h: Step, as of `jacobian`.
+        h: Step, as in `jacobian`.
 
     Returns:
         The gradient, shape of `x`: the direction in which `f` grows fastest.
 
     Raises:
-        ValueError: If `f` returns more than a number.
+        ValueError: If `f` returns more than one number.
     """
-    shape = _value(f, array("x", x)).shape
+    shape = _evaluate(f, array("x", x)).shape
     if shape != ():
-        raise ValueError(f"f: expected a function to a single number; got shape {shape}")
+        raise ValueError(f"f: expected a function that returns a single number; got shape {shape}")
     return jacobian(f, x, h)
 
 
 def hessian(f: Function, x: ArrayLike, h: float = _SECOND_STEP) -> Array:
-    """Second derivatives, the Jacobian of the gradient: `H_ij = ∂²f / ∂x_i ∂x_j`, symmetric."""
+    """Approximate the Hessian, the gradient's Jacobian: `H_ij = ∂²f / ∂x_i ∂x_j`, symmetric."""
     return jacobian(lambda point: gradient(f, point, h), x, h)
 
 
 def differential(f: Function, x: ArrayLike, dx: ArrayLike) -> float:
-    """Linear part of a function's change: `df = f'(x) dx`, for arrays `df = Σ_i ∂f/∂x_i dx_i`.
+    """Compute the differential, the linear part of a change: `df = f'(x) dx = Σ_i ∂f/∂x_i dx_i`.
 
-    The article takes `df` for the change itself. That is `Δf = df + ` terms of order `dx²`.
+    The article calls `df` the change itself. The change is `Δf = df + ` terms of order `dx²`.
 
     Args:
-        f: Function of an array like `x`, to a single number.
+        f: Function of an array like `x` that returns a single number.
         x: Point, a number or an array.
         dx: Change of `x`, same shape.
 
@@ -142,24 +144,24 @@ def differential(f: Function, x: ArrayLike, dx: ArrayLike) -> float:
 
 
 def chain_rule(f_prime: Function, g: Function, g_prime: Function, x: ArrayLike) -> Array:
-    """Derivative of `f(g(x))` for functions of a number: `f'(g(x)) g'(x)`, entry by entry."""
+    """Compute the derivative of `f(g(x))` for functions of a number: `f'(g(x)) g'(x)`."""
     x = array("x", x)
-    return _value(f_prime, _value(g, x)) * _value(g_prime, x)
+    return _evaluate(f_prime, _evaluate(g, x)) * _evaluate(g_prime, x)
 
 
 def taylor(
     x: ArrayLike, a: ArrayLike, f: float, gradient: ArrayLike, hessian: ArrayLike | None = None
 ) -> Array:
-    """Taylor's polynomial about `a`: `f(a) + ∇f(a)·(x - a) [+ ½ (x - a)ᵀ H(a) (x - a)]`.
+    """Evaluate the Taylor polynomial at `a`: `f(a) + ∇f(a)·(x - a) [+ ½ (x - a)ᵀ H(a) (x - a)]`.
 
-    For numbers these are the article's `f(a) + f'(a) (x - a) + f''(a)/2! (x - a)²`.
+    For numbers this is the article's `f(a) + f'(a) (x - a) + f''(a)/2! (x - a)²`.
 
     Args:
         x: Points, (..., *shape of a).
         a: Point of expansion, a number or an array.
         f: `f(a)`.
         gradient: `f'(a)` or `∇f(a)`, shape of `a`.
-        hessian: `f''(a)` or `H(a)`, shape of `a` twice over; None for the first order.
+        hessian: `f''(a)` or `H(a)`, the shape of `a` twice; None for the first order.
 
     Returns:
         The polynomial at every point (...).
@@ -171,19 +173,20 @@ def taylor(
     points = x.shape[: x.ndim - a.ndim]
     x, n = array("x", x, shape=(*points, *a.shape)), a.size
     d = (x - a).reshape(*points, n)
-    value: Array = array("f", f, shape=()) + d @ _flat("gradient", gradient, a.shape, (n,))
+    value: Array = array("f", f, shape=()) + d @ _flattened("gradient", gradient, a.shape, (n,))
     if hessian is not None:
-        H = _flat("hessian", hessian, 2 * a.shape, (n, n))
+        H = _flattened("hessian", hessian, 2 * a.shape, (n, n))
         value = value + np.sum((d @ H) * d, axis=-1) / 2
     return value
 
 
 def gradient_times_input(gradient: ArrayLike, x: ArrayLike) -> Array:
-    """Contribution of every input to a score: `R_i = x_i ∂f/∂x_i`, gradient × input.
+    """Compute gradient × input, the contribution of every input to a score: `R_i = x_i ∂f/∂x_i`.
 
-    Expand `f` about the image `x` and look at black, `f(0) ≈ f(x) + ∇f(x)·(0 - x)`, so that
-    `Σ_i x_i ∂f/∂x_i ≈ f(x) - f(0)`. A network of ReLUs and poolings without biases satisfies
-    `f(k x) = k f(x)` for `k > 0`; then it is exact, and `f(0) = 0` (Euler).
+    Expand `f` at the image `x` and evaluate the expansion at the black image:
+    `f(0) ≈ f(x) + ∇f(x)·(0 - x)`. So `Σ_i x_i ∂f/∂x_i ≈ f(x) - f(0)`. A network of ReLUs and
+    poolings without biases satisfies `f(k x) = k f(x)` for `k > 0`. For such a network the
+    relation is exact and `f(0) = 0` (Euler).
 
     Args:
         gradient: `∂f/∂x` at `x`.
@@ -200,15 +203,15 @@ def gradient_times_input(gradient: ArrayLike, x: ArrayLike) -> Array:
     return gradient * x
 
 
-def _value(f: Function, x: Array) -> Array:
+def _evaluate(f: Function, x: Array) -> Array:
     return np.asarray(f(x), dtype=np.float64)
 
 
-def _flat(name: str, value: ArrayLike, shape: Sequence[int], flat: Sequence[int]) -> Array:
+def _flattened(name: str, value: ArrayLike, shape: Sequence[int], flat: Sequence[int]) -> Array:
     return array(name, value, shape=shape).reshape(flat)
 
 
-def _step(h: float) -> float:
+def _validated_step(h: float) -> float:
     if not np.isfinite(h) or h == 0:
         raise ValueError(f"h: expected a step other than 0; got {h!r}")
     return float(h)

@@ -1,4 +1,4 @@
-"""Arguments that cannot be meant are refused by name, before anything is computed with them."""
+"""Validation of arguments: functions that raise errors which name the argument."""
 
 from collections.abc import Sequence
 
@@ -7,22 +7,23 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
-_TOLERANCE = 1e-6  # Of a sum of probabilities; those of a float32 softmax are off by 1e-7.
+_TOLERANCE = 1e-6  # For sums of probabilities; a float32 softmax is off by about 1e-7.
 
 
 def array(name: str, value: ArrayLike, *, shape: Sequence[int | None] | None = None) -> Array:
-    """Return `value` as float64, checked to be finite and of the given shape.
+    """Return `value` as float64 after checking that it is finite and has the given shape.
 
     Args:
         name: The argument's name, for the error.
         value: Numbers of any real type.
-        shape: Expected length of each axis, None where any will do; None for any shape at all.
+        shape: Expected length of each axis, None for an axis of any length; or None for an array
+            of any shape.
 
     Returns:
-        The same numbers; a copy only where the type changes.
+        The same numbers; a copy only if the type changes.
 
     Raises:
-        ValueError: For numbers that are complex, not finite, or of another shape.
+        ValueError: If the numbers are complex or not finite, or the shape differs.
     """
     given = np.asarray(value)
     if given.dtype.kind not in "biuf":
@@ -37,10 +38,11 @@ def array(name: str, value: ArrayLike, *, shape: Sequence[int | None] | None = N
 
 
 def distribution(name: str, value: ArrayLike, *, axis: int | tuple[int, ...] = -1) -> Array:
-    """Return `value` as float64, checked to be probabilities that sum to one along `axis`.
+    """Return `value` as float64 after checking that it sums to one along `axis`.
 
     Raises:
-        ValueError: For an empty array, a negative entry, or a sum off one by more than 1e-6.
+        ValueError: If the array is empty, an entry is negative, or a sum differs from one by
+            more than 1e-6.
     """
     p = array(name, value)
     if p.ndim == 0 or p.size == 0:
@@ -55,7 +57,7 @@ def distribution(name: str, value: ArrayLike, *, axis: int | tuple[int, ...] = -
 
 
 def same_shape(names: tuple[str, str], first: Array, second: Array) -> None:
-    """Check that two arrays have one shape, where broadcasting would hide a mistake.
+    """Check that two arrays have the same shape; broadcasting would hide a mistake.
 
     Raises:
         ValueError: If the shapes differ.
@@ -69,10 +71,10 @@ def same_shape(names: tuple[str, str], first: Array, second: Array) -> None:
 def within(
     name: str, value: float, low: float, high: float = np.inf, *, open_low: bool = False
 ) -> float:
-    """Return the number `value`, checked to lie in [low, high], or in (low, high].
+    """Return the number `value` after checking that it lies in [low, high], or in (low, high].
 
     Raises:
-        ValueError: If it does not, or is not a number.
+        ValueError: If `value` lies outside the interval or is NaN.
     """
     if not (low < value <= high if open_low else low <= value <= high):
         left = "(" if open_low else "["

@@ -1,11 +1,11 @@
-"""The case study's network in NumPy, line by line, and its training: 000 §8.2.
+"""The forward pass, backward pass and training of the case study's network in NumPy: 000 §8.2.
 
     x (28, 28, 1) → conv1 → z1 → ReLU → a1 (24, 24, 32) → pool1 (12, 12, 32)
                   → conv2 → z2 → ReLU → a2 (8, 8, 64) → pool2 (4, 4, 64) → flat (1024)
                   → dense → z3 → ReLU → a3 (128) → probabilities → z4 → softmax → a4 (10)
 
-Weights are kept by layer, as `{layer.name: layer.get_weights() for layer in model.layers}` of
-the Keras model gives them; layers without weights are passed over.
+Weights are stored by layer, as in `{layer.name: layer.get_weights() for layer in model.layers}`
+for the Keras model. Layers without weights are ignored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,10 @@ from mnist_xai.foundations.dense import dense, dense_backward
 from mnist_xai.foundations.optimisers import State, Step, adam
 
 LAYERS = ("conv1", "conv2", "dense", "probabilities")
-"""The layers that have weights, in the order of the forward pass."""
+"""Names of the layers that have weights, in the order of the forward pass."""
 
 KERAS_ADAM: Step = partial(adam, alpha=0.001, epsilon=1e-7, epsilon_hat=True)
-"""Adam as `model.compile(optimizer="adam")` sets it."""
+"""Adam with the settings of `model.compile(optimizer="adam")`."""
 
 Weights = Mapping[str, Sequence[Any]]
 Gradients = dict[str, tuple[Array, Array]]
@@ -40,19 +40,20 @@ States = dict[str, tuple[State, State]]
 
 
 def forward(weights: Weights, x: ArrayLike) -> dict[str, Array]:
-    """Run the network and keep every array on the way.
+    """Run the network and return every intermediate array.
 
     Args:
         weights: `(W, b)` of each of `LAYERS`.
-        x: Images (n, H, W, C) in [0, 1], of the size that the weights are for.
+        x: Images (n, H, W, C) in [0, 1], of the size that the weights are made for.
 
     Returns:
-        The arrays by the names above, from `x` to the probabilities `a4` (n, classes).
+        The arrays under the names in the module's docstring, from `x` to the probabilities `a4`
+        (n, classes).
 
     Raises:
         ValueError: If a layer is missing or a shape does not fit.
     """
-    _check(weights)
+    _check_weights(weights)
     arrays = {"x": array("x", x)}
     arrays["z1"] = conv2d(arrays["x"], *weights["conv1"])
     arrays["a1"] = relu(arrays["z1"])
@@ -69,16 +70,16 @@ def forward(weights: Weights, x: ArrayLike) -> dict[str, Array]:
 
 
 def loss(weights: Weights, x: ArrayLike, y: ArrayLike) -> float:
-    """Cross-entropy in nats, the mean over images: `L = -1/n Σ_i Σ_k y_ik ln a4_ik`."""
+    """Compute the mean cross-entropy of the images in nats: `L = -1/n Σ_i Σ_k y_ik ln a4_ik`."""
     return losses.softmax_cross_entropy(y, forward(weights, x)["z4"])
 
 
 def backward(weights: Weights, arrays: Mapping[str, Array], y: ArrayLike) -> Gradients:
-    """Gradients of the loss by all weights: `propagate` from `δ4 = (a4 - y) / n`.
+    """Compute the gradients of the loss by all weights: `propagate` from `δ4 = (a4 - y) / n`.
 
     Args:
         weights: The weights of the forward pass.
-        arrays: What `forward` returned.
+        arrays: The arrays that `forward` returned.
         y: True distributions (n, classes), often one-hot.
 
     Returns:
@@ -94,24 +95,24 @@ def backward(weights: Weights, arrays: Mapping[str, Array], y: ArrayLike) -> Gra
 def propagate(
     weights: Weights, arrays: Mapping[str, Array], delta4: ArrayLike
 ) -> tuple[Gradients, dict[str, Array]]:
-    """Carry the gradient of any score `S` from the logits to the weights and to the image.
+    """Propagate the gradient of any score `S` from the logits to the weights and to the image.
 
     Args:
         weights: The weights of the forward pass.
-        arrays: What `forward` returned.
-        delta4: `∂S/∂z4` (n, classes): `(a4 - y) / n` for the loss; one-hot for a class's
-            logit, and then the gradient by `x` is its gradient map.
+        arrays: The arrays that `forward` returned.
+        delta4: `∂S/∂z4` (n, classes): `(a4 - y) / n` for the loss; one-hot for the logit of a
+            class, and then the gradient by `x` is the gradient map of that class.
 
     Returns:
-        The gradients by the weights, under the layers' names, and those by the arrays (but
-        `a4`, which comes after the logits), under the arrays' names.
+        The gradients by the weights, under the layers' names, and the gradients by the arrays,
+        under the arrays' names. `a4` has none, because it comes after the logits.
 
     Raises:
         ValueError: If a layer is missing or a shape does not fit.
     """
-    _check(weights)
+    _check_weights(weights)
     a, d, gradients = arrays, {"z4": array("delta4", delta4)}, {}
-    # Each layer's first gradient is handed on, the other two are those of its W and b.
+    # A layer's first gradient, by its input, goes to the layer before; the rest is for its W and b.
     d["a3"], *gradients["probabilities"] = dense_backward(
         d["z4"], a["a3"], weights["probabilities"][0]
     )
@@ -135,11 +136,11 @@ def train_step(
     *,
     step: Step = KERAS_ADAM,
 ) -> tuple[Gradients, States, float]:
-    """Make one step down the gradient of a batch: 000 §6.4, by default with Adam.
+    """Train on one batch: make one step down its gradient, by default with Adam (000 §6.4).
 
     Args:
-        weights: `(W, b)` of each of `LAYERS`; they stay as they are.
-        states: What the last step returned, None before the first.
+        weights: `(W, b)` of each of `LAYERS`; not changed.
+        states: The states that the last step returned; None before the first step.
         x: Images (n, H, W, C) in [0, 1].
         y: True distributions (n, classes).
         step: One of the rules of `optimisers`.
@@ -162,7 +163,7 @@ def train_step(
     return new_weights, new_states, losses.softmax_cross_entropy(y, arrays["z4"])
 
 
-def _check(weights: Weights) -> None:
+def _check_weights(weights: Weights) -> None:
     for name in LAYERS:
         if len(weights.get(name, ())) != 2:
             raise ValueError(

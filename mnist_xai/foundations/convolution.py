@@ -1,8 +1,8 @@
-"""Convolution, max-pooling and flattening, forwards and back: 000 §8.2.
+"""Forward and backward passes of convolution, max-pooling and flattening: 000 §8.2.
 
-Images are (n, height, width, channels), kernels (height, width, channels in, channels out), as
-in Keras; stride 1 and no padding, as in the case study. What deep learning calls a convolution
-is a correlation: the kernel is not flipped.
+Images are (n, height, width, channels), kernels (height, width, input channels, output channels),
+as in Keras. The stride is 1 and there is no padding, as in the case study. Deep learning's
+convolution is a correlation: the kernel is not flipped.
 """
 
 import numpy as np
@@ -12,9 +12,10 @@ from mnist_xai.foundations.checks import Array, array
 
 
 def conv2d(x: ArrayLike, W: ArrayLike, b: ArrayLike) -> Array:
-    """Slide kernels over images: `z_nijd = Σ_u Σ_v Σ_c x_n,i+u,j+v,c W_uvcd + b_d`.
+    """Convolve images with kernels: `z_nijd = Σ_u Σ_v Σ_c x_n,i+u,j+v,c W_uvcd + b_d`.
 
-    A sum over the places `u, v` of the kernel; at each, all positions are one matrix product.
+    The loop runs over the entries `u, v` of the kernel. For each entry, one matrix product handles
+    all positions of the image.
 
     Args:
         x: Images (n, H, W, C).
@@ -37,11 +38,11 @@ def conv2d(x: ArrayLike, W: ArrayLike, b: ArrayLike) -> Array:
 
 
 def conv2d_backward(delta: ArrayLike, x: ArrayLike, W: ArrayLike) -> tuple[Array, Array, Array]:
-    """The way back through a convolution, for `δ = ∂L/∂z`.
+    """Propagate the gradient `δ = ∂L/∂z` through a convolution.
 
-    `∂L/∂x_npqc = Σ_uvd δ_n,p-u,q-v,d W_uvcd`: each pixel hears from all positions that saw it.
-    `∂L/∂W_uvcd = Σ_nij x_n,i+u,j+v,c δ_nijd` and `∂L/∂b_d = Σ_nij δ_nijd`: a weight is used at
-    every position, so its gradient is a sum over positions.
+    `∂L/∂x_npqc = Σ_uvd δ_n,p-u,q-v,d W_uvcd`: a sum over all positions whose window contains the
+    pixel. `∂L/∂W_uvcd = Σ_nij x_n,i+u,j+v,c δ_nijd` and `∂L/∂b_d = Σ_nij δ_nijd`: a weight is
+    used at every position, so its gradient is a sum over positions.
 
     Args:
         delta: `∂L/∂z` (n, H - h + 1, W - w + 1, D).
@@ -49,7 +50,7 @@ def conv2d_backward(delta: ArrayLike, x: ArrayLike, W: ArrayLike) -> tuple[Array
         W: Kernels of the forward pass (h, w, C, D).
 
     Returns:
-        Gradients of the loss by `x`, `W` and `b`, each in the shape of its own.
+        Gradients of the loss by `x`, `W` and `b`, in the shapes of these arrays.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -66,9 +67,9 @@ def conv2d_backward(delta: ArrayLike, x: ArrayLike, W: ArrayLike) -> tuple[Array
 
 
 def max_pool(x: ArrayLike, size: int = 2) -> Array:
-    """Keep the largest of each window: `y_nijc = max over u, v < size of x_n,s·i+u,s·j+v,c`.
+    """Take the maximum of each window: `y_nijc = max over u, v < size of x_n,s·i+u,s·j+v,c`.
 
-    Windows do not overlap. Rows and columns that fill no window are left out, as in Keras.
+    Windows do not overlap. Remaining rows and columns that fill no window are dropped, as in Keras.
 
     Args:
         x: Images (n, H, W, C).
@@ -78,15 +79,15 @@ def max_pool(x: ArrayLike, size: int = 2) -> Array:
         Images (n, H // size, W // size, C).
 
     Raises:
-        ValueError: If `x` is no batch of images or no window fits into one.
+        ValueError: If `x` is not a batch of images, or no window fits into an image.
     """
     return _windows(x, size).max(axis=3)
 
 
 def max_pool_backward(delta: ArrayLike, x: ArrayLike, size: int = 2) -> Array:
-    """The way back through max-pooling: all of `δ` goes to the entry that was the largest.
+    """Propagate a gradient through max-pooling: the largest entry of each window gets all of `δ`.
 
-    Of several that tie, the first in reading order gets it, as in TensorFlow.
+    If several entries are equally large, the first in reading order gets it, as in TensorFlow.
 
     Args:
         delta: `∂L/∂y` (n, H // size, W // size, C).
@@ -94,7 +95,7 @@ def max_pool_backward(delta: ArrayLike, x: ArrayLike, size: int = 2) -> Array:
         size: Side of a window.
 
     Returns:
-        `∂L/∂x` (n, H, W, C), at most one entry of each window not zero.
+        `∂L/∂x` (n, H, W, C); at most one entry of each window is not zero.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -114,13 +115,13 @@ def max_pool_backward(delta: ArrayLike, x: ArrayLike, size: int = 2) -> Array:
 
 
 def flatten(x: ArrayLike) -> Array:
-    """Write each image as one row, (n, H, W, C) to (n, H·W·C), the channel counting fastest."""
+    """Reshape each image to one row, (n, H, W, C) to (n, H·W·C); the channel varies fastest."""
     x = array("x", x, shape=(None, None, None, None))
     return x.reshape(len(x), x[0].size if len(x) else 0)
 
 
 def flatten_backward(delta: ArrayLike, x: ArrayLike) -> Array:
-    """Give a gradient by rows (n, H·W·C) the shape of the images `x` again."""
+    """Reshape a gradient (n, H·W·C) back to the shape of the images `x`."""
     shape = flatten(x).shape
     return array("delta", delta, shape=shape).reshape(np.shape(x))
 
@@ -137,7 +138,7 @@ def _image_and_kernel(x: ArrayLike, W: ArrayLike) -> tuple[Array, Array]:
 
 
 def _windows(x: ArrayLike, size: int) -> Array:
-    """Cut into windows: (n, rows, columns, size², channels)."""
+    """Cut images into windows (n, rows, columns, size², channels)."""
     x = array("x", x, shape=(None, None, None, None))
     n, height, width, channels = x.shape
     if not 1 <= size <= min(height, width):

@@ -1,7 +1,7 @@
-"""One neuron, one layer, and the way back through it: 000 §1.2 and §6.2, 003 §3.1, 004 §4.1.
+"""A neuron, a dense layer and its backward pass: 000 §1.2 and §6.2, 003 §3.1, 004 §4.1.
 
 The articles write one example as a column, `z = θ a + b`. Here examples are rows, `z = a W + b`
-with `W = θᵀ`: one line for one example and for a thousand.
+with `W = θᵀ`, so that the same line works for one example and for a batch.
 """
 
 from collections.abc import Callable
@@ -15,21 +15,21 @@ from mnist_xai.foundations.checks import Array, array
 def neuron(
     x: ArrayLike, w: ArrayLike, b: float, f: Callable[[ArrayLike], Array] | None = None
 ) -> float:
-    """One neuron: `y = f(Σ_i w_i x_i + b)`.
+    """Compute the output of one neuron: `y = f(Σ_i w_i x_i + b)`.
 
-    000 §1.2 leaves `f` out. A network of such neurons, however deep, is one linear map.
+    000 §1.2 leaves `f` out. Without it, a network of any depth is a single linear map.
 
     Args:
         x: Inputs (n,).
         w: Weights (n,).
         b: Bias.
-        f: Activation function; None for the weighted input itself.
+        f: Activation function; None to return the weighted input.
 
     Returns:
         The neuron's output.
 
     Raises:
-        ValueError: If `x` and `w` are not of one length.
+        ValueError: If `x` and `w` differ in length.
     """
     x = array("x", x, shape=(None,))
     w = array("w", w, shape=x.shape)
@@ -38,7 +38,7 @@ def neuron(
 
 
 def dense(x: ArrayLike, W: ArrayLike, b: ArrayLike) -> Array:
-    """A layer of neurons: `z_nj = Σ_i x_ni W_ij + b_j`, in matrices `z = x W + b`.
+    """Compute a dense layer: `z_nj = Σ_i x_ni W_ij + b_j`, in matrices `z = x W + b`.
 
     Args:
         x: Inputs (n, inputs), one example in each row.
@@ -58,10 +58,10 @@ def dense(x: ArrayLike, W: ArrayLike, b: ArrayLike) -> Array:
 
 
 def dense_backward(delta: ArrayLike, x: ArrayLike, W: ArrayLike) -> tuple[Array, Array, Array]:
-    """The way back through a layer, for `δ = ∂L/∂z`.
+    """Propagate the gradient `δ = ∂L/∂z` through a dense layer.
 
-    `∂L/∂x = δ Wᵀ`, `∂L/∂W = xᵀ δ`, `∂L/∂b = Σ_n δ_n`: the weights are those of the forward
-    pass, and a bias, which every example shares, gets the sum over the examples.
+    `∂L/∂x = δ Wᵀ`, `∂L/∂W = xᵀ δ`, `∂L/∂b = Σ_n δ_n`. `W` is the matrix of the forward pass. All
+    examples share the bias, so its gradient is the sum over the examples.
 
     Args:
         delta: `∂L/∂z` (n, units).
@@ -69,7 +69,7 @@ def dense_backward(delta: ArrayLike, x: ArrayLike, W: ArrayLike) -> tuple[Array,
         W: Weights of the forward pass (inputs, units).
 
     Returns:
-        Gradients of the loss by `x`, `W` and `b`, each in the shape of its own.
+        Gradients of the loss by `x`, `W` and `b`, in the shapes of these arrays.
 
     Raises:
         ValueError: If the shapes do not fit.

@@ -1,11 +1,11 @@
-"""A network of two dense layers, trained by hand: 000 §6, 003 §3 and §4.
+"""A network of two dense layers with its gradients and its training: 000 §6, 003 §3 and §4.
 
 `z1 = x W1 + b1`, `a1 = σ(z1)`, `z2 = a1 W2 + b2`, `a2 = σ(z2)`, and the loss is
 
     L = MSE(y, a2) + λ Σ w²    over the weights of both layers, not over their biases.
 
-Weights are kept by layer, `{"hidden": (W1, b1), "output": (W2, b2)}`, the arrays of a forward
-pass by the names above.
+Weights are stored by layer, `{"hidden": (W1, b1), "output": (W2, b2)}`, the arrays of a forward
+pass under the names above.
 """
 
 from collections.abc import Mapping
@@ -25,9 +25,18 @@ Gradients = dict[str, tuple[Array, Array]]
 
 
 def initialise(inputs: int, hidden: int, outputs: int, *, seed: int = 0) -> Gradients:
-    """Draw weights from the standard normal distribution, as 003 does; the biases are zero.
+    """Draw weights from the standard normal distribution, as 003 does; set biases to zero.
 
-    Were all weights equal, all hidden units would stay equal for ever.
+    If all weights were equal, all hidden units would stay equal during training.
+
+    Args:
+        inputs: Number of inputs, at least 1.
+        hidden: Number of hidden units, at least 1.
+        outputs: Number of outputs, at least 1.
+        seed: Seed of the random weights.
+
+    Returns:
+        `(W, b)` of the layers `hidden` and `output`.
 
     Raises:
         ValueError: If a layer would have no unit.
@@ -42,7 +51,7 @@ def initialise(inputs: int, hidden: int, outputs: int, *, seed: int = 0) -> Grad
 
 
 def forward(weights: Weights, x: ArrayLike) -> dict[str, Array]:
-    """Run the network and keep every array on the way: the way back needs them.
+    """Run the network and return every intermediate array; `backward` needs them.
 
     Args:
         weights: `(W, b)` of the layers `hidden` and `output`.
@@ -63,7 +72,7 @@ def forward(weights: Weights, x: ArrayLike) -> dict[str, Array]:
 
 
 def loss(weights: Weights, x: ArrayLike, y: ArrayLike, lam: float = 0.0) -> float:
-    """What training makes small: `L = MSE(y, a2) + λ (Σ W1² + Σ W2²)`."""
+    """Compute the loss that training minimises: `L = MSE(y, a2) + λ (Σ W1² + Σ W2²)`."""
     penalty = sum(losses.l2_penalty(W, lam) for W, _ in weights.values())
     return losses.mse(y, forward(weights, x)["a2"]) + penalty
 
@@ -71,15 +80,15 @@ def loss(weights: Weights, x: ArrayLike, y: ArrayLike, lam: float = 0.0) -> floa
 def backward(
     weights: Weights, arrays: Mapping[str, Array], y: ArrayLike, lam: float = 0.0
 ) -> Gradients:
-    """Carry the error back, with `δ_l = ∂L/∂z_l` and N the number of entries of `y`.
+    """Compute all gradients, with `δ_l = ∂L/∂z_l` and N the number of entries of `y`.
 
     `δ2 = 2/N (a2 - y) ⊙ σ'(z2)`, `δ1 = (δ2 W2ᵀ) ⊙ σ'(z1)`, `∂L/∂W_l = a_(l-1)ᵀ δ_l + 2λ W_l`,
-    `∂L/∂b_l = Σ_n δ_l`. No weight changes before all gradients are known: `δ1` belongs to the
-    `W2` that the forward pass used.
+    `∂L/∂b_l = Σ_n δ_l`. No weight changes before all gradients are known, because `δ1` needs the
+    `W2` of the forward pass.
 
     Args:
         weights: The weights of the forward pass.
-        arrays: What `forward` returned.
+        arrays: The arrays that `forward` returned.
         y: True values (n, outputs).
         lam: `λ`, at least 0.
 
@@ -109,12 +118,12 @@ def train(
     lam: float = 0.0,
     epochs: int = 1000,
 ) -> tuple[Gradients, list[float]]:
-    """Gradient descent on all examples at once: `w ← w - η ∂L/∂w`, the same for biases.
+    """Train by gradient descent on all examples at once: `w ← w - η ∂L/∂w`, also for biases.
 
-    The weights given stay as they are; the trained ones are returned, which 003 forgets.
+    The function does not change the given weights. It returns the trained ones; 003 forgets that.
 
     Args:
-        weights: Where to begin.
+        weights: The initial weights.
         x: Examples (n, inputs).
         y: True values (n, outputs).
         eta: Learning rate `η`, above 0.

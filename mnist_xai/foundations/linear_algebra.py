@@ -1,7 +1,7 @@
 """Vectors, matrices, and the derivative of their product: 000 §2.1, §2.2, §2.3, §5.1.
 
-Matrices have capitals, and their entries the same letter: `a_ik` stands in row `i` and column
-`k` of `A`. The shapes are the article's: `A` (m, n), `B` (n, p), `C = A B` (m, p).
+Capital letters are matrices and the same small letters their entries: `a_ik` is in row `i` and
+column `k` of `A`. The shapes are the article's: `A` (m, n), `B` (n, p), `C = A B` (m, p).
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ def add(u: ArrayLike, v: ArrayLike) -> Array:
     """Add vectors or matrices entry by entry: `(u + v)_i = u_i + v_i`.
 
     Raises:
-        ValueError: If the shapes differ, where NumPy would repeat the smaller.
+        ValueError: If the shapes differ. NumPy would broadcast the smaller array.
     """
     u, v = array("u", u), array("v", v)
     same_shape(("u", "v"), u, v)
@@ -27,7 +27,7 @@ def scale(k: float, v: ArrayLike) -> Array:
 
 
 def matrix_product(A: ArrayLike, B: ArrayLike) -> Array:
-    """Multiply matrices: `c_ij = Σ_k a_ik b_kj`. The order matters: `A B` is seldom `B A`.
+    """Multiply matrices: `c_ij = Σ_k a_ik b_kj`. The order matters: in general `A B ≠ B A`.
 
     Args:
         A: Matrix (m, n).
@@ -37,13 +37,13 @@ def matrix_product(A: ArrayLike, B: ArrayLike) -> Array:
         `C = A B`, (m, p).
 
     Raises:
-        ValueError: If `B` has not as many rows as `A` has columns.
+        ValueError: If the number of rows of `B` differs from the number of columns of `A`.
     """
     A = array("A", A, shape=(None, None))
     B = array("B", B, shape=(A.shape[1], None))
     C = np.zeros((A.shape[0], B.shape[1]))
     for k in range(A.shape[1]):
-        C += A[:, k, None] * B[k]  # For all i, down, and all j, across.
+        C += A[:, k, None] * B[k]  # An outer product: all i down, all j across.
     return C
 
 
@@ -53,10 +53,10 @@ def transpose(A: ArrayLike) -> Array:
 
 
 def inverse(A: ArrayLike) -> Array:
-    """Invert a matrix, `A A⁻¹ = A⁻¹ A = I`, by Gauss and Jordan's elimination.
+    """Invert a matrix by Gauss-Jordan elimination: `A A⁻¹ = A⁻¹ A = I`.
 
-    Row operations that turn `A` into `I` turn `I` into `A⁻¹`. In every column the largest
-    entry left is taken as the pivot, since a small one would magnify rounding.
+    Row operations that turn `A` into `I` turn `I` into `A⁻¹`. In every column the pivot is the
+    largest remaining entry, because a small pivot would amplify rounding errors.
 
     Args:
         A: Square matrix (n, n).
@@ -70,14 +70,14 @@ def inverse(A: ArrayLike) -> Array:
     A = array("A", A, shape=(None, None))
     n = len(A)
     A = array("A", A, shape=(n, n))
-    # Rows are brought to one size, so that rounding can be told from small numbers.
+    # Scaling the rows to a common size makes rounding errors distinguishable from small numbers.
     size = np.abs(A).max(axis=1, keepdims=True, initial=0)
     M = np.hstack([A, np.eye(n)]) / np.where(size == 0, 1, size)
     rounding = n * np.finfo(np.float64).eps * np.abs(M[:, :n]).max(axis=0, initial=0)
     for k in range(n):
         pivot = k + int(np.argmax(np.abs(M[k:, k])))
         if abs(M[pivot, k]) <= rounding[k]:
-            raise ValueError(f"A: expected an invertible matrix; got one with no pivot {k + 1}")
+            raise ValueError(f"A: expected an invertible matrix; got no pivot in column {k + 1}")
         M[[k, pivot]] = M[[pivot, k]]
         M[k] /= M[k, k]
         others = np.arange(n) != k
@@ -86,9 +86,9 @@ def inverse(A: ArrayLike) -> Array:
 
 
 def vector_matrix(v: ArrayLike, A: ArrayLike) -> Array:
-    """Multiply a row by a matrix: `(vᵀ A)_j = Σ_k v_k a_kj`, a sum down column `j`.
+    """Multiply a row vector by a matrix: `(vᵀ A)_j = Σ_k v_k a_kj`, a sum down column `j`.
 
-    The article sums along the rows, which is `A v`. Here (m,) by (m, n) gives (n,).
+    The article sums along the rows, which gives `A v`. Here (m,) times (m, n) gives (n,).
     """
     v = array("v", v, shape=(None,))
     A = array("A", A, shape=(len(v), None))
@@ -96,15 +96,15 @@ def vector_matrix(v: ArrayLike, A: ArrayLike) -> Array:
 
 
 def matrix_vector(A: ArrayLike, v: ArrayLike) -> Array:
-    """Multiply a matrix by a column: `(A v)_i = Σ_k a_ik v_k`, (m, n) by (n,) to (m,)."""
+    """Multiply a matrix by a column vector: `(A v)_i = Σ_k a_ik v_k`, (m, n) by (n,) to (m,)."""
     A = array("A", A, shape=(None, None))
     return matrix_product(A, array("v", v, shape=(A.shape[1],))[:, None])[:, 0]
 
 
 def product_differential(A: ArrayLike, dA: ArrayLike, B: ArrayLike, dB: ArrayLike) -> Array:
-    """Change of a product to first order: `d(A B) = dA B + A dB`, each factor in its place.
+    """Compute the first-order change of a product: `d(A B) = dA B + A dB`.
 
-    The true change is this and `dA dB`, which is of second order.
+    The factors keep their order. The exact change has one more term `dA dB`, of second order.
     """
     A, dA, B, dB = array("A", A), array("dA", dA), array("B", B), array("dB", dB)
     same_shape(("A", "dA"), A, dA)
@@ -113,7 +113,7 @@ def product_differential(A: ArrayLike, dA: ArrayLike, B: ArrayLike, dB: ArrayLik
 
 
 def product_element_derivatives(A: ArrayLike, B: ArrayLike, i: int, j: int) -> tuple[Array, Array]:
-    """Derivatives of one entry of `C = A B`: `∂c_ij/∂a_ik = b_kj` and `∂c_ij/∂b_kj = a_ik`.
+    """Differentiate one entry of `C = A B`: `∂c_ij/∂a_ik = b_kj` and `∂c_ij/∂b_kj = a_ik`.
 
     Args:
         A: Matrix (m, n).
@@ -122,10 +122,11 @@ def product_element_derivatives(A: ArrayLike, B: ArrayLike, i: int, j: int) -> t
         j: Column of `C`, from 0.
 
     Returns:
-        `∂c_ij/∂A` (m, n), zero but for row `i`, and `∂c_ij/∂B` (n, p), zero but for column `j`.
+        `∂c_ij/∂A` (m, n), zero except in row `i`, and `∂c_ij/∂B` (n, p), zero except in column
+        `j`.
 
     Raises:
-        ValueError: If the shapes do not fit, or `C` has no such entry.
+        ValueError: If the shapes do not fit, or `C` has no entry `i, j`.
     """
     A = array("A", A, shape=(None, None))
     B = array("B", B, shape=(A.shape[1], None))
@@ -138,9 +139,9 @@ def product_element_derivatives(A: ArrayLike, B: ArrayLike, i: int, j: int) -> t
 
 
 def product_gradients(gradient_C: ArrayLike, A: ArrayLike, B: ArrayLike) -> tuple[Array, Array]:
-    """Carry a loss gradient through `C = A B`: `∇_A = ∇_C Bᵀ` and `∇_B = Aᵀ ∇_C`.
+    """Propagate a loss gradient through `C = A B`: `∇_A = ∇_C Bᵀ` and `∇_B = Aᵀ ∇_C`.
 
-    This is all that backpropagation does in a dense layer.
+    This is all that backpropagation does in the product of a dense layer.
 
     Args:
         gradient_C: `∂L/∂C`, (m, p).
@@ -160,7 +161,7 @@ def product_gradients(gradient_C: ArrayLike, A: ArrayLike, B: ArrayLike) -> tupl
 
 
 def chain_jacobians(outer: ArrayLike, inner: ArrayLike) -> Array:
-    """Jacobian of `f(g(x))`: `J_f(g(x)) J_g(x)`, the outer one on the left.
+    """Compute the Jacobian of `f(g(x))`: `J_f(g(x)) J_g(x)`, the outer one on the left.
 
     Args:
         outer: `J_f` at `g(x)`, (outputs of f, outputs of g).
@@ -174,10 +175,10 @@ def chain_jacobians(outer: ArrayLike, inner: ArrayLike) -> Array:
 
 
 def chain_gradient(gradient: ArrayLike, jacobian: ArrayLike) -> Array:
-    """Carry a loss gradient back through `y = g(x)`: `∇_x L = J_gᵀ ∇_y L`.
+    """Propagate a loss gradient through `y = g(x)`: `∇_x L = J_gᵀ ∇_y L`.
 
-    Gradients stand like their vectors and Jacobians the other way, so that for gradients the
-    factors of the chain are transposed and their order is reversed.
+    Gradients have the shape of their vectors. So in a chain of gradients the Jacobians are
+    transposed and their order is reversed.
     """
     jacobian = array("jacobian", jacobian, shape=(None, None))
     return matrix_vector(jacobian.T, array("gradient", gradient, shape=(len(jacobian),)))

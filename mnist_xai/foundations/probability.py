@@ -1,7 +1,7 @@
 """Distributions, conditional probability and Bayes' theorem: 000 §4.1.
 
 A mass `P(X = x)` is a probability. A density `f(x)` is not: it may exceed 1, and only its
-integral over an interval is one. Alternatives `A_k` lie along the last axis.
+integral over an interval is a probability. Alternatives `A_k` lie along the last axis.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from mnist_xai.foundations.checks import Array, array, distribution, same_shape,
 
 
 def uniform_pdf(x: ArrayLike, a: float, b: float) -> Array:
-    """Density of the uniform distribution: `f(x) = 1 / (b - a)` if `a <= x <= b`, else 0.
+    """Compute the density of the uniform distribution: `f(x) = 1/(b - a)` in [a, b], else 0.
 
     Args:
         x: Values, any shape.
@@ -32,7 +32,7 @@ def uniform_pdf(x: ArrayLike, a: float, b: float) -> Array:
 
 
 def normal_pdf(x: ArrayLike, mu: float = 0.0, sigma: float = 1.0) -> Array:
-    """Density of the normal distribution: `f(x) = 1/√(2πσ²) e^(-(x - μ)² / 2σ²)`.
+    """Compute the density of the normal distribution: `f(x) = 1/√(2πσ²) e^(-(x - μ)² / 2σ²)`.
 
     Args:
         x: Values, any shape.
@@ -50,7 +50,7 @@ def normal_pdf(x: ArrayLike, mu: float = 0.0, sigma: float = 1.0) -> Array:
 
 
 def bernoulli_pmf(x: ArrayLike, p: float) -> Array:
-    """Mass of a single trial: `P(X = 1) = p`, `P(X = 0) = 1 - p`, 0 for every other `x`."""
+    """Compute the mass of a Bernoulli variable: `P(X = 1) = p`, `P(X = 0) = 1 - p`, else 0."""
     x, p = array("x", x), within("p", p, 0, 1)
     return np.where(x == 1, p, np.where(x == 0, 1 - p, 0.0))
 
@@ -58,13 +58,13 @@ def bernoulli_pmf(x: ArrayLike, p: float) -> Array:
 def probability_of_interval(
     pdf: Callable[[Array], Array], a: float, b: float, n: int = 100_000
 ) -> float:
-    """Probability that `X` falls into an interval: `P(a <= X <= b) = ∫_a^b f(x) dx`.
+    """Compute the probability of an interval: `P(a <= X <= b) = ∫_a^b f(x) dx`.
 
-    The integral is the sum over the midpoints of `n` equal steps. A single point has width 0
-    and so, whatever its density, probability 0.
+    The integral is approximated by a sum over the midpoints of `n` equal steps. A single point has
+    width 0, so its probability is 0 for every density.
 
     Args:
-        pdf: `f`, an array of values to their densities.
+        pdf: Function `f` from an array of values to their densities.
         a: Lower end, finite.
         b: Upper end, finite, at least `a`.
         n: Number of steps. The error falls as `1/n²`; where `f` jumps inside (a, b), as `1/n`.
@@ -73,8 +73,8 @@ def probability_of_interval(
         The probability.
 
     Raises:
-        ValueError: For an interval that is turned round or infinite, or an `f` that is no
-            density: negative somewhere, or with more than probability 1 below it.
+        ValueError: If `b < a`, an end is infinite, or `f` is not a density: negative somewhere,
+            or with an integral above 1.
     """
     a, b = float(array("a", a, shape=())), float(array("b", b, shape=()))
     dx = (within("b", b, a) - a) / within("n", n, 1)
@@ -83,14 +83,14 @@ def probability_of_interval(
     if (f < 0).any():
         raise ValueError(f"pdf: expected a density of at least 0; got {f.min():.6g}")
     total = float(np.sum(f) * dx)
-    # A jump may add up to half a step at each end.
+    # A jump of the density may add up to half a step at each end of the interval.
     if total > 1 + 1e-6 + f.max() * dx:
         raise ValueError(f"pdf: expected a density with an integral of at most 1; got {total:.6g}")
     return total
 
 
 def conditional(p_a_and_b: ArrayLike, p_a: ArrayLike) -> Array:
-    """Probability of B where A is known to have happened: `P(B|A) = P(A ∩ B) / P(A)`.
+    """Compute the conditional probability of B given A: `P(B|A) = P(A ∩ B) / P(A)`.
 
     Args:
         p_a_and_b: `P(A ∩ B)`, a number or a table of any shape.
@@ -100,7 +100,7 @@ def conditional(p_a_and_b: ArrayLike, p_a: ArrayLike) -> Array:
         `P(B|A)`, the shape of `p_a_and_b`.
 
     Raises:
-        ValueError: If `P(A)` is 0, so that nothing can be said, or less than `P(A ∩ B)`.
+        ValueError: If `P(A)` is 0, which leaves `P(B|A)` undefined, or less than `P(A ∩ B)`.
     """
     both, whole = array("p_a_and_b", p_a_and_b), array("p_a", p_a)
     try:
@@ -113,13 +113,13 @@ def conditional(p_a_and_b: ArrayLike, p_a: ArrayLike) -> Array:
         raise ValueError(f"p_a: expected probabilities in (0, 1]; got {worst:.6g}")
     impossible = (both < 0) | (both > p_a * (1 + 1e-6))
     if impossible.any():
-        of = f"{both[impossible][0]:.6g} of {p_a[impossible][0]:.6g}"
-        raise ValueError(f"p_a_and_b: expected probabilities from 0 to P(A); got {of}")
+        given = f"{both[impossible][0]:.6g} with P(A) = {p_a[impossible][0]:.6g}"
+        raise ValueError(f"p_a_and_b: expected probabilities from 0 to P(A); got {given}")
     return both / p_a
 
 
 def marginal(joint: ArrayLike, axis: int) -> Array:
-    """Probability of one variable whatever the other, which lies along `axis`: `Σ_y P(x, y)`."""
+    """Compute the marginal distribution by summing over the variable on `axis`: `Σ_y P(x, y)`."""
     joint = array("joint", joint)
     joint = distribution("joint", joint, axis=tuple(range(joint.ndim)))
     if not -joint.ndim <= axis < joint.ndim:
@@ -128,17 +128,18 @@ def marginal(joint: ArrayLike, axis: int) -> Array:
 
 
 def total_probability(prior: ArrayLike, likelihood: ArrayLike) -> Array:
-    """Probability of what was seen: `P(B) = Σ_k P(B|A_k) P(A_k)`, Bayes' denominator.
+    """Compute the probability of the observation B: `P(B) = Σ_k P(B|A_k) P(A_k)`.
 
     Args:
         prior: `P(A_k)`, (..., K), rows that sum to one.
-        likelihood: `P(B|A_k)`, same shape. They need not sum to one; densities will do.
+        likelihood: `P(B|A_k)`, same shape. They need not sum to one; they may be densities.
 
     Returns:
-        `P(B)`, (...).
+        `P(B)`, (...), the denominator of Bayes' theorem.
 
     Raises:
-        ValueError: If the shapes differ, a prior is none, or a likelihood is negative.
+        ValueError: If the shapes differ, a prior does not sum to one, or a likelihood is
+            negative.
     """
     prior, likelihood = distribution("prior", prior), array("likelihood", likelihood)
     same_shape(("prior", "likelihood"), prior, likelihood)
@@ -148,47 +149,49 @@ def total_probability(prior: ArrayLike, likelihood: ArrayLike) -> Array:
 
 
 def bayes(prior: ArrayLike, likelihood: ArrayLike) -> Array:
-    """Posterior from prior and likelihood: `P(A_k|B) = P(B|A_k) P(A_k) / P(B)`.
+    """Compute the posterior by Bayes' theorem: `P(A_k|B) = P(B|A_k) P(A_k) / P(B)`.
 
-    The article's words run backwards: what is known is the prior, what is found the posterior.
+    The article's text has it backwards: the prior is known, and the theorem gives the posterior.
 
     Args:
-        prior: `P(A_k)`, what is believed before B is seen; (..., K), rows that sum to one.
-        likelihood: `P(B|A_k)`, how probable B is under each alternative; same shape.
+        prior: `P(A_k)`, the probabilities before B is observed; (..., K), rows that sum to one.
+        likelihood: `P(B|A_k)`, the probability of B under each alternative; same shape.
 
     Returns:
-        `P(A_k|B)`, what is believed afterwards; same shape.
+        `P(A_k|B)`, the probabilities after B is observed; same shape.
 
     Raises:
-        ValueError: As `total_probability` does, and if B cannot happen: `P(B) = 0`.
+        ValueError: As `total_probability` does, and if `P(B) = 0`.
     """
     p_b = total_probability(prior, likelihood)
     if (p_b == 0).any():
-        raise ValueError("prior, likelihood: expected something that can happen; got P(B) = 0")
+        raise ValueError("prior, likelihood: expected a possible observation; got P(B) = 0")
     return array("prior", prior) * array("likelihood", likelihood) / p_b[..., None]
 
 
 def maximum_a_posteriori(prior: ArrayLike, likelihood: ArrayLike) -> NDArray[np.intp]:
-    """Most probable alternative: `argmax_k P(B|A_k) P(A_k)`; `P(B)` is the same for all."""
+    """Return the index of the most probable alternative: `argmax_k P(B|A_k) P(A_k)`."""
     return np.argmax(bayes(prior, likelihood), axis=-1)
 
 
 def change_prior(posterior: ArrayLike, old: ArrayLike, new: ArrayLike) -> Array:
-    """Posterior under other base rates: `P'(A_k|B) ∝ P(A_k|B) P'(A_k) / P(A_k)`.
+    """Convert a posterior to another prior: `P'(A_k|B) ∝ P(A_k|B) P'(A_k) / P(A_k)`.
 
-    A posterior over its prior is the likelihood, up to a factor; that goes with the new prior
-    through Bayes' theorem. It holds where `P(B|A_k)` stays as it was.
+    A posterior divided by its prior is the likelihood, up to a factor. Bayes' theorem combines it
+    with the new prior. The result is valid if `P(B|A_k)` is unchanged.
 
     Args:
         posterior: `P(A_k|B)` under the old prior, (..., K).
-        old: `P(A_k)`, (K,), positive: for a classifier, the class shares of its training.
+        old: `P(A_k)`, (K,), positive: for a classifier, the class frequencies of its training
+            data.
         new: `P'(A_k)`, (K,).
 
     Returns:
         The posterior under the new prior, same shape as `posterior`.
 
     Raises:
-        ValueError: If a row is no distribution, an old prior is 0, or numbers of classes differ.
+        ValueError: If a row is not a distribution, an old prior is 0, or the numbers of classes
+            differ.
 
     Source: Saerens, Latinne, Decaestecker 2002, section 2.
     """

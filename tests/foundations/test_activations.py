@@ -15,7 +15,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_an_activation_and_its_slope_are_tensorflows(name):
+def test_activations_and_their_derivatives_match_tensorflow(name):
     function, derivative, theirs = FUNCTIONS[name]
     z = tf.constant(Z)
     with tf.GradientTape() as tape:
@@ -26,37 +26,37 @@ def test_an_activation_and_its_slope_are_tensorflows(name):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_slope_is_the_central_difference(name):
+def test_derivatives_match_central_differences(name):
     function, derivative, _ = FUNCTIONS[name]
     slope = (function(Z + 1e-6) - function(Z - 1e-6)) / 2e-6
     np.testing.assert_allclose(derivative(Z), slope, rtol=1e-7, atol=1e-9)
 
 
-def test_the_kink_of_relu_has_the_slope_zero():
+def test_the_derivative_of_relu_is_zero_at_the_kink():
     assert act.relu_derivative([0.0, -0.0]).tolist() == [0, 0]
 
 
-def test_the_sigmoid_survives_where_the_articles_form_overflows():
+def test_the_sigmoid_is_right_where_the_articles_form_overflows():
     with np.errstate(over="raise"):
         with pytest.raises(FloatingPointError):
             1 / (1 + np.exp(-np.array(-710.0)))
         assert act.sigmoid([-710.0, 0, 710]).tolist() == [0, 0.5, 1]
 
 
-def test_tanh_is_a_stretched_sigmoid():
+def test_tanh_is_a_scaled_and_shifted_sigmoid():
     np.testing.assert_allclose(act.tanh(Z), 2 * act.sigmoid(2 * Z) - 1, rtol=1e-12)
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
-def test_softmax_is_scipys_along_any_axis(axis):
+def test_softmax_matches_scipy_along_any_axis(axis):
     np.testing.assert_allclose(act.softmax(Z, axis), special.softmax(Z, axis), rtol=1e-12)
 
 
-def test_softmax_does_not_overflow_and_ignores_what_all_scores_share():
+def test_softmax_does_not_overflow_and_ignores_a_shift_of_all_scores():
     np.testing.assert_allclose(act.softmax([1000.0, 1001]), act.softmax([0.0, 1]), rtol=1e-12)
 
 
-def test_the_jacobian_of_softmax_is_tensorflows():
+def test_the_jacobian_of_softmax_matches_tensorflow():
     z = tf.constant(Z)
     with tf.GradientTape() as tape:
         tape.watch(z)
@@ -64,7 +64,7 @@ def test_the_jacobian_of_softmax_is_tensorflows():
     np.testing.assert_allclose(act.softmax_jacobian(Z), tape.batch_jacobian(p, z), atol=1e-15)
 
 
-def test_the_backward_pass_of_softmax_is_its_jacobian_transposed():
+def test_the_backward_pass_of_softmax_multiplies_by_its_transposed_jacobian():
     g = np.random.default_rng(1).normal(size=Z.shape)
     by_matrix = np.einsum("ni,nij->nj", g, act.softmax_jacobian(Z))
     np.testing.assert_allclose(act.softmax_backward(g, Z), by_matrix, atol=1e-14)
@@ -80,6 +80,6 @@ def test_the_backward_pass_of_softmax_is_its_jacobian_transposed():
         (lambda: act.softmax_backward([1.0], [1.0, 2]), r"the shape of z, \(2,\); got \(1,\)"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_by_name(call, message):
+def test_invalid_arguments_raise_errors_that_name_them(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -6,6 +6,7 @@ from keras import layers
 
 import mnist_xai as mx
 from mnist_xai.foundations import attention as att
+from tests.foundations.differences import central_differences
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3, 5, 4))
@@ -17,16 +18,7 @@ def pooled(x, w=W, b=B):
     return att.attention_pool(att.attention_weights(att.attention_scores(x, w, b)), x)
 
 
-def central_difference(function, at, h=1e-6):
-    slopes = np.zeros_like(at)
-    for i in np.ndindex(at.shape):
-        step = np.zeros_like(at)
-        step[i] = h
-        slopes[i] = (function(at + step) - function(at - step)) / (2 * h)
-    return slopes
-
-
-def test_scores_weights_and_pooling_are_keras_dense_softmax_and_dot():
+def test_scores_weights_and_pooling_match_keras_dense_softmax_and_dot():
     dense = layers.Dense(2, dtype="float64")
     dense.build((None, 5, 4))
     dense.set_weights([W, B])
@@ -39,7 +31,7 @@ def test_scores_weights_and_pooling_are_keras_dense_softmax_and_dot():
     )
 
 
-def test_the_gradients_are_tensorflows():
+def test_the_gradients_match_tensorflow():
     x, w, b = tf.constant(X), tf.constant(W), tf.constant(B)
     with tf.GradientTape() as tape:
         tape.watch([x, w, b])
@@ -50,7 +42,7 @@ def test_the_gradients_are_tensorflows():
         np.testing.assert_allclose(ours, their, rtol=1e-10, atol=1e-14)
 
 
-def test_the_gradients_are_central_differences():
+def test_the_gradients_match_central_differences():
     ours = att.attention_backward(G, X, W, B)
     losses = (
         (lambda x: np.sum(G * pooled(x)), X),
@@ -58,10 +50,10 @@ def test_the_gradients_are_central_differences():
         (lambda b: np.sum(G * pooled(X, W, b)), B),
     )
     for gradient, (loss, at) in zip(ours, losses, strict=True):
-        np.testing.assert_allclose(gradient, central_difference(loss, at), rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(gradient, central_differences(loss, at), rtol=1e-6, atol=1e-8)
 
 
-def test_the_parts_of_the_backward_pass_are_tensorflows():
+def test_the_parts_of_the_backward_pass_match_tensorflow():
     e = att.attention_scores(X, W, B)
     alpha = att.attention_weights(e)
     a, x = tf.constant(alpha), tf.constant(X)
@@ -80,7 +72,7 @@ def test_the_parts_of_the_backward_pass_are_tensorflows():
     )
 
 
-def test_a_bias_moves_no_attention():
+def test_a_bias_does_not_change_attention():
     np.testing.assert_allclose(pooled(X, W, B), pooled(X, W, B + 3), rtol=1e-12)
     np.testing.assert_allclose(att.attention_backward(G, X, W, B)[2], 0, atol=1e-14)
 
@@ -102,43 +94,45 @@ def test_the_attention_network_computes_these_formulas(network, images):
     np.testing.assert_allclose(pool, outputs["attention_pool"], rtol=1e-5, atol=1e-6)
 
 
-def test_the_articles_output_leaves_out_the_sum():
+def test_the_articles_output_lacks_the_sum():
     alpha = att.attention_weights(att.attention_scores(X, W[:, :1], B[:1]))
     articles = alpha * X
-    assert articles.shape == X.shape  # Nothing is pooled.
+    assert articles.shape == X.shape  # The positions are not pooled.
     np.testing.assert_allclose(articles.sum(axis=1), att.attention_pool(alpha, X)[:, 0])
 
 
 def test_softmax_along_the_last_axis_gives_every_position_the_weight_one():
     e = att.attention_scores(X, W[:, :1], B[:1])
     with pytest.warns(UserWarning, match="softmax operation will always return"):
-        assert np.all(layers.Softmax(dtype="float64")(e) == 1)  # axis=-1, the default.
+        assert np.all(layers.Softmax(dtype="float64")(e) == 1)  # The default is axis=-1.
     assert np.ptp(att.attention_weights(e), axis=1).min() > 0.1
     with pytest.raises(ValueError, match="alpha: .* sum to 1; got a sum of 5"):
         att.attention_pool(np.ones_like(e), X)
 
 
-def test_equal_scores_pool_to_the_mean_and_a_large_one_picks_its_position():
+def test_equal_scores_give_the_mean_and_one_large_score_selects_its_position():
     np.testing.assert_allclose(pooled(X, 0 * W)[:, 0], X.mean(axis=1), rtol=1e-12)
     e = np.zeros((3, 5, 1))
     e[:, 2] = 1000
     np.testing.assert_array_equal(att.attention_pool(att.attention_weights(e), X)[:, 0], X[:, 2])
 
 
-def test_scaled_dot_product_attention_is_keras():
+def test_scaled_dot_product_attention_matches_keras():
     q, k, v = RNG.normal(size=(2, 3, 6)), RNG.normal(size=(2, 5, 6)), RNG.normal(size=(2, 5, 4))
     output, alpha = att.scaled_dot_product(q, k, v)
     np.testing.assert_allclose(alpha.sum(axis=2), 1, rtol=1e-12)
-    layer = layers.Attention(dtype="float64")  # Keras's layer does not divide by √d.
+    layer = layers.Attention(dtype="float64")  # Keras's layer omits the division by √d.
     theirs, weights = layer([q / np.sqrt(6), v, k], return_attention_scores=True)
     np.testing.assert_allclose(output, theirs, rtol=1e-10)
     np.testing.assert_allclose(alpha, weights, rtol=1e-10)
     heads = [t[:, :, None] for t in (q, k, np.pad(v, ((0, 0), (0, 0), (0, 2))))]
     theirs = keras.ops.dot_product_attention(*heads)
-    np.testing.assert_allclose(output, theirs[:, :, 0, :4], rtol=1e-5)  # Its softmax is float32.
+    np.testing.assert_allclose(
+        output, theirs[:, :, 0, :4], rtol=1e-5
+    )  # Keras's softmax is float32.
 
 
-def test_without_the_root_of_d_long_dot_products_saturate_the_softmax():
+def test_without_the_root_of_d_dot_products_of_long_vectors_saturate_softmax():
     q, k = RNG.normal(size=(1, 200, 512)), RNG.normal(size=(1, 10, 512))
     _, scaled = att.scaled_dot_product(q, k, k)
     _, unscaled = att.scaled_dot_product(q * np.sqrt(512), k, k)
@@ -164,6 +158,6 @@ def test_without_the_root_of_d_long_dot_products_saturate_the_softmax():
         (lambda: att.scaled_dot_product(X[..., :0], X[..., :0], X), "Q: .* at least one number"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_by_name(call, message):
+def test_invalid_arguments_raise_errors_that_name_them(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -11,7 +11,7 @@ M = RNG.normal(size=(6, 6))
 
 
 def bumpy(x):
-    """A function of a 2 x 3 matrix to a number, none of whose derivatives vanishes."""
+    """Map a 2 x 3 matrix to a number; no derivative vanishes."""
     v = x.reshape(6)
     return np.sin(v @ M @ v / 9) + np.exp(v[0] * v[4])
 
@@ -23,7 +23,7 @@ def bumpy_tf(x):
 
 @pytest.fixture(scope="module")
 def theirs():
-    """Value, gradient and Hessian of `bumpy` at X, by TensorFlow."""
+    """Return value, gradient and Hessian of `bumpy` at X, computed by TensorFlow."""
     x = tf.constant(X)
     with tf.GradientTape() as outer:
         outer.watch(x)
@@ -34,7 +34,7 @@ def theirs():
     return float(value), gradient.numpy(), outer.jacobian(gradient, x).numpy()
 
 
-def test_the_quotients_tend_to_the_derivative_as_h_and_as_h_squared():
+def test_the_quotients_tend_to_the_derivative_with_h_and_with_h_squared():
     x = np.array([0.3, 1, 2.5])
     for central, order in ((False, 1), (True, 2)):
         errors = [
@@ -45,7 +45,7 @@ def test_the_quotients_tend_to_the_derivative_as_h_and_as_h_squared():
     np.testing.assert_allclose(calculus.derivative(np.sin, x), np.cos(x), rtol=1e-9)
 
 
-def test_at_a_kink_the_quotients_from_the_two_sides_differ_and_there_is_no_derivative():
+def test_at_a_kink_the_quotients_from_left_and_right_differ():
     right, left = (
         calculus.derivative(activations.relu, 0, h, central=False) for h in (1e-6, -1e-6)
     )
@@ -58,16 +58,16 @@ def test_riemann_sums_tend_to_scipys_integral():
 
     exact, _ = integrate.quad(f, 0, 2)
     errors = [abs(calculus.riemann_sum(f, 0, 2, n) - exact) for n in (10, 100, 1000)]
-    assert errors[0] / errors[1] == pytest.approx(100, rel=0.05)  # Middles: order 1/n².
+    assert errors[0] / errors[1] == pytest.approx(100, rel=0.05)  # Midpoints: order 1/n².
     assert errors[2] < 1e-6
     assert calculus.riemann_sum(f, 2, 0, 1000) == pytest.approx(-exact, abs=1e-6)
 
 
-def test_erratum_many_intervals_are_no_integral_unless_the_widest_shrinks():
+def test_erratum_many_intervals_give_the_integral_only_if_the_widest_shrinks():
     def square(x):
         return x**2
 
-    # One interval keeps the width 1 while all the others shrink.
+    # The first interval has the width 1 while all others shrink.
     uneven = [
         calculus.partition_sum(square, np.concatenate([[0], np.linspace(1, 2, n)]))
         for n in (10, 1000, 100_000)
@@ -76,14 +76,14 @@ def test_erratum_many_intervals_are_no_integral_unless_the_widest_shrinks():
     assert calculus.riemann_sum(square, 0, 2, 100_000) == pytest.approx(8 / 3)
 
 
-def test_the_integral_undoes_the_derivative():
+def test_the_integral_inverts_the_derivative():
     def slope(x):
         return calculus.derivative(np.sin, x)
 
     assert calculus.riemann_sum(slope, 0, 1, 2000) == pytest.approx(np.sin(1), abs=1e-7)
 
 
-def test_gradient_and_hessian_are_tensorflows(theirs):
+def test_gradient_and_hessian_match_tensorflow(theirs):
     _, gradient, hessian = theirs
     np.testing.assert_allclose(calculus.gradient(bumpy, X), gradient, atol=1e-9)
     ours = calculus.hessian(bumpy, X)
@@ -92,7 +92,7 @@ def test_gradient_and_hessian_are_tensorflows(theirs):
     np.testing.assert_allclose(ours, ours.transpose(2, 3, 0, 1), atol=1e-6)
 
 
-def test_the_jacobian_of_softmax_is_its_formula():
+def test_the_numerical_jacobian_of_softmax_matches_its_formula():
     z = RNG.normal(size=5)
     ours = calculus.jacobian(activations.softmax, z)
     np.testing.assert_allclose(ours, activations.softmax_jacobian(z), atol=1e-10)
@@ -102,7 +102,7 @@ def test_the_step_grows_with_large_entries():
     assert calculus.gradient(lambda x: x**2, 1e8) == pytest.approx(2e8, rel=1e-9)
 
 
-def test_no_direction_of_one_length_climbs_faster_than_the_gradient(theirs):
+def test_no_unit_direction_increases_the_function_faster_than_the_gradient(theirs):
     gradient = theirs[1].ravel()
     directions = RNG.normal(size=(1000, 6))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -131,7 +131,7 @@ def test_the_differential_is_gradient_times_change(theirs):
     assert calculus.differential(bumpy, X, dx) == pytest.approx(expected, rel=1e-8)
 
 
-def test_erratum_the_differential_is_not_the_change_but_its_linear_part():
+def test_erratum_the_differential_is_the_linear_part_of_the_change():
     for dx in (1, 0.1, 0.01):
         change = (3 + dx) ** 2 - 3**2
         df = calculus.differential(lambda x: x**2, 3, dx)
@@ -139,7 +139,7 @@ def test_erratum_the_differential_is_not_the_change_but_its_linear_part():
         assert change - df == pytest.approx(dx**2, rel=1e-6)
 
 
-def test_taylors_error_falls_with_the_second_and_the_third_power(theirs):
+def test_the_error_of_taylor_decreases_with_the_second_and_third_power(theirs):
     f, gradient, hessian = theirs
     d = RNG.normal(size=(2, 3))
     for args, power in (((), 2), ((hessian,), 3)):
@@ -150,7 +150,7 @@ def test_taylors_error_falls_with_the_second_and_the_third_power(theirs):
         assert errors[0] / errors[1] == pytest.approx(10**power, rel=0.1)
 
 
-def test_taylor_of_the_second_order_is_exact_for_a_quadratic_in_numbers_and_vectors():
+def test_second_order_taylor_is_exact_for_quadratics_of_numbers_and_vectors():
     x = np.linspace(-3, 3, 7)
     f = 2 - x + 4 * x**2
     np.testing.assert_allclose(calculus.taylor(x, 1, 5, 7, 8), f, rtol=1e-12)
@@ -164,7 +164,7 @@ def test_taylor_of_the_second_order_is_exact_for_a_quadratic_in_numbers_and_vect
 
 
 def piecewise_linear(biased):
-    """Two layers of ReLU and a maximum, as a TensorFlow function of a vector of 6 numbers."""
+    """Return a TensorFlow function of a vector of 6 numbers: two dense layers, ReLU, maximum."""
     rng = np.random.default_rng(1)
     W1, W2 = rng.normal(size=(6, 8)), rng.normal(size=(8, 3))
     b1, b2 = biased * rng.normal(size=8), biased * rng.normal(size=3)
@@ -182,7 +182,7 @@ def test_gradient_times_input_sums_to_the_score_if_there_are_no_biases(biased):
     gradient = tape.gradient(score, x)
     total = calculus.gradient_times_input(gradient, x).sum()
     rise = float(score - f(tf.zeros(6, tf.float64)))
-    # It is Taylor's expansion about x, read off at 0.
+    # Gradient × input is the Taylor expansion at x, evaluated at 0.
     at_zero = calculus.taylor(np.zeros(6), x, score, gradient)
     assert total == pytest.approx(float(score) - at_zero, rel=1e-12)
     if biased:
@@ -207,6 +207,6 @@ def test_gradient_times_input_sums_to_the_score_if_there_are_no_biases(biased):
         (lambda: calculus.gradient_times_input([1.0], [1.0, 2]), r"x: .*\(1,\); got \(2,\)"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_by_name(call, message):
+def test_invalid_arguments_raise_errors_that_name_them(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -9,24 +9,28 @@ import mnist_xai as mx
 from mnist_xai.foundations import cnn as net
 from mnist_xai.foundations import losses
 from mnist_xai.foundations.optimisers import adam
+from tests.foundations.differences import relative_distance
 
 RNG = np.random.default_rng(0)
 X = RNG.random((3, 28, 28, 1), np.float32)
 Y = np.eye(10)[[3, 1, 4]]
-PLACES = {"conv1": "a1", "pool1": "pool1", "conv2": "a2", "pool2": "pool2", "flatten": "flat",
-          "dense": "a3", "probabilities": "a4"}  # fmt: skip
+ARRAY_OF_LAYER = {
+    "conv1": "a1",
+    "pool1": "pool1",
+    "conv2": "a2",
+    "pool2": "pool2",
+    "flatten": "flat",
+    "dense": "a3",
+    "probabilities": "a4",
+}
 
 
 def weights_of(model):
     return {layer.name: layer.get_weights() for layer in model.layers}
 
 
-def relative_distance(ours, theirs):
-    return np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
-
-
 def small_weights(seed=0):
-    """Layers as of the case study, for images of 16 × 16 with two channels."""
+    """Return weights for the case study's layers, for images of 16 × 16 with two channels."""
     rng = np.random.default_rng(seed)
     shapes = {
         "conv1": (5, 5, 2, 3),
@@ -47,8 +51,8 @@ SMALL = small_weights()
 SMALL_X, SMALL_Y = RNG.random((4, 16, 16, 2)), np.eye(5)[[0, 1, 4, 1]]
 
 
-def tensorflows(x, variables):
-    """The network in TensorFlow, float64."""
+def tensorflow_logits(x, variables):
+    """Compute the logits of the network in TensorFlow, float64."""
     w1, b1, w2, b2, w3, b3, w4, b4 = variables
     x = tf.nn.max_pool2d(tf.nn.relu(tf.nn.conv2d(x, w1, 1, "VALID") + b1), 2, 2, "VALID")
     x = tf.nn.max_pool2d(tf.nn.relu(tf.nn.conv2d(x, w2, 1, "VALID") + b2), 2, 2, "VALID")
@@ -56,17 +60,17 @@ def tensorflows(x, variables):
     return x @ w4 + b4
 
 
-def test_every_array_is_that_of_the_keras_layer(cnn):
+def test_every_array_matches_the_output_of_the_keras_layer(cnn):
     arrays = net.forward(weights_of(cnn), X)
-    theirs = keras.Model(cnn.input, [cnn.get_layer(name).output for name in PLACES])(X)
-    for name, value in zip(PLACES.values(), theirs, strict=True):
+    theirs = keras.Model(cnn.input, [cnn.get_layer(name).output for name in ARRAY_OF_LAYER])(X)
+    for name, value in zip(ARRAY_OF_LAYER.values(), theirs, strict=True):
         assert arrays[name].shape == value.shape
         assert relative_distance(arrays[name], value) < 1e-6, name
     logits = mx.Network(cnn).logits(X)
     assert relative_distance(arrays["z4"], logits) < 1e-6
 
 
-def test_the_gradients_by_all_weights_are_those_of_the_keras_model(cnn):
+def test_the_gradients_by_all_weights_match_the_keras_model(cnn):
     weights = weights_of(cnn)
     gradients = net.backward(weights, net.forward(weights, X), Y)
     with tf.GradientTape() as tape:
@@ -78,12 +82,12 @@ def test_the_gradients_by_all_weights_are_those_of_the_keras_model(cnn):
     assert net.loss(weights, X, Y) == pytest.approx(float(loss), rel=1e-5)
 
 
-def test_in_float64_logits_and_gradients_are_tensorflows_to_ten_digits():
+def test_in_float64_logits_and_gradients_match_tensorflow_to_ten_digits():
     variables = [tf.constant(w) for pair in SMALL.values() for w in pair]
     x = tf.constant(SMALL_X)
     with tf.GradientTape() as tape:
         tape.watch([x, *variables])
-        z4 = tensorflows(x, variables)
+        z4 = tensorflow_logits(x, variables)
         loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(SMALL_Y, z4))
     arrays = net.forward(SMALL, SMALL_X)
     np.testing.assert_allclose(arrays["z4"], z4, rtol=1e-10, atol=1e-13)
@@ -96,7 +100,7 @@ def test_in_float64_logits_and_gradients_are_tensorflows_to_ten_digits():
 
 
 @pytest.mark.parametrize("name", net.LAYERS)
-def test_gradients_are_central_differences(name):
+def test_gradients_match_central_differences(name):
     gradients = net.backward(SMALL, net.forward(SMALL, SMALL_X), SMALL_Y)[name]
     for part, gradient in enumerate(gradients):
         for i in RNG.choice(gradient.size, min(gradient.size, 12), replace=False):
@@ -111,8 +115,8 @@ def test_gradients_are_central_differences(name):
             assert gradient[place] == pytest.approx(slope, rel=1e-5, abs=1e-8)
 
 
-def test_every_array_on_the_way_back_is_tensorflows(cnn):
-    """The gradient of a logit by each layer's output, and by the image: its gradient map."""
+def test_the_gradient_by_the_image_matches_the_gradient_map(cnn):
+    """The gradients by all other arrays have the shapes of these arrays."""
     weights = weights_of(cnn)
     one_hot = np.eye(10)[[7, 7, 2]]
     deltas = net.propagate(weights, net.forward(weights, X), one_hot)[1]
@@ -125,14 +129,14 @@ def test_every_array_on_the_way_back_is_tensorflows(cnn):
 
 
 def small_digits(digits, steps=50, size=8):
-    """Batches of the middles of the digits, 16 × 16 pixels."""
+    """Return batches of the central 16 × 16 pixels of the digits."""
     x = mx.normalise(digits.train_images[: steps * size, 6:22, 6:22])
     y = np.eye(10)[digits.train_labels[: steps * size]]
     return list(zip(np.split(x, steps), np.split(y, steps), strict=True))
 
 
 def in_precision(model, dtype):
-    """A copy of a model that computes in another precision, softmax and all."""
+    """Return a copy of a model in which every layer computes in another precision."""
 
     def clone(layer):
         return type(layer).from_config(layer.get_config() | {"dtype": dtype})
@@ -143,7 +147,7 @@ def in_precision(model, dtype):
 
 
 def keras_path(model, batches):
-    """All weights before, between and after Keras's own steps."""
+    """Return all weights before the first and after each of Keras's steps."""
     path = [flat(weights_of(model))]
     for x, y in batches:
         model.train_on_batch(x, y)
@@ -151,8 +155,8 @@ def keras_path(model, batches):
     return path
 
 
-def farthest(weights, path, batches, step):
-    """The largest distance from Keras's weights to ours, in lengths of the way gone."""
+def largest_deviation(weights, path, batches, step):
+    """Return the largest distance from Keras's weights to ours, relative to the path length."""
     states, length, result = None, 0.0, 0.0
     for (x, y), theirs in zip(batches, path[1:], strict=False):
         before = flat(weights)
@@ -168,7 +172,7 @@ def flat(weights):
 
 @pytest.fixture(scope="module")
 def fifty_steps(digits):
-    """Keras's Adam as `model.fit` uses it, in float32."""
+    """Run fifty steps of Keras's Adam in float32, as in `model.fit`."""
     model = mx.build_model("cnn", input_shape=(16, 16, 1), seed=0)
     model.compile("adam", "categorical_crossentropy")
     weights, batches = weights_of(model), small_digits(digits)
@@ -176,15 +180,15 @@ def fifty_steps(digits):
 
 
 def test_fifty_steps_of_adam_stay_on_the_path_of_keras(fifty_steps):
-    """Measured: 1e-5, nearly all of it Keras's β2, which its bias correction rounds to float32.
+    """The measured deviation is 1e-5. Nearly all of it comes from the rounding of Keras's β2.
 
-    A path that comes too close to a kink of the loss can be 1e-2 off. The test in float64 below
-    has none of this rounding.
+    Keras's bias correction rounds β2 to float32. A path too close to a kink of the loss can
+    deviate by 1e-2. The test in float64 below has none of this rounding.
     """
     weights, path, batches = fifty_steps
     assert len(path) == 51
     assert relative_distance(path[-1], path[0]) > 0.1
-    assert farthest(weights, path, batches, net.KERAS_ADAM) < 1e-3
+    assert largest_deviation(weights, path, batches, net.KERAS_ADAM) < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -192,23 +196,24 @@ def test_fifty_steps_of_adam_stay_on_the_path_of_keras(fifty_steps):
     [{"bias_correction": False}, {"epsilon_hat": False}, {"beta2": 0.99}],
     ids=["000 without bias correction", "epsilon elsewhere", "beta2"],
 )
-def test_another_adam_leaves_the_path_of_keras(fifty_steps, change):
+def test_a_different_adam_leaves_the_path_of_keras(fifty_steps, change):
     weights, path, batches = fifty_steps
-    assert farthest(weights, path, batches[:5], partial(net.KERAS_ADAM, **change)) > 1e-2
+    ours = partial(net.KERAS_ADAM, **change)
+    assert largest_deviation(weights, path, batches[:5], ours) > 1e-2
 
 
-def test_in_float64_fifty_steps_of_adam_are_those_of_keras(digits):
-    """With rates that are binary fractions: Keras rounds them to float32 on the way."""
+def test_in_float64_fifty_steps_of_adam_match_keras(digits):
+    """The rates are binary fractions, because Keras rounds them to float32."""
     rates = {"alpha": 2**-10, "beta1": 7 / 8, "beta2": 1 - 2**-10, "epsilon": 2**-23}
     model = in_precision(mx.build_model("cnn", input_shape=(16, 16, 1), seed=0), "float64")
     loss = keras.losses.CategoricalCrossentropy(dtype="float64")
     model.compile(keras.optimizers.Adam(*rates.values()), loss)
     weights, batches = weights_of(model), small_digits(digits)
     step = partial(adam, epsilon_hat=True, **rates)
-    assert farthest(weights, keras_path(model, batches), batches, step) < 1e-11
+    assert largest_deviation(weights, keras_path(model, batches), batches, step) < 1e-11
 
 
-def test_training_makes_the_loss_small_and_leaves_what_it_was_given_alone():
+def test_training_reduces_the_loss_and_does_not_change_its_arguments():
     before, weights, states, history = flat(SMALL), SMALL, None, []
     for _ in range(150):
         weights, states, loss = net.train_step(
@@ -220,7 +225,7 @@ def test_training_makes_the_loss_small_and_leaves_what_it_was_given_alone():
     assert (flat(SMALL) == before).all()
 
 
-def test_it_reads_mnist_as_the_saved_model_does(mnist):
+def test_it_classifies_mnist_as_the_saved_model_does(mnist):
     model = mx.load_model("saved_models/cnn.keras")
     weights = weights_of(model)
     x, y = mx.normalise(mnist.test_images[:20]), np.eye(10)[mnist.test_labels[:20]]
@@ -230,8 +235,8 @@ def test_it_reads_mnist_as_the_saved_model_does(mnist):
     assert y.shape == arrays["a4"].shape
 
 
-def test_the_network_is_that_of_the_articles_code_and_not_of_its_text(cnn):
-    """1,024 numbers after flattening and 184,586 parameters: not 784, and not linear layers."""
+def test_the_network_follows_the_articles_code_and_not_its_text(cnn):
+    """The code has 1,024 numbers after flattening (not 784), ReLU layers, 184,586 parameters."""
     weights = weights_of(cnn)
     arrays = net.forward(weights, X)
     assert arrays["flat"].shape == (3, 1024)
@@ -256,6 +261,6 @@ def test_the_network_is_that_of_the_articles_code_and_not_of_its_text(cnn):
         ),
     ],
 )
-def test_what_cannot_be_meant_is_refused_by_name(call, message):
+def test_invalid_arguments_raise_errors_that_name_them(call, message):
     with pytest.raises(ValueError, match=message):
         call()

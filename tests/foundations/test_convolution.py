@@ -11,7 +11,7 @@ from mnist_xai.foundations.convolution import (
     max_pool,
     max_pool_backward,
 )
-from tests.foundations.differences import slopes
+from tests.foundations.differences import central_differences
 
 RNG = np.random.default_rng(0)
 X, W, B = RNG.normal(size=(3, 8, 9, 2)), RNG.normal(size=(3, 4, 2, 5)), RNG.normal(size=5)
@@ -33,7 +33,7 @@ def test_a_convolution_is_scipys_correlation():
         np.testing.assert_allclose(z[n, :, :, d], theirs, rtol=1e-10, atol=1e-12)
 
 
-def test_a_convolution_and_its_way_back_are_tensorflows():
+def test_convolution_and_its_gradients_match_tensorflow():
     x, w, b = tf.constant(X), tf.constant(W), tf.constant(B)
     with tf.GradientTape() as tape:
         tape.watch([x, w, b])
@@ -44,7 +44,7 @@ def test_a_convolution_and_its_way_back_are_tensorflows():
         np.testing.assert_allclose(ours, gradient, rtol=1e-10, atol=1e-12)
 
 
-def test_the_way_back_is_the_central_difference():
+def test_the_gradients_match_central_differences():
     x, w, delta = X[:1, :5, :6], W[..., :2], DELTA[:1, :3, :3, :2]
     ours = conv2d_backward(delta, x, w)
     for gradient, at, loss in [
@@ -52,10 +52,10 @@ def test_the_way_back_is_the_central_difference():
         (ours[1], w, lambda w: np.sum(delta * conv2d(x, w, B[:2]))),
         (ours[2], B[:2], lambda b: np.sum(delta * conv2d(x, w, b))),
     ]:
-        np.testing.assert_allclose(gradient, slopes(loss, at), rtol=1e-7, atol=1e-8)
+        np.testing.assert_allclose(gradient, central_differences(loss, at), rtol=1e-7, atol=1e-8)
 
 
-def test_the_way_back_to_the_image_is_a_full_convolution_with_the_kernel_flipped():
+def test_the_gradient_by_the_image_is_a_full_convolution_with_the_flipped_kernel():
     ours = conv2d_backward(DELTA, X, W)[0]
     for n, c in np.ndindex(3, 2):
         theirs = sum(signal.convolve2d(DELTA[n, :, :, d], W[:, :, c, d]) for d in range(5))
@@ -63,7 +63,7 @@ def test_the_way_back_to_the_image_is_a_full_convolution_with_the_kernel_flipped
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_max_pooling_and_its_way_back_are_tensorflows(size):
+def test_max_pooling_and_its_gradient_match_tensorflow(size):
     x = tf.constant(X)
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -75,9 +75,9 @@ def test_max_pooling_and_its_way_back_are_tensorflows(size):
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "xla"])
-def test_of_several_largest_the_first_gets_the_gradient_as_in_tensorflow(compiled):
+def test_the_first_of_several_maxima_gets_the_gradient_as_in_tensorflow(compiled):
     ties = RNG.integers(0, 2, (2, 6, 6, 3)).astype(float)
-    ties[0] = 0  # A dark corner: all that ReLU has cut off ties.
+    ties[0] = 0  # As after ReLU in a dark region: all entries are equal.
     delta = RNG.normal(size=(2, 3, 3, 3))
 
     @tf.function(jit_compile=compiled)
@@ -93,14 +93,14 @@ def test_of_several_largest_the_first_gets_the_gradient_as_in_tensorflow(compile
     assert np.count_nonzero(ours) == delta.size
 
 
-def test_a_row_that_fills_no_window_is_left_out_and_gets_no_gradient():
+def test_a_row_that_fills_no_window_is_dropped_and_gets_no_gradient():
     x = np.zeros((1, 5, 5, 1))
     x[0, 4, 4] = 9
     assert max_pool(x).max() == 0
     assert max_pool_backward(np.ones((1, 2, 2, 1)), x)[0, 4].tolist() == [[0]] * 5
 
 
-def test_flattening_is_tensorflows_and_turns_back():
+def test_flatten_matches_tensorflow_and_flatten_backward_inverts_it():
     rows = flatten(X)
     assert (rows == tf.keras.layers.Flatten(dtype="float64")(X).numpy()).all()
     assert (flatten_backward(rows, X) == X).all()
@@ -120,6 +120,6 @@ def test_flattening_is_tensorflows_and_turns_back():
         (lambda: flatten_backward(np.ones((3, 4)), X), r"delta: .*\(3, 144\); got \(3, 4\)"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_by_name(call, message):
+def test_invalid_arguments_raise_errors_that_name_them(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from mnist_xai.foundations import activations as act
 from mnist_xai.foundations.dense import dense, dense_backward, neuron
-from tests.foundations.differences import slopes
+from tests.foundations.differences import central_differences
 
 RNG = np.random.default_rng(0)
 X, W, B = RNG.normal(size=(6, 4)), RNG.normal(size=(4, 3)), RNG.normal(size=3)
@@ -25,14 +25,14 @@ def test_a_layer_is_neurons_side_by_side():
         assert a.tolist() == pytest.approx([neuron(x, W[:, j], B[j], act.relu) for j in range(3)])
 
 
-def test_a_layer_is_keras_dense():
+def test_a_layer_matches_keras_dense():
     layer = keras.layers.Dense(3, activation="sigmoid", dtype="float64")
     layer.build(X.shape)
     layer.set_weights([W, B])
     np.testing.assert_allclose(act.sigmoid(dense(X, W, B)), layer(X), rtol=1e-10)
 
 
-def test_the_way_back_is_tensorflows():
+def test_the_gradients_match_tensorflow():
     x, w, b = tf.constant(X), tf.constant(W), tf.constant(B)
     with tf.GradientTape() as tape:
         tape.watch([x, w, b])
@@ -43,32 +43,32 @@ def test_the_way_back_is_tensorflows():
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
-def test_the_way_back_is_the_central_difference():
+def test_the_gradients_match_central_differences():
     ours = dense_backward(DELTA, X, W)
     for gradient, at, loss in [
         (ours[0], X, lambda x: np.sum(DELTA * dense(x, W, B))),
         (ours[1], W, lambda w: np.sum(DELTA * dense(X, w, B))),
         (ours[2], B, lambda b: np.sum(DELTA * dense(X, W, b))),
     ]:
-        np.testing.assert_allclose(gradient, slopes(loss, at), rtol=1e-7, atol=1e-8)
+        np.testing.assert_allclose(gradient, central_differences(loss, at), rtol=1e-7, atol=1e-8)
 
 
-def test_a_bias_hears_from_every_example_and_000s_one_delta_does_not_fit_it():
+def test_a_bias_gradient_sums_over_the_examples_and_000s_delta_has_the_wrong_shape():
     gradient = dense_backward(DELTA, X, W)[2]
     assert gradient == pytest.approx(sum(DELTA))
-    # b2 = b2 - α δ2, word for word: the bias becomes one bias for each example.
+    # The article's b2 = b2 - α δ2, taken literally, gives one bias per example.
     assert (B - 0.1 * DELTA).shape == (6, 3) != B.shape
     assert (B - 0.1 * gradient).shape == B.shape
 
 
-def test_neurons_without_activation_are_one_linear_map_however_deep():
+def test_neurons_without_activation_are_one_linear_map_at_any_depth():
     V, c = RNG.normal(size=(3, 2)), RNG.normal(size=2)
     deep = dense(dense(X, W, B), V, c)
     np.testing.assert_allclose(deep, dense(X, W @ V, B @ V + c), rtol=1e-10)
-    # A linear map takes the middle of two points to the middle of their images.
-    bent = dense(act.relu(dense(X, W, B)), V, c)
-    middle = dense(act.relu(dense((X[::2] + X[1::2]) / 2, W, B)), V, c)
-    assert np.abs((bent[::2] + bent[1::2]) / 2 - middle).max() > 0.1
+    # A linear map sends the midpoint of two points to the midpoint of their images.
+    nonlinear = dense(act.relu(dense(X, W, B)), V, c)
+    midpoints = dense(act.relu(dense((X[::2] + X[1::2]) / 2, W, B)), V, c)
+    assert np.abs((nonlinear[::2] + nonlinear[1::2]) / 2 - midpoints).max() > 0.1
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,6 @@ def test_neurons_without_activation_are_one_linear_map_however_deep():
         (lambda: dense(X, W * np.inf, B), "W: expected finite numbers"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_by_name(call, message):
+def test_invalid_arguments_raise_errors_that_name_them(call, message):
     with pytest.raises(ValueError, match=message):
         call()

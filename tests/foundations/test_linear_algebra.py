@@ -16,7 +16,7 @@ def close(ours, theirs, rtol=1e-10):
 
 
 def entry_slope(i, j, of, k, q):
-    """∂c_ij by one entry of a factor, by central differences; exact, for c is linear in it."""
+    """Return ∂c_ij by one entry of a factor; central differences are exact for a linear c."""
     factors = {"A": A, "B": B}
     step = np.zeros_like(factors[of])
     step[k, q] = 0.5
@@ -33,7 +33,7 @@ def test_vectors_obey_the_laws_that_the_article_names():
     assert la.add([[1, 2]], [[3, 4]]).tolist() == [[4, 6]]
 
 
-def test_products_and_transposes_are_tensorflows():
+def test_products_and_transposes_match_tensorflow():
     close(la.matrix_product(A, B), tf.linalg.matmul(A, B))
     close(la.matrix_vector(A, V4), tf.linalg.matvec(A, V4))
     close(la.vector_matrix(V3, A), tf.linalg.matvec(A, V3, transpose_a=True))
@@ -41,7 +41,7 @@ def test_products_and_transposes_are_tensorflows():
     close(la.transpose(la.matrix_product(A, B)), la.matrix_product(B.T, A.T))
 
 
-def test_matrices_do_not_commute_and_a_sum_over_nothing_is_zero():
+def test_matrices_do_not_commute_and_an_empty_sum_is_zero():
     assert np.abs(la.matrix_product(SQUARE, OTHER) - la.matrix_product(OTHER, SQUARE)).max() > 1
     assert la.matrix_product(np.zeros((2, 0)), np.zeros((0, 3))).tolist() == [[0, 0, 0]] * 2
 
@@ -50,15 +50,15 @@ def test_matrices_do_not_commute_and_a_sum_over_nothing_is_zero():
     "matrix",
     [
         SQUARE,
-        np.array([[0.0, 1], [1, 0]]),  # No pivot in the first row.
-        np.diag([1, 1e-20, 1e20]),  # Small is not singular.
+        np.array([[0.0, 1], [1, 0]]),  # The first row has no pivot.
+        np.diag([1, 1e-20, 1e20]),  # A small entry does not make a matrix singular.
         np.array([[1, 1], [1e-20, 2e-20]]),
         np.array([[1, 1e-20], [1, 2e-20]]),
-        np.array([[1e-17, 1], [1, 1]]),  # A pivot of 1e-17 would lose every digit.
+        np.array([[1e-17, 1], [1, 1]]),  # The pivot 1e-17 would lose every digit.
     ],
     ids=["random", "swap", "diagonal", "small row", "small column", "small pivot"],
 )
-def test_the_inverse_is_tensorflows_and_inverts_from_both_sides(matrix):
+def test_the_inverse_matches_tensorflow_and_inverts_from_both_sides(matrix):
     inverse = la.inverse(matrix)
     np.testing.assert_allclose(inverse, tf.linalg.inv(matrix), rtol=1e-10)
     for product in (la.matrix_product(matrix, inverse), la.matrix_product(inverse, matrix)):
@@ -68,9 +68,9 @@ def test_the_inverse_is_tensorflows_and_inverts_from_both_sides(matrix):
 @pytest.mark.parametrize(
     "matrix", [np.arange(9.0).reshape(3, 3), np.zeros((2, 2)), [[1e-9, 1]] * 2]
 )
-def test_a_singular_matrix_has_no_inverse_even_where_rounding_would_give_one(matrix):
+def test_a_singular_matrix_is_refused_even_where_rounding_would_give_an_inverse(matrix):
     with pytest.raises(
-        ValueError, match=r"A: expected an invertible matrix; got one with no pivot"
+        ValueError, match=r"A: expected an invertible matrix; got no pivot in column"
     ):
         la.inverse(matrix)
 
@@ -80,23 +80,23 @@ def test_erratum_the_articles_row_times_matrix_is_matrix_times_column():
     close(la.matrix_vector(SQUARE, V4), sums_along_rows)
     assert np.abs(sums_along_rows - V4 @ SQUARE).max() > 0.1
     close(la.vector_matrix(V4, SQUARE), V4 @ SQUARE)
-    # With 3 rows and 4 columns it asks for a v of 4 entries; vᵀ A needs 3.
+    # For 3 rows and 4 columns the article needs a v of 4 entries; vᵀ A needs 3.
     with pytest.raises(ValueError, match=r"A: expected shape \(4, any\); got \(3, 4\)"):
         la.vector_matrix(V4, A)
 
 
-def test_erratum_matrix_times_column_has_as_many_entries_as_rows():
+def test_erratum_matrix_times_column_has_one_entry_per_row():
     assert A.shape == (3, 4)
-    assert la.matrix_vector(A, V4).shape == (3,)  # m; the article says n.
+    assert la.matrix_vector(A, V4).shape == (3,)  # The length is m; the article says n.
 
 
-def test_the_differential_of_a_product_misses_only_the_second_order():
+def test_the_differential_of_a_product_lacks_only_the_second_order_term():
     for t in (1, 1e-2, 1e-4):
         change = (A + t * DA) @ (B + t * DB) - A @ B
         close(change - la.product_differential(A, t * DA, B, t * DB), t**2 * DA @ DB, rtol=1e-6)
 
 
-def test_erratum_the_articles_order_of_factors_does_not_fit_and_if_it_fits_is_wrong():
+def test_erratum_the_articles_order_of_factors_is_wrong_even_where_the_shapes_fit():
     with pytest.raises(ValueError, match=r"B: expected shape \(5, any\); got \(3, 4\)"):
         la.matrix_product(DB, A)
     t = 1e-6
@@ -108,7 +108,7 @@ def test_erratum_the_articles_order_of_factors_does_not_fit_and_if_it_fits_is_wr
 
 
 @pytest.mark.parametrize(("i", "j"), [(0, 0), (1, 4), (2, 3)])
-def test_the_derivatives_of_an_entry_are_tensorflows_and_central_differences(i, j):
+def test_the_derivatives_of_an_entry_match_tensorflow_and_central_differences(i, j):
     factors = [tf.constant(A), tf.constant(B)]
     with tf.GradientTape() as tape:
         tape.watch(factors)
@@ -123,20 +123,20 @@ def test_the_derivatives_of_an_entry_are_tensorflows_and_central_differences(i, 
         assert slope == pytest.approx(entry_slope(i, j, "B", k, q), abs=1e-12)
 
 
-def test_erratum_the_articles_derivatives_of_an_entry_name_the_wrong_entries():
+def test_erratum_the_articles_derivatives_of_an_entry_are_those_of_wrong_entries():
     i, j = 0, 2
     _, by_B = la.product_element_derivatives(A, B, i, j)
-    # ∂c_ij/∂b_ji = a_ij: c_02 does not depend on b_20 at all, only on column 2 of B.
+    # The article has ∂c_ij/∂b_ji = a_ij. But c_02 depends on column 2 of B only, not on b_20.
     assert entry_slope(i, j, "B", j, i) == by_B[j, i] == 0
     assert abs(A[i, j]) > 0.1
-    # ∂c_ij/∂a_ij = b_j: one of n derivatives, and b_jj if it is anything. Here is another.
+    # The article has ∂c_ij/∂a_ij = b_j, one of n derivatives. Here is another, with another value.
     assert entry_slope(i, j, "A", i, 1) == pytest.approx(B[1, j])
     assert abs(B[1, j] - B[j, j]) > 0.1
-    # And c_04 has its derivatives, though there is no a_04.
+    # c_04 has derivatives, although A has no entry a_04.
     assert la.product_element_derivatives(A, B, 0, 4)[0].shape == A.shape == (3, 4)
 
 
-def test_the_gradients_through_a_product_are_tensorflows_and_central_differences():
+def test_the_gradients_of_a_product_match_tensorflow_and_central_differences():
     weights = RNG.normal(size=(3, 5))
     factors = [tf.constant(A), tf.constant(B)]
     with tf.GradientTape() as tape:
@@ -156,14 +156,14 @@ def test_the_gradients_through_a_product_are_tensorflows_and_central_differences
     assert by_A[1, 2] == pytest.approx((up - down) / 2e-6, rel=1e-7)
 
 
-def test_erratum_the_gradient_of_a_product_is_no_sum_of_the_gradients_of_its_factors():
-    # L = Σ c_ij, so ∇_C is all ones, whatever A and B are.
+def test_erratum_the_gradient_of_a_product_is_not_a_sum_of_gradients_of_its_factors():
+    # L = Σ c_ij, so ∇_C is all ones for every A and B.
     ones = np.ones((4, 4))
     by_A, by_B = la.product_gradients(ones, SQUARE, OTHER)
     assert np.abs(by_A @ OTHER + by_B @ SQUARE - ones).max() > 1
 
 
-def test_the_jacobian_of_a_chain_is_tensorflows():
+def test_the_jacobian_of_a_chain_matches_tensorflow():
     inner, outer = RNG.normal(size=(4, 3)), RNG.normal(size=(2, 4))
     x = tf.constant(V3)
     with tf.GradientTape(persistent=True) as tape:
@@ -177,8 +177,8 @@ def test_the_jacobian_of_a_chain_is_tensorflows():
     close(la.chain_gradient(la.chain_gradient(by_f, J_f), J_g), theirs)
 
 
-def test_erratum_for_gradients_the_chain_runs_backwards_and_transposed():
-    # The article calls ∇ a Jacobian in the chain and a gradient below it. y = P x, z = Q y.
+def test_erratum_for_gradients_the_chain_is_reversed_and_transposed():
+    # Here y = P x, z = Q y. The article uses ∇ for Jacobians in the chain and then for gradients.
     P, Q = RNG.normal(size=(4, 3)), RNG.normal(size=(2, 4))
     by_z = np.array([1.0, -2])
     close(la.chain_gradient(la.chain_gradient(by_z, Q), P), (Q @ P).T @ by_z)
@@ -205,6 +205,6 @@ def test_erratum_for_gradients_the_chain_runs_backwards_and_transposed():
         (lambda: la.chain_gradient(V3, B), r"gradient: expected shape \(4\); got \(3,\)"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_by_name(call, message):
+def test_invalid_arguments_raise_errors_that_name_them(call, message):
     with pytest.raises(ValueError, match=message):
         call()

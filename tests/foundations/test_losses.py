@@ -5,6 +5,7 @@ import tensorflow as tf
 from scipy.special import softmax
 
 from mnist_xai.foundations import losses
+from tests.foundations.differences import central_differences
 
 RNG = np.random.default_rng(0)
 Z = RNG.normal(0, 2, (6, 4))
@@ -22,7 +23,7 @@ def tape_gradient(function, at):
 
 
 @pytest.mark.parametrize("y", [Y, SOFT], ids=["one-hot", "soft"])
-def test_losses_and_gradients_are_tensorflows(y):
+def test_losses_and_gradients_match_tensorflow(y):
     value, gradient = tape_gradient(lambda p: tf.reduce_mean((y - p) ** 2), P)
     assert losses.mse(y, P) == pytest.approx(float(value), rel=1e-12)
     np.testing.assert_allclose(losses.mse_gradient(y, P), gradient, rtol=1e-12)
@@ -42,7 +43,7 @@ def test_losses_and_gradients_are_tensorflows(y):
     )
 
 
-def test_the_losses_are_keras_losses():
+def test_the_losses_match_keras():
     assert losses.mse(Y, P) == pytest.approx(float(keras.losses.MeanSquaredError()(Y, P)), rel=1e-6)
     theirs = float(keras.losses.CategoricalCrossentropy()(Y, P))
     assert losses.cross_entropy(Y, P) == pytest.approx(theirs, rel=1e-6)
@@ -63,20 +64,15 @@ def test_the_losses_are_keras_losses():
     ],
     ids=["mse", "softmax_cross_entropy", "l2"],
 )
-def test_a_gradient_is_the_central_difference(loss, gradient, at):
-    slopes = np.zeros_like(at)
-    for i in np.ndindex(at.shape):
-        step = np.zeros_like(at)
-        step[i] = 1e-5
-        slopes[i] = (loss(at + step) - loss(at - step)) / 2e-5
-    np.testing.assert_allclose(gradient(at), slopes, rtol=1e-6, atol=1e-9)
+def test_gradients_match_central_differences(loss, gradient, at):
+    np.testing.assert_allclose(gradient(at), central_differences(loss, at), rtol=1e-6, atol=1e-9)
 
 
-def test_the_two_ways_to_the_cross_entropy_agree():
+def test_cross_entropy_from_logits_and_from_probabilities_agree():
     assert losses.softmax_cross_entropy(Y, Z) == pytest.approx(losses.cross_entropy(Y, P))
 
 
-def test_a_certain_mistake_costs_infinitely_much_and_from_logits_its_distance():
+def test_a_certain_mistake_has_infinite_loss_from_probabilities_and_finite_loss_from_logits():
     assert losses.cross_entropy([[1, 0]], [[0, 1]]) == np.inf
     assert losses.cross_entropy([[1, 0]], [[1, 0]]) == 0
     assert losses.softmax_cross_entropy([[1, 0]], [[0.0, 2000]]) == 2000
@@ -94,6 +90,6 @@ def test_a_certain_mistake_costs_infinitely_much_and_from_logits_its_distance():
         (lambda: losses.l2_penalty([1.0], -1), r"lam: expected a number in \[0, inf\]; got -1"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_by_name(call, message):
+def test_invalid_arguments_raise_errors_that_name_them(call, message):
     with pytest.raises(ValueError, match=message):
         call()

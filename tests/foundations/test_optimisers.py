@@ -12,7 +12,7 @@ START = np.array([-1.2, 1.0, 0.3, 2.0])
 
 
 def gradient(theta):
-    """Of Rosenbrock's function in four variables: curved, ill-conditioned, not convex."""
+    """Return the gradient of Rosenbrock's function, which is ill-conditioned and not convex."""
     return optimize.rosen_der(theta)
 
 
@@ -26,12 +26,12 @@ def keras_trajectory(optimizer, steps=100):
 
 
 def float32(rate):
-    """The number that Keras uses: it rounds learning rates, momentum and powers of β so."""
+    """Round as Keras does: it rounds learning rates, momentum and powers of β to float32."""
     return float(np.float32(rate))
 
 
 def keras_adam(theta, g, state):
-    """Keras's Adam at its defaults: the correction is a schedule of `α`, with β rounded."""
+    """Make a step of Keras's default Adam: it corrects the bias in `α`, with rounded β."""
     t = state[2] + 1 if state else 1
     correction = np.sqrt(1 - float32(0.999) ** t) / (1 - float32(0.9) ** t)
     alpha = float32(0.05) * correction
@@ -42,10 +42,10 @@ def quadratic(eigenvalues):
     return lambda theta: np.asarray(eigenvalues) * theta
 
 
-# The same trajectory as Keras, to float64 precision.
+# Trajectories that match Keras to float64 precision.
 
-EXACT = {"beta1": 0.875, "beta2": 1 - 2.0**-10}  # The same in float32.
-TWINS = {
+EXACT = {"beta1": 0.875, "beta2": 1 - 2.0**-10}  # float32 represents these numbers exactly.
+KERAS_COUNTERPARTS = {
     "gradient_descent": (
         partial(opt.gradient_descent, alpha=float32(1e-4)),
         (),
@@ -82,33 +82,33 @@ TWINS = {
 }
 
 
-@pytest.mark.parametrize("name", TWINS)
-def test_a_hundred_steps_are_those_of_keras(name):
-    step, state, make = TWINS[name]
+@pytest.mark.parametrize("name", KERAS_COUNTERPARTS)
+def test_a_hundred_steps_match_keras(name):
+    step, state, make = KERAS_COUNTERPARTS[name]
     path = opt.trajectory(step, gradient, START, 100, state)
     np.testing.assert_allclose(path, keras_trajectory(make()), rtol=1e-10, atol=0)
     assert np.abs(path[-1] - path[0]).max() > 0.1
 
 
-def test_the_articles_momentum_at_keras_rate_starts_ten_times_as_slowly():
+def test_the_articles_momentum_starts_ten_times_as_slowly_as_keras_at_the_same_rate():
     article = opt.trajectory(partial(opt.momentum, alpha=float32(1e-4)), gradient, START, 1)
     theirs = keras_trajectory(keras.optimizers.SGD(1e-4, momentum=0.9), 1)
     np.testing.assert_allclose(np.diff(theirs, axis=0), 10 * np.diff(article, axis=0), rtol=1e-10)
 
 
-def test_adam_at_the_default_betas_is_keras_but_for_the_rounding_of_beta():
+def test_adam_with_default_betas_matches_keras_except_for_the_rounding_of_beta():
     step = partial(opt.adam, alpha=float32(0.05), epsilon=1e-7, epsilon_hat=True)
     path = opt.trajectory(step, gradient, START, 100)
     np.testing.assert_allclose(path, keras_trajectory(keras.optimizers.Adam(0.05)), rtol=1e-5)
 
 
-def test_keras_epsilon_is_not_that_of_algorithm_1():
+def test_keras_epsilon_differs_from_that_of_algorithm_1():
     step = partial(opt.adam, alpha=float32(0.05), **EXACT, epsilon=10)
     theirs = keras_trajectory(
         keras.optimizers.Adam(0.05, beta_1=0.875, beta_2=EXACT["beta2"], epsilon=10), 1
     )
     g = gradient(START)
-    # After one step m̂ = g and √v̂ = |g|: algorithm 1 adds 10, Keras 10 / √(1 - β2) = 320.
+    # After one step m̂ = g and √v̂ = |g|. Algorithm 1 adds 10, Keras adds 10 / √(1 - β2) = 320.
     ours = opt.minimise(step, gradient, START, 1)
     np.testing.assert_allclose(ours, START - float32(0.05) * g / (np.abs(g) + 10), rtol=1e-12)
     np.testing.assert_allclose(
@@ -116,7 +116,7 @@ def test_keras_epsilon_is_not_that_of_algorithm_1():
     )
 
 
-def test_keras_initial_accumulator_is_a_larger_epsilon():
+def test_keras_initial_accumulator_acts_as_a_larger_epsilon():
     path = opt.trajectory(partial(opt.adagrad, eta=0.1, epsilon=0.1 + 1e-7), gradient, START, 50)
     state = (np.full(4, 0.1),)
     begun = opt.trajectory(partial(opt.adagrad, eta=0.1), gradient, START, 50, state)
@@ -126,15 +126,15 @@ def test_keras_initial_accumulator_is_a_larger_epsilon():
 # Closed forms.
 
 
-def test_gradient_descent_multiplies_each_distance_by_one_less_rate_times_curvature():
+def test_gradient_descent_multiplies_each_distance_by_one_minus_rate_times_curvature():
     step = partial(opt.gradient_descent, alpha=0.15)
     path = opt.trajectory(step, quadratic([1, 10, 14]), [1, 1, 1], 40)
-    # 1 - 0.15 x 14 = -1.1: above the rate 2 / 14 the steepest direction diverges.
+    # 1 - 0.15 x 14 = -1.1: for rates above 2 / 14 the steepest direction diverges.
     expected = np.array([0.85, -0.5, -1.1]) ** np.arange(41)[:, None]
     np.testing.assert_allclose(path, expected, rtol=1e-10)
 
 
-def test_momentum_on_a_parabola_is_a_power_of_a_matrix():
+def test_momentum_on_a_parabola_is_a_matrix_power():
     alpha, beta, curvature = 0.3, 0.9, 2.0
     path = opt.trajectory(
         partial(opt.momentum, alpha=alpha, beta=beta), quadratic([curvature]), [1], 30
@@ -144,10 +144,10 @@ def test_momentum_on_a_parabola_is_a_power_of_a_matrix():
     np.testing.assert_allclose(path[:, 0], expected, rtol=1e-10)
 
 
-def test_momentum_without_memory_is_gradient_descent():
-    with_none = opt.trajectory(partial(opt.momentum, alpha=1e-4, beta=0), gradient, START, 20)
+def test_momentum_with_beta_zero_is_gradient_descent():
+    beta_zero = opt.trajectory(partial(opt.momentum, alpha=1e-4, beta=0), gradient, START, 20)
     plain = opt.trajectory(partial(opt.gradient_descent, alpha=1e-4), gradient, START, 20)
-    np.testing.assert_array_equal(with_none, plain)
+    np.testing.assert_array_equal(beta_zero, plain)
 
 
 def test_under_a_constant_gradient_adagrad_slows_down_and_adam_does_not():
@@ -162,7 +162,7 @@ def test_under_a_constant_gradient_adagrad_slows_down_and_adam_does_not():
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
-def test_parameters_may_have_any_shape_and_are_not_changed(shape):
+def test_rules_accept_parameters_of_any_shape_and_do_not_change_them(shape):
     theta, g = np.full(shape, 2.0), np.full(shape, 0.5)
     steps = [
         partial(opt.gradient_descent, alpha=0.1),
@@ -180,7 +180,7 @@ def test_parameters_may_have_any_shape_and_are_not_changed(shape):
         assert all((a == b).all() for a, b in zip(state, before, strict=True))
 
 
-# What the article leaves out.
+# Omissions of the article.
 
 
 def test_article_adagrad_divides_zero_by_zero_where_the_gradient_was_always_zero():
@@ -206,7 +206,7 @@ def test_article_adam_takes_a_first_step_of_3_16_alpha_and_a_twelfth_of_6_57_alp
     np.testing.assert_allclose(np.diff(article, axis=0), expected, rtol=1e-9)
     assert lengths[0] == pytest.approx(0.1 / np.sqrt(0.001)) == pytest.approx(3.1623, abs=1e-4)
     assert (t[np.argmax(lengths)], lengths.max()) == (12, pytest.approx(6.568, abs=1e-3))
-    assert lengths[999] == pytest.approx(1.2576, abs=1e-4)  # Still, after a thousand steps.
+    assert lengths[999] == pytest.approx(1.2576, abs=1e-4)  # Still 26 % too long at step 1000.
     np.testing.assert_allclose(opt.minimise(step, constant, [0, 0], 1), [-0.01, 0.01], rtol=1e-12)
 
 
@@ -215,11 +215,11 @@ def test_article_adam_is_not_keras_adam():
     path = opt.trajectory(article, gradient, START, 1)
     theirs = keras_trajectory(keras.optimizers.Adam(0.05), 1)
     ratio = np.diff(path, axis=0) / np.diff(theirs, axis=0)
-    np.testing.assert_allclose(ratio, 0.1 / np.sqrt(0.001), rtol=1e-5)  # β in float32 again.
+    np.testing.assert_allclose(ratio, 0.1 / np.sqrt(0.001), rtol=1e-5)  # Keras rounds β to float32.
 
 
-def test_one_weight_after_the_other_is_not_gradient_descent():
-    # 004 §4.3 writes the rule for one w_i, 000 §6.3 updates a layer before it goes on.
+def test_updating_one_weight_after_the_other_is_not_gradient_descent():
+    # 004 §4.3 writes the rule for one w_i; 000 §6.3 updates each layer before the next one.
     def coupled(w):
         return np.array([w[0] + 0.5 * w[1], 0.5 * w[0] + w[1]])
 
@@ -231,7 +231,7 @@ def test_one_weight_after_the_other_is_not_gradient_descent():
     assert w[1] == pytest.approx(1.16)
 
 
-# Newton.
+# Newton's method.
 
 
 def test_newton_solves_a_quadratic_in_one_step():
@@ -241,7 +241,7 @@ def test_newton_solves_a_quadratic_in_one_step():
     np.testing.assert_allclose(opt.newton(theta, hessian @ (theta - at), hessian), at, atol=1e-11)
 
 
-def test_newton_finds_the_minimum_that_scipy_finds():
+def test_newton_finds_scipys_minimum():
     theta = START
     for _ in range(30):
         theta = opt.newton(theta, gradient(theta), optimize.rosen_hess(theta))
@@ -254,14 +254,14 @@ def test_newton_finds_the_minimum_that_scipy_finds():
     assert (np.linalg.eigvalsh(optimize.rosen_hess(theta)) > 0).all()
 
 
-def test_newton_takes_parameters_of_any_shape():
+def test_newton_accepts_parameters_of_any_shape():
     hessian = np.diag([1.0, 2, 4, 8]).reshape(2, 2, 2, 2)
     moved = opt.newton(np.ones((2, 2)), np.ones((2, 2)), hessian)
     np.testing.assert_allclose(moved, [[0, 0.5], [0.75, 0.875]], rtol=1e-12)
     assert opt.newton(3.0, 4.0, 2.0) == pytest.approx(1)
 
 
-def test_newton_stops_at_a_saddle_that_gradient_descent_leaves():
+def test_newton_converges_to_a_saddle_that_gradient_descent_leaves():
     # J = x² - y² + y⁴/2: a saddle at 0, minima at y = ±1.
     theta = np.array([0.5, 0.3])
     for _ in range(10):
@@ -276,7 +276,7 @@ def test_newton_stops_at_a_saddle_that_gradient_descent_leaves():
     np.testing.assert_allclose(down, [0, 1], atol=1e-10)
 
 
-def test_newton_root_is_scipys():
+def test_newton_root_matches_scipy():
     theta = 1.0
     for _ in range(8):
         theta = opt.newton_root(theta, theta**3 - 5, 3 * theta**2)
@@ -284,30 +284,32 @@ def test_newton_root_is_scipys():
     assert float(theta) == pytest.approx(theirs, rel=1e-12) == pytest.approx(5 ** (1 / 3))
 
 
-def test_article_newton_goes_to_a_root_where_the_loss_is_not_least():
-    # J = θ² - 1 is least at 0. The article's rule goes to 1, where J = 0; ours is there at once.
+def test_article_newton_finds_a_root_that_is_not_the_minimum():
+    # J = θ² - 1 has its minimum at 0. The article's rule converges to 1, where J = 0; Newton's
+    # method for a minimum reaches 0 in one step.
     theta = 3.0
     for _ in range(8):
         theta = opt.newton_root(theta, theta**2 - 1, 2 * theta)
     assert float(theta) == pytest.approx(1, rel=1e-12)
     assert opt.newton(3.0, 6.0, 2.0) == pytest.approx(0, abs=1e-15)
-    assert opt.newton_root(3.0, 6.0, 2.0) == pytest.approx(0, abs=1e-15)  # Of the derivative.
+    # The root of the derivative is the minimum.
+    assert opt.newton_root(3.0, 6.0, 2.0) == pytest.approx(0, abs=1e-15)
 
 
-def test_article_newton_never_settles_where_the_loss_has_no_root():
-    # J = θ² + 1 > 0. With θ = cot x the rule is x -> 2x, which wanders for ever.
+def test_article_newton_does_not_converge_if_the_loss_has_no_root():
+    # J = θ² + 1 > 0. With θ = cot x the rule is x -> 2x, which never converges.
     path = [np.float64(np.tan(0.5))]
     for _ in range(25):
         path.append(opt.newton_root(path[-1], path[-1] ** 2 + 1, 2 * path[-1]))
     doubled = 1 / np.tan((np.pi / 2 - 0.5) * 2.0 ** np.arange(20))
     np.testing.assert_allclose(path[:20], doubled, rtol=1e-6)
     assert np.ptp(path[-10:]) > 1
-    with pytest.raises(ValueError, match="f_prime: expected a slope other than 0"):
+    with pytest.raises(ValueError, match="f_prime: expected slopes other than 0"):
         opt.newton_root(opt.newton_root(1.0, 2.0, 2.0), 1.0, 0.0)
 
 
-def test_article_newton_is_not_quadratic_even_where_the_least_loss_is_zero():
-    # J = θ² is least at its root; its slope vanishes there too, and the error is only halved.
+def test_article_newton_is_not_quadratic_even_if_the_minimum_is_zero():
+    # J = θ² has its minimum at its root. The slope vanishes there too: each step halves the error.
     theta = np.float64(1.0)
     for _ in range(10):
         theta = opt.newton_root(theta, theta**2, 2 * theta)
@@ -316,7 +318,7 @@ def test_article_newton_is_not_quadratic_even_where_the_least_loss_is_zero():
 
 
 def test_newton_doubles_the_digits_of_a_minimum():
-    # J = θ - ln θ, least at 1: the error is squared exactly, e -> -e².
+    # J = θ - ln θ has its minimum at 1. A step squares the error exactly: e -> -e².
     theta = np.float64(0.9)
     for t in range(1, 4):
         theta = opt.newton(theta, 1 - 1 / theta, theta**-2)
@@ -327,14 +329,14 @@ def test_newton_doubles_the_digits_of_a_minimum():
 
 
 @pytest.mark.parametrize(("size", "count"), [(10, 1), (4, 3), (1, 10)])
-def test_a_pass_sees_every_example_once(size, count):
+def test_a_pass_contains_every_example_once(size, count):
     batches = opt.mini_batches(10, size, seed=3)
     assert [len(b) for b in batches] == [size] * (10 // size) + [10 % size] * (10 % size > 0)
     assert len(batches) == count
     assert sorted(np.concatenate(batches)) == list(range(10))
 
 
-def test_batches_depend_on_the_seed_alone_and_a_generator_goes_on():
+def test_batches_depend_only_on_the_seed_and_a_generator_continues():
     first = np.concatenate(opt.mini_batches(50, 8, 0))
     np.testing.assert_array_equal(first, np.concatenate(opt.mini_batches(50, 8, 0)))
     generator = np.random.default_rng(0)
@@ -357,11 +359,12 @@ def test_the_mean_of_the_mini_batch_gradients_is_the_batch_gradient():
     np.testing.assert_allclose(mean, slope(w, np.arange(500)), rtol=1e-12)
 
 
-def test_article_batches_are_not_faster_at_an_equal_number_of_examples():
-    # 000 §5.3: batch descent "converges faster". A step, perhaps; an example, no.
+def test_article_batch_descent_is_slower_for_an_equal_number_of_examples():
+    # 000 §5.3 says that batch descent converges quickly. That may hold per step, but not per
+    # example.
     x, y, slope = regression()
     curvatures = np.linalg.eigvalsh(2 * x.T @ x / 500)
-    best = 2 / (curvatures[0] + curvatures[-1])  # No constant rate does better for the batch.
+    best = 2 / (curvatures[0] + curvatures[-1])  # The best constant rate for batch descent.
     losses = {}
     for size, alpha in [(500, best), (50, best / 2), (1, best / 20)]:
         generator, w = np.random.default_rng(0), np.zeros(3)
@@ -394,10 +397,10 @@ def test_article_batches_are_not_faster_at_an_equal_number_of_examples():
         (lambda: opt.adam([1.0], [0.0], epsilon=0), "epsilon: expected more than 0"),
         (
             lambda: opt.newton([1.0, 1], [1.0, 1], np.ones((2, 2))),
-            "hessian: expected an invertible matrix, rank 2; got 1",
+            "hessian: expected an invertible matrix of rank 2; got rank 1",
         ),
         (lambda: opt.newton([1.0, 1], [1.0, 1], np.eye(3)), r"hessian: .*\(2, 2\); got \(3, 3\)"),
-        (lambda: opt.newton_root(1.0, 1.0, 0.0), "f_prime: expected a slope other than 0"),
+        (lambda: opt.newton_root(1.0, 1.0, 0.0), "f_prime: expected slopes other than 0"),
         (lambda: opt.mini_batches(0, 1, 0), "n: expected"),
         (lambda: opt.mini_batches(5, 6, 0), r"size: expected a number in \[1, 5\]; got 6"),
         (
@@ -408,6 +411,6 @@ def test_article_batches_are_not_faster_at_an_equal_number_of_examples():
         ),
     ],
 )
-def test_what_cannot_be_meant_is_refused_by_name(call, message):
+def test_invalid_arguments_raise_errors_that_name_them(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -11,7 +11,7 @@ RNG = np.random.default_rng(0)
 WIDE, WIDE_Y = RNG.normal(size=(40, 3)), RNG.normal(size=40)
 
 
-def test_the_data_are_the_articles():
+def test_the_data_match_the_article():
     np.random.seed(0)
     x = np.random.rand(100, 1)
     y = 2 * x + 1 + np.random.rand(100, 1)
@@ -20,7 +20,7 @@ def test_the_data_are_the_articles():
 
 
 @pytest.mark.parametrize(("x", "y"), [(X, Y), (WIDE, WIDE_Y)], ids=["one", "three"])
-def test_least_squares_is_scikit_learns_and_leaves_no_gradient(x, y):
+def test_least_squares_matches_scikit_learn_and_has_zero_gradient(x, y):
     theirs = LinearRegression().fit(x, y)
     theta = regression.least_squares(x, y)
     np.testing.assert_allclose(theta, [theirs.intercept_, *theirs.coef_], rtol=1e-10)
@@ -28,7 +28,7 @@ def test_least_squares_is_scikit_learns_and_leaves_no_gradient(x, y):
     np.testing.assert_allclose(regression.gradient(x, y, theta), 0, atol=1e-14)
 
 
-def test_loss_gradient_and_hessian_are_tensorflows_and_central_differences():
+def test_loss_gradient_and_hessian_match_tensorflow_and_central_differences():
     theta = RNG.normal(size=4)
     t = tf.constant(theta)
     with tf.GradientTape() as outer:
@@ -48,7 +48,7 @@ def test_loss_gradient_and_hessian_are_tensorflows_and_central_differences():
     np.testing.assert_allclose(gradient, calculus.gradient(by_theta, theta), atol=1e-8)
 
 
-def test_the_path_of_gradient_descent_is_tensorflows():
+def test_the_path_of_gradient_descent_matches_tensorflow():
     theta = tf.Variable(np.zeros(2))
     path = [theta.numpy()]
     for _ in range(20):
@@ -59,20 +59,22 @@ def test_the_path_of_gradient_descent_is_tensorflows():
     np.testing.assert_allclose(regression.fit(X, Y, alpha=0.5, steps=20), path, rtol=1e-10)
 
 
-def test_gradient_descent_finds_the_least_squares_line_and_its_loss_only_falls():
+def test_gradient_descent_finds_the_least_squares_line_and_its_loss_decreases():
     path = regression.fit(X, Y, alpha=0.5, steps=1000)
     np.testing.assert_allclose(path[-1], BEST, rtol=1e-10)
     losses = [regression.loss(X, Y, theta) for theta in path[:200]]
     assert (np.diff(losses) < 0).all()
 
 
-def test_the_line_is_the_one_behind_the_data():
+def test_the_fitted_line_tends_to_the_true_line():
     x, y = regression.noisy_line(100_000, seed=1)
     np.testing.assert_allclose(regression.least_squares(x, y), [1.5, 2], atol=0.01)
 
 
 @pytest.mark.parametrize(("factor", "converges"), [(0.99, True), (1.01, False)])
-def test_gradient_descent_converges_up_to_two_over_the_largest_curvature(factor, converges):
+def test_gradient_descent_converges_for_rates_below_two_over_the_largest_curvature(
+    factor, converges
+):
     limit = 2 / np.linalg.eigvalsh(regression.hessian(X)).max()
     path = regression.fit(X, Y, alpha=factor * limit, steps=1000)
     assert (np.abs(path[-1] - BEST).max() < 1e-6) == converges
@@ -85,7 +87,7 @@ def test_every_direction_converges_at_its_own_rate():
     np.testing.assert_allclose(left[-1], left[0] * (1 - 0.01 * values) ** 1000, atol=1e-12)
 
 
-def test_erratum_the_articles_program_stops_in_its_first_step():
+def test_erratum_the_articles_program_fails_in_its_first_step():
     y, theta = Y[:, None], np.zeros(1)
     difference = y - X.dot(theta)
     assert difference.shape == (100, 100)
@@ -111,7 +113,7 @@ def test_erratum_with_the_articles_sign_the_loss_rises():
 
 def test_erratum_without_x_in_the_gradient_the_slope_is_not_the_best():
     x = X[:, 0]
-    best = (x @ Y) / (x @ x)  # Of the lines through the origin.
+    best = (x @ Y) / (x @ x)  # The best slope of a line through the origin.
     with_x = descend(lambda slope: np.mean(2 * x * (slope * x - Y)), 1, steps=10_000)
     without = descend(lambda slope: np.mean(2 * (slope * x - Y)), 1, steps=10_000)
     assert with_x == pytest.approx(best, rel=1e-10)
@@ -131,7 +133,7 @@ def test_erratum_without_an_intercept_the_best_line_has_nine_times_the_loss():
     assert ratio > 9
 
 
-def test_erratum_a_thousand_steps_of_the_articles_size_do_not_arrive():
+def test_erratum_a_thousand_steps_of_the_articles_size_do_not_converge():
     theta = regression.fit(X, Y, alpha=0.01, steps=1000)[-1]
     assert theta[1] < BEST[1] - 0.2
     np.testing.assert_allclose(regression.fit(X, Y, alpha=0.5, steps=400)[-1], BEST, rtol=1e-6)
@@ -149,9 +151,9 @@ def test_erratum_a_thousand_steps_of_the_articles_size_do_not_arrive():
             "alpha: .* smaller learning rate; got 9",
         ),
         (lambda: regression.least_squares(X, Y[:-1]), r"y: expected shape \(100\); got \(99,\)"),
-        (lambda: regression.least_squares(0 * X + 3, Y), "X: expected examples that fix one line"),
+        (lambda: regression.least_squares(0 * X + 3, Y), "X: expected examples that determine one"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_by_name(call, message):
+def test_invalid_arguments_raise_errors_that_name_them(call, message):
     with pytest.raises(ValueError, match=message):
         call()
