@@ -110,8 +110,8 @@ class InputSpec:
             array = np.full(count, array)
         if array.shape != (count,) or array.dtype.kind not in "iu":
             raise ValueError(
-                f"targets: expected one integer, {count} integers, one for each image, or one-hot "
-                f"rows ({count}, {self.classes}); got {array.dtype} {array.shape}"
+                f"targets: expected {count} integers, one for each image, or one integer for all, "
+                f"or one-hot rows ({count}, {self.classes}); got {array.dtype} {array.shape}"
             )
         if array.min() < 0 or array.max() >= self.classes:
             raise ValueError(

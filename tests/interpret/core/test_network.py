@@ -191,9 +191,9 @@ def test_targets_may_be_one_integer_or_one_hot_rows(cnn, images, kind):
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        ([0, 1], r"expected one integer, 5 integers, one for each.*got int64 \(2,\)"),
-        ([0.0] * 5, "expected one integer, 5 integers.*float64"),
-        (0.0, "expected one integer, 5 integers.*float64"),
+        ([0, 1], r"expected 5 integers, one for each.*got int64 \(2,\)"),
+        ([0.0] * 5, "expected 5 integers.*float64"),
+        (0.0, "expected 5 integers.*float64"),
         (np.ones((5, 10)), "expected one-hot rows, a single 1 among zeros"),
         (np.full((5, 10), 0.1), "expected one-hot rows, a single 1 among zeros"),
         (np.eye(5, 9), r"one-hot rows \(5, 10\); got float64 \(5, 9\)"),

@@ -172,7 +172,7 @@ def test_the_users_global_dtype_policy_makes_no_difference(cnn):
 def test_progress_is_told_after_every_step(cnn):
     told = []
     activation_maximization(
-        Network(cnn, batch_size=1), target=[1, 2], steps=3, progress=lambda *at: told.append(at)
+        Network(cnn, batch_size=1), targets=[1, 2], steps=3, progress=lambda *at: told.append(at)
     )
     assert told == [(i, 6) for i in range(1, 7)]
 
@@ -188,23 +188,23 @@ def test_a_missing_gradient_is_an_error():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({}, "expected one of target, channel, neuron; got none"),
-        ({"target": 1, "channel": 1}, r"expected one of .*; got \['target', 'channel'\]"),
-        ({"target": 1, "layer": "conv1"}, "layer: expected with channel or neuron, and not"),
+        ({}, "expected one of targets, channel, neuron; got none"),
+        ({"targets": 1, "channel": 1}, r"expected one of .*; got \['targets', 'channel'\]"),
+        ({"targets": 1, "layer": "conv1"}, "layer: expected with channel or neuron, and not"),
         ({"channel": 1}, "layer: expected with channel or neuron"),
-        ({"target": 10}, "targets: expected classes from 0 to 9; got 10 to 10"),
-        ({"target": []}, "targets: expected 1 integers"),
+        ({"targets": 10}, "targets: expected classes from 0 to 9; got 10 to 10"),
+        ({"targets": []}, "targets: expected 1 integers"),
         ({"layer": "conv9", "channel": 1}, "layer: expected one of conv1"),
         ({"layer": "conv1", "channel": 32}, "channel: expected from 0 to 31; got 32"),
         ({"layer": "conv1", "neuron": (0, 0)}, r"index: expected a place .*got \(0, 0\)"),
         ({"layer": "conv1", "neuron": []}, r"index: expected a place .*got \(\)"),
-        ({"target": 1, "steps": 0}, "steps: expected at least 1; got 0"),
-        ({"target": 1, "brightness": -1}, "brightness: expected at least 0; got -1"),
-        ({"target": 1, "learning_rate": np.nan}, "learning_rate: expected at least 0; got nan"),
-        ({"target": 1, "steps": 2.5}, "steps: expected a whole number; got 2.5"),
-        ({"target": 1, "jitter": np.nan}, "jitter: expected a whole number; got nan"),
-        ({"target": 1, "seed": -1}, "seed: expected at least 0; got -1"),
-        ({"target": 1, "noise": 2}, r"noise: expected a share in \(0, 1\]; got 2"),
+        ({"targets": 1, "steps": 0}, "steps: expected at least 1; got 0"),
+        ({"targets": 1, "brightness": -1}, "brightness: expected at least 0; got -1"),
+        ({"targets": 1, "learning_rate": np.nan}, "learning_rate: expected at least 0; got nan"),
+        ({"targets": 1, "steps": 2.5}, "steps: expected a whole number; got 2.5"),
+        ({"targets": 1, "jitter": np.nan}, "jitter: expected a whole number; got nan"),
+        ({"targets": 1, "seed": -1}, "seed: expected at least 0; got -1"),
+        ({"targets": 1, "noise": 2}, r"noise: expected a share in \(0, 1\]; got 2"),
     ],
 )
 def test_bad_input_is_refused(cnn, kwargs, message):

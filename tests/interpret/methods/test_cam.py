@@ -491,20 +491,15 @@ def test_passes_are_counted(cnn):
 @pytest.mark.parametrize("cam", [ScoreCAM, AblationCAM])
 def test_no_pass_is_larger_than_the_batch(cam, cnn, images, monkeypatch):
     network, sizes = mx.Network(cnn, batch_size=7), []
-    compiled = network.compiled
+    run = network.runner.run
 
-    def counting(*args):
-        run = compiled(*args)
+    def counted(x, *caller):
+        tf.py_function(lambda n: sizes.append(int(n)), [tf.shape(x)[0]], [])
+        return run(x, *caller)
 
-        def counted(*arrays):
-            sizes.append(len(arrays[-1]))
-            return run(*arrays)
-
-        return counted
-
-    monkeypatch.setattr(network, "compiled", counting)
+    monkeypatch.setattr(network.runner, "run", counted)
     cam()(network, images, np.array(TARGETS, np.int32))
-    assert max(sizes) == 7
+    assert max(sizes) <= 7
     assert sum(sizes) == 5 * cam().passes(network)
 
 
