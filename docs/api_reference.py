@@ -58,6 +58,12 @@ def names() -> dict[str, str]:
     return paths | {path: path for module in _submodules() for path in _functions(module)}
 
 
+def value_of(path: str) -> Any:
+    """Return the object that a public path names."""
+    module, name = path.rsplit(".", 1)
+    return getattr(importlib.import_module(module), name)
+
+
 def _exported(package: str) -> dict[str, Any]:
     module = importlib.import_module(package)
     found = {name: getattr(module, name) for name in module.__all__}
@@ -108,8 +114,7 @@ def _elsewhere(package: str, listed: list[str]) -> str:
 
 def _entry(path: str) -> str:
     """Return the directive that describes one name."""
-    module, name = path.rsplit(".", 1)
-    value = getattr(importlib.import_module(module), name)
+    name, value = path.rsplit(".", 1)[1], value_of(path)
     if inspect.isclass(value):
         lines = [f".. autoclass:: {path}", "   :members:", "   :special-members: __call__"]
     elif inspect.isfunction(value):
