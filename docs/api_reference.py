@@ -102,9 +102,9 @@ def _constants(name: str, value: Any) -> Iterator[tuple[str, list[str]]]:
 
 
 def _section(home: str) -> str:
+    """Return the heading of a module, its name within the package, and its docstring."""
     module = importlib.import_module(home)
-    title = home.rsplit(".", 1)[1].replace("_", " ").capitalize()
-    return f"## {title}\n\n{inspect.getdoc(module)}\n"
+    return f"## {home.removeprefix(f'{PACKAGE}.')}\n\n{inspect.getdoc(module)}\n"
 
 
 def _elsewhere(package: str, listed: list[str]) -> str:

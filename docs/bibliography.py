@@ -3,6 +3,7 @@
 import inspect
 import re
 import tomllib
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,8 @@ def page() -> str:
     by_paper: dict[Paper | str, list[Use]] = {}
     for use in uses():
         by_paper.setdefault(paper_of(use, known) or use.citation, []).append(use)
-    return "\n".join(sorted(_entry(paper, cited) for paper, cited in by_paper.items()))
+    entries = [_entry(paper, cited) for paper, cited in by_paper.items()]
+    return "\n".join(sorted(entries, key=lambda entry: unicodedata.normalize("NFKD", entry)))
 
 
 def _entry(paper: Paper | str, cited: list[Use]) -> str:
@@ -91,5 +93,6 @@ def _entry(paper: Paper | str, cited: list[Use]) -> str:
     if isinstance(paper, str):
         head = f"**{paper}**"
     else:
-        head = f"**{paper.authors} {paper.year}.** *{paper.title}.* {paper.published}."
+        title = paper.title if paper.title.endswith("?") else f"{paper.title}."
+        head = f"**{paper.authors} {paper.year}.** *{title}* {paper.published}."
     return f"- {head} Cited by {'; '.join(dict.fromkeys(places))}."

@@ -37,9 +37,9 @@ why. `mx.audit` runs all metrics on all methods and writes one page.
 looks at besides the maps: nothing (*maps*), the *network*, the *method*, which it runs again, or
 *masks* that mark where the evidence lies.
 
-No score proves that an explanation is right. Compare a method with the controls, which never look at
-the network: {controls}. A method that scores no better than a control explains nothing that this
-metric can see.
+No score proves that an explanation is right. Compare a method with the controls, which never look
+at the network: {controls}. If a method scores no better than a control, this metric is no evidence
+that the method explains the network.
 """
 
 TITLES = {"axiom": "Axioms"}
