@@ -192,15 +192,19 @@ def _signature(
 def _link_names(app: Any, tree: nodes.document) -> None:
     """Make links of code that is a public name: `mx.train`, `Network`, `foundations.cnn.loss`."""
     for literal in list(tree.findall(nodes.literal)):
-        if isinstance(literal.parent, nodes.reference | pending_xref | nodes.title):
-            continue
         target = _described(literal.astext())
-        if target:
+        if target and not _within(literal, nodes.reference, pending_xref, nodes.title):
             link = pending_xref(
                 "", refdomain="py", reftype="obj", reftarget=target, refdoc=app.env.docname
             )
             literal.replace_self(link)
             link += literal
+
+
+def _within(node: nodes.Node, *kinds: type[nodes.Node]) -> bool:
+    return node.parent is not None and (
+        isinstance(node.parent, kinds) or _within(node.parent, *kinds)
+    )
 
 
 def _described(text: str) -> str | None:
@@ -215,6 +219,25 @@ def _described(text: str) -> str | None:
     )
 
 
+def _mend_back_links(_app: Any, page: str, _template: str, context: Any, _tree: Any) -> None:
+    """Correct the links from source pages to descriptions.
+
+    Sphinx takes one package for all names of a module; some are described under another one.
+    """
+    if page.startswith("_modules/"):
+        context["body"] = re.sub(r"api/\w+\.html#([\w.]+)", _back_link, context["body"])
+
+
+def _back_link(found: re.Match[str]) -> str:
+    """Return the page and the anchor of a name, or of a member of a class."""
+    path = next((p for p in (found[1], found[1].rpartition(".")[0]) if p in names()), None)
+    if path is None:
+        return found[0]
+    anchor = names()[path] + found[1].removeprefix(path)
+    page = FOUNDATIONS if anchor.startswith(FOUNDATIONS) else names()[path].rpartition(".")[0]
+    return f"api/{page.rpartition('.')[2]}.html#{anchor}"
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Register the hooks with Sphinx."""
     for kind in PyObject.doc_field_types:
@@ -223,4 +246,5 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", _docstring, priority=400)  # Before napoleon's.
     app.connect("autodoc-process-signature", _signature)
     app.connect("doctree-read", _link_names)
+    app.connect("html-page-context", _mend_back_links)
     return {"parallel_read_safe": True}

@@ -1,11 +1,14 @@
 """Configuration of the documentation site: `make docs` builds it with Sphinx."""
 
+import os
 import sys
 from importlib.metadata import version as installed
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow logs while it is imported.
 
 project = "mnist_xai"
 author = "the mnist_xai authors"
@@ -35,6 +38,9 @@ toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
 html_title = "mnist_xai"
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
+html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
