@@ -6,13 +6,16 @@ READY := $(VENV)/.installed
 SECONDS ?= 600
 EXPLANATIONS ?= 10000
 
-.PHONY: reproduce test faults fuzz soak lint format clean
+.PHONY: reproduce test docs faults fuzz soak lint format clean
 
 reproduce: $(READY)  ## Train the case study; write model, figures and pictures to one folder.
 	@$(BIN)/mnist-xai reproduce $(ARGS)
 
 test: lint  ## Lint, format check, type check, all tests, all notebooks.
 	@$(BIN)/python -m pytest -n auto
+
+docs: $(READY)  ## Build the documentation into site/, offline; open site/index.html.
+	@$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees docs site
 
 faults: $(READY)  ## The long part of tests/faults: some 250 kills and 120 interruptions.
 	@$(BIN)/python -m tests.faults.kills $(ARGS)
@@ -43,4 +46,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site

@@ -1,15 +1,16 @@
 """Write docs/methods.md from the registry and the docstrings, and a picture of every method.
 
-python docs/build_methods.py            writes the text, and the pictures where there is MNIST
-python docs/build_methods.py --check    fails when the text is not what would be written
+python docs/build_methods.py            writes the text; with MNIST, the pictures too
+python docs/build_methods.py --check    fails if the text is out of date
 """
 
-import argparse
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from page_text import table, write_or_check
 
 import mnist_xai as mx
 from mnist_xai.interpret import (
@@ -20,7 +21,6 @@ from mnist_xai.interpret import (
     attention_map,
     feature_inversion,
     gradient_map,
-    guide,
     internal_influence,
     layer_conductance,
     layer_outputs,
@@ -29,6 +29,7 @@ from mnist_xai.interpret import (
     project_feature_map,
     receptive_field,
 )
+from mnist_xai.interpret.methods import docstrings
 from mnist_xai.plots import signed_maps
 from mnist_xai.report import png
 
@@ -56,46 +57,48 @@ HEAD = """\
 
 <!-- Written by docs/build_methods.py from the registry and the docstrings. Do not edit. -->
 
-What each method computes, what it promises, what it costs, and when it misleads. In Python
-`mx.explain(model, images, "gradcam")` takes a name from the first column, or a method with
-hyper-parameters of your own: `mx.explain(model, images, mx.interpret.RISE(samples=4000))`. On the
-command line it is `mnist-xai explain saved_models/cnn.keras --index 0 --method gradcam`.
+This page says for each method what it computes, what it promises, what it costs, and when it
+misleads. Choose a method by its name, `mx.explain(model, images, method="gradcam")`, or set its
+hyper-parameters, `mx.explain(model, images, method=mx.interpret.RISE(samples=4000))`. On the
+command line: `mnist-xai explain saved_models/cnn.keras --index 0 --method gradcam`.
 
-`S_c` is the score of the class `c`: its logit, or its probability if that is asked for. `x` is the
-image, `x'` a baseline, `⊙` the product number by number. The promises:
+`S_c` is the score of the class `c`: its logit, or its probability if you ask for it. `x` is the
+image, `x'` a baseline image, and `⊙` the element-wise product. A method can promise:
 
-- **complete**: a map sums to `S_c(x) - S_c(x')`; **accounted**: it sums to `S_c(x)` together with
-  what the method names as lost on the way. `explain` returns what is missing of either.
-- **signed**: below zero is evidence against the class; **unsigned**: there is no such evidence.
-- **per pixel**: a value for each pixel in each channel; **per place**: one for all channels of a
-  pixel, often the same for a whole patch.
-- **blind to the class**: another class gives the same map. All others depend on the class.
+- **complete**: a map sums to `S_c(x) - S_c(x')`.
+- **accounted**: a map sums to `S_c(x)` together with the parts that the method names as absorbed
+  on the way, such as biases. `explain` returns what is missing from either sum.
+- **signed**: negative values are evidence against the class. **Unsigned** maps show no such
+  evidence.
+- **per pixel**: one value for each pixel in each channel. **Per place**: one value for all channels
+  of a pixel, often the same for a whole patch.
+- **blind to the class**: every class gets the same map. All other methods depend on the class.
 
-The cost is the number of runs through the case study's `cnn` for each image: forward alone, or
-forward and back for a gradient.
+The cost is the number of passes through the case study's `cnn` for each image. A forward pass runs
+the network once; a gradient pass runs it forward and back.
 """
 
 PICTURED = f"""\
-All pictures are of the same two digits (MNIST's test images {DIGITS[0]} and {DIGITS[1]}) with
-`saved_models/cnn.keras` and the method's defaults, explaining the predicted class's logit. White
-is zero; red is above, which for most methods raises the score, and blue below. Both maps of a
-picture share one scale.
+All pictures show the same two digits (MNIST test images {DIGITS[0]} and {DIGITS[1]}), explained
+with `saved_models/cnn.keras` and the method's defaults, for the logit of the predicted class. White
+is zero. Red is positive, and for most methods means that the pixel raises the score; blue is
+negative. Both maps of a picture share one scale.
 """
 
 FUNCTIONS_HEAD = """\
 ## Layers, neurons, and images made by the network
 
-These functions explain no decision as a whole. They show what a layer or a unit does with an image,
-or make an image that shows what it looks for. All are called as `mx.NAME(...)`.
+These functions do not explain a decision as a whole. They show what a layer or a unit does with an
+image, or make an image that shows what it responds to. Call them as `mx.NAME(...)`.
 """
 
 
 def page() -> str:
-    """The whole text."""
+    """Return the whole text."""
     network = Network(mx.build_model("cnn"))
     rows = [_row(name, method, network) for name, method in METHODS.items()]
-    table = _table(("method", "family", "promises", "cost for an image"), rows)
-    parts = [HEAD, f"{len(METHODS)} methods:\n", table, PICTURED, "## Attribution methods\n"]
+    overview = table(("method", "family", "promises", "cost per image"), rows)
+    parts = [HEAD, f"{len(METHODS)} methods:\n", overview, PICTURED, "## Attribution methods\n"]
     parts += [_section(name, method, network) for name, method in METHODS.items()]
     parts += [FUNCTIONS_HEAD, *map(_function, FUNCTIONS)]
     return "\n".join(parts)
@@ -119,8 +122,8 @@ def draw(images: Path = PICTURES) -> None:
 
 
 def _row(name: str, method: Method, network: Network) -> tuple[str, ...]:
-    promised = ", ".join(guide.promises(method))
-    return f"[{name}](#{name})", method.about.family, promised, guide.cost(method, network)
+    promised = ", ".join(docstrings.promises(method))
+    return f"[{name}](#{name})", method.about.family, promised, docstrings.cost(method, network)
 
 
 def _section(name: str, method: Method, network: Network) -> str:
@@ -128,24 +131,24 @@ def _section(name: str, method: Method, network: Network) -> str:
     kind = type(method).__name__
     lines = [
         f"### {name}\n",
-        f"`mx.interpret.{kind}` · {about.family} · {guide.cost(method, network)} · "
-        f"{', '.join(guide.promises(method))}\n",
-        guide.definition(method) + "\n",
+        f"`mx.interpret.{kind}` · {about.family} · {docstrings.cost(method, network)} · "
+        f"{', '.join(docstrings.promises(method))}\n",
+        docstrings.definition(method) + "\n",
         f"![Maps of {name} for a seven and a three](images/methods/{name}.png)\n",
         f"- **Shows** {about.shows}.",
-        f"- **Misleads:** {about.caveat}.",
-        f"- **Returns** {guide.returned(method)}",
+        f"- **Caveat:** {about.caveat}.",
+        f"- **Returns** {docstrings.returned(method)}",
         f"- **Reference:** {about.reference}.\n",
     ]
-    parameters = guide.parameters(method)
+    parameters = docstrings.parameters(method)
     if parameters:
         rows = [(f"`{p.name}`", f"`{p.value}`", p.meaning) for p in parameters]
-        lines.append(_table(("hyper-parameter", "default", "meaning"), rows))
+        lines.append(table(("hyper-parameter", "default", "meaning"), rows))
     return "\n".join(lines)
 
 
 def _function(function: Callable[..., Any]) -> str:
-    parts = guide.parts_of(function)
+    parts = docstrings.parts_of(function)
     lines = [
         f"### {function.__name__}\n",
         f"`mx.{function.__name__}({', '.join(inspect.signature(function).parameters)})`\n",
@@ -156,29 +159,16 @@ def _function(function: Callable[..., Any]) -> str:
     return "\n".join(lines)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    # A bar ends a cell, even within code.
-    cells = [" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines]
-    return "".join(f"| {line} |\n" for line in cells)
-
-
 def main() -> int:
     """Write, or check."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--check", action="store_true", help="compare the text, write nothing")
-    arguments = parser.parse_args()
-    text = page()
-    if arguments.check:
-        stale = not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text
-        if stale:
-            sys.stderr.write(f"{PAGE}: stale; python docs/build_methods.py writes it anew\n")
-        return int(stale)
-    PAGE.write_text(text, encoding="utf-8")
+    does = "Write docs/methods.md and the pictures, or check the text."
+    checked = write_or_check(PAGE, page, "docs/build_methods.py", does)
+    if checked is not None:
+        return checked
     try:
         draw()
     except mx.DataUnavailableError as error:
-        sys.stderr.write(f"The text is written; the pictures are left as they were: {error}\n")
+        sys.stderr.write(f"Wrote the text, but not the pictures: {error}\n")
         return 1
     return 0
 
