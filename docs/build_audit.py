@@ -8,7 +8,7 @@ from pathlib import Path
 
 import mnist_xai as mx
 from mnist_xai.audit.page import audit_page
-from mnist_xai.io.files import write_whole
+from mnist_xai.io.files import write_atomically
 
 DOCS = Path(__file__).parent
 
@@ -20,7 +20,7 @@ def main() -> None:
     model = DOCS.parent / "saved_models" / "cnn.keras"
     # Without files beside it: the table of all scores has several MB.
     found = mx.audit(model, budget=parser.parse_args().budget, save_to=None)
-    write_whole(DOCS / "audit.html", audit_page(found))
+    write_atomically(DOCS / "audit.html", audit_page(found))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where images come from, how they are normalised, and how they are augmented."""
+"""Data sets: loading, normalising, augmenting, and batches for training."""
 
 import hashlib
 import os
@@ -12,24 +12,24 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mnist_xai.io.datasets import LOADERS
-from mnist_xai.io.printable import printable
 from mnist_xai.io.readers import DataError, read_path
+from mnist_xai.io.safe_text import escape_controls
 
 SOURCES = tuple(LOADERS)
-"""Data sets known by name."""
+"""Names of the data sets that `load_data` knows."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled images, in two parts that must never mix.
+    """Labelled images in two separate parts, for training and for testing.
 
     Attributes:
-        name: What the data set is called on every output made from it.
+        name: The name that outputs made from this data set show.
         train_images: uint8 `(N, H, W, C)`, 0 to 255.
-        train_labels: Integers `(N,)`, an index into `class_names`.
-        test_images: uint8 `(M, H, W, C)`.
-        test_labels: Integers `(M,)`.
-        class_names: What each label is called.
+        train_labels: Integers `(N,)`, indices into `class_names`.
+        test_images: uint8 `(M, H, W, C)`, 0 to 255.
+        test_labels: Integers `(M,)`, indices into `class_names`.
+        class_names: The name of each class.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Dataset:
                     f"got {labels.dtype} {labels.shape}"
                 )
             if not images.size:
-                raise DataError(f"{self.name}: expected {part} images; there are none")
+                raise DataError(f"{self.name}: expected {part} images; got none")
             if labels.min() < 0 or labels.max() >= len(self.class_names):
                 raise DataError(
                     f"{self.name}: expected {part} labels from 0 to {len(self.class_names) - 1}; "
@@ -67,13 +67,13 @@ class Dataset:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of an image."""
+        """Return height, width and channels of an image."""
         height, width, channels = self.train_images.shape[1:]
         return height, width, channels
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of all images and labels, the same whatever files they came from."""
+        """Return the SHA-256 of all images and labels; it does not depend on the file format."""
         digest = hashlib.sha256()
         for images in (self.train_images, self.test_images):
             digest.update(repr(images.shape).encode())
@@ -86,9 +86,9 @@ class Dataset:
 def load_data(source: str | os.PathLike[str] = "mnist") -> Dataset:
     """Load a data set by name or from a path.
 
-    MNIST is looked for where `MNIST_XAI_DATA` says, then in Keras's cache, then downloaded;
-    the other names come from the cache or the download. Downloads are checked against
-    their published hash.
+    MNIST is loaded from the path in the environment variable `MNIST_XAI_DATA` when it is set.
+    Otherwise the named data sets are loaded from Keras's cache, or downloaded into it. Downloads
+    are checked against published hashes.
 
     Args:
         source: One of `SOURCES`, or the path of a folder of IDX files (plain or gzip), of an
@@ -99,8 +99,9 @@ def load_data(source: str | os.PathLike[str] = "mnist") -> Dataset:
         The data set, its images as uint8.
 
     Raises:
-        DataError: When the path is no data set or a file in it is damaged.
-        DataUnavailableError: When a named data set is neither here nor to be downloaded.
+        DataError: When the path is not a data set, or a file in it is damaged.
+        DataUnavailableError: When a named data set is not on this machine and cannot be
+            downloaded.
         ValueError: When the source is neither a known name nor an existing path.
     """
     if source in LOADERS:
@@ -111,20 +112,20 @@ def load_data(source: str | os.PathLike[str] = "mnist") -> Dataset:
         raise ValueError(
             f"data: expected one of {', '.join(SOURCES)} or an existing path; got {str(source)!r}"
         )
-    return Dataset(printable(path.resolve().stem), *read_path(path))
+    return Dataset(escape_controls(path.resolve().stem), *read_path(path))
 
 
 def normalise(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Map pixels from 0 … 255 to [0, 1]: `x = pixel / 255`.
+    """Scale pixels from 0 … 255 to [0, 1]: `x = pixel / 255`.
 
     Args:
-        images: uint8 of any shape.
+        images: uint8 of any shape, 0 to 255.
 
     Returns:
         float32 of the same shape, in [0, 1].
 
     Raises:
-        TypeError: When the images are not uint8, and so perhaps normalised already.
+        TypeError: When the images are not uint8; they may be normalised already.
     """
     if images.dtype != np.uint8:
         raise TypeError(f"images: expected uint8 from 0 to 255; got {images.dtype}")
@@ -136,20 +137,20 @@ def normalise(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random rotation, scaling, shear and translation as one bilinear warp of each image.
+    """Random rotation, scaling, shear and translation, as one bilinear warp of each image.
 
     An output pixel `p` is read at `c + A (p - c) + t`, `c` the centre of the image, with
 
         A = R(phi) [[1, k], [0, 1]] diag(s_x, s_y)
 
-    and every parameter uniform between minus and plus its field. The parameters of image
-    `i` in epoch `e` under seed `s` are a function of `(s, e, i)` alone. Pixels read outside
-    the image are 0.
+    Each parameter is drawn uniformly between minus and plus its field. The parameters of image
+    `i` in epoch `e` with seed `s` are a function of `(s, e, i)` only. Pixels read outside the
+    image are 0.
 
     Attributes:
         rotation: Largest angle `phi`, in degrees.
         scale: Largest relative change of size; `s = 1 + u` in both directions.
-        aspect: Largest relative change of width alone, on top.
+        aspect: Largest additional relative change of the width.
         shear: Largest shear `k`.
         translation: Largest shift `t` in each direction, in pixels: the article's crop.
     """
@@ -162,7 +163,9 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if min(astuple(self)) < 0 or self.scale >= 1 or self.aspect >= 1:
-            raise ValueError(f"augmentation: expected ranges >= 0, scales < 1; got {self}")
+            raise ValueError(
+                f"augmentation: expected every range >= 0, scale and aspect < 1; got {self}"
+            )
 
     def transforms(
         self, seed: int, epoch: int, count: int, image_shape: tuple[int, int, int]
@@ -172,7 +175,7 @@ class Augmentation:
         Args:
             seed: Seed of the training, at least 0.
             epoch: Pass over the images, from 0.
-            count: Number of images. The first rows do not depend on it.
+            count: Number of images. The warp of an image does not depend on it.
             image_shape: Height, width and channels.
 
         Returns:
@@ -193,12 +196,12 @@ class Augmentation:
         return np.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1).astype(np.float32)
 
 
-# Numbers of the random streams drawn from one seed, so that no two share their draws.
+# Different stream numbers, so that warps and order of one seed and epoch are independent.
 _WARP_STREAM, _ORDER_STREAM = 1, 2
 
 
 def warp(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
-    """Warp each image by its own transform, bilinearly, with 0 outside.
+    """Warp each image by its own transform, with bilinear interpolation and 0 outside.
 
     Args:
         images: `(N, H, W, C)`.
@@ -213,7 +216,7 @@ def warp(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
 
 
 def training_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """Shuffle 0 … count - 1 for one pass over the images: a function of (seed, epoch, count)."""
+    """Return 0 … count - 1 in random order for one pass: a function of (seed, epoch, count)."""
     return np.random.default_rng([seed, epoch, _ORDER_STREAM]).permutation(count)
 
 
@@ -227,21 +230,21 @@ def training_batches(
     augmentation: Augmentation | None = None,
     first_step: int = 0,
 ) -> tf.data.Dataset:
-    """Endless shuffled batches, normalised and augmented on the way into the network.
+    """Return an endless stream of shuffled batches, normalised and augmented.
 
-    Batch `t` lies in pass `t // (N // batch_size)` over the images, and is a function of
-    (images, labels, seed, t): a training that starts at `first_step` sees what it would have
-    seen there without the interruption. Each pass leaves out the `N % batch_size` images
-    that fill no batch, others each time.
+    Batch `t` belongs to pass `t // (N // batch_size)` over the images, and is a function of
+    (images, labels, seed, t). So a training that resumes at `first_step` gets the batches of an
+    uninterrupted one. Each pass omits the `N % batch_size` images that do not fill a batch; they
+    differ from pass to pass.
 
     Args:
-        images: uint8 `(N, H, W, C)`.
+        images: uint8 `(N, H, W, C)`, 0 to 255.
         labels: Integers `(N,)`.
         batch_size: Images in a batch, at most N.
         classes: Number of classes.
         seed: Seed of order and warps.
-        augmentation: How images are warped, by default not at all.
-        first_step: The step to begin with.
+        augmentation: How images are warped; None for no warps.
+        first_step: Index of the first batch.
 
     Returns:
         A dataset of float32 images `(batch_size, H, W, C)` in [0, 1] and float32 one-hot

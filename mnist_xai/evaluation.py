@@ -1,4 +1,4 @@
-"""How often a classifier is right, and how often it is as sure as it says."""
+"""Accuracy, calibration and confusion of a classifier."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ _CHUNK = 1000
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Predicted probabilities beside the labels, and every figure that follows from them.
+    """Predicted probabilities and labels, and all metrics computed from them.
 
     Attributes:
         probabilities: `(N, classes)`, rows that sum to one.
@@ -28,30 +28,30 @@ class Evaluation:
 
     @cached_property
     def predictions(self) -> NDArray[np.int64]:
-        """The most probable class of each image, `(N,)`."""
+        """Return the most probable class of each image, `(N,)`."""
         return self.probabilities.argmax(axis=1)
 
     @cached_property
     def misclassified(self) -> NDArray[np.int64]:
-        """Indices of the images whose prediction is wrong, the surest mistake first."""
+        """Return the indices of wrongly classified images, most confident mistake first."""
         wrong = np.flatnonzero(self.predictions != self.labels)
         return wrong[np.argsort(-self.probabilities[wrong].max(axis=1), kind="stable")]
 
     @cached_property
     def accuracy(self) -> float:
-        """Share of images whose most probable class is their label."""
+        """Return the fraction of images whose most probable class is their label."""
         return float(np.mean(self.predictions == self.labels))
 
     @cached_property
     def loss(self) -> float:
-        """Mean cross-entropy `-log p_label`, in nats."""
+        """Return the mean cross-entropy `-log p_label`, in nats."""
         right = self.probabilities[np.arange(len(self.labels)), self.labels]
-        # A probability that underflowed to 0 counts as the smallest that float32 can say.
+        # A probability that underflowed to 0 counts as the smallest normal float32.
         return float(-np.mean(np.log(np.maximum(right, np.finfo(np.float32).tiny))))
 
     @cached_property
     def confusion(self) -> NDArray[np.int64]:
-        """`(classes, classes)`: images of the row's label that were taken for the column's."""
+        """Return `(classes, classes)`: images of the row's label predicted as the column's."""
         classes = self.probabilities.shape[1]
         matrix = np.zeros((classes, classes), np.int64)
         np.add.at(matrix, (self.labels, self.predictions), 1)
@@ -59,35 +59,35 @@ class Evaluation:
 
     @cached_property
     def precision(self) -> NDArray[np.float64]:
-        """For each class, the share of its predictions that are right; NaN without any."""
-        return _share(np.diag(self.confusion), self.confusion.sum(axis=0))
+        """Return, for each class, the fraction of its predictions that are right, or NaN."""
+        return _ratio(np.diag(self.confusion), self.confusion.sum(axis=0))
 
     @cached_property
     def recall(self) -> NDArray[np.float64]:
-        """For each class, the share of its images that are found; NaN without any."""
-        return _share(np.diag(self.confusion), self.confusion.sum(axis=1))
+        """Return, for each class, the fraction of its images that are found, or NaN."""
+        return _ratio(np.diag(self.confusion), self.confusion.sum(axis=1))
 
     @cached_property
     def calibration_error(self) -> float:
-        """Expected calibration error `Σ_b n_b/N |accuracy_b - confidence_b|` over 15 bins.
+        """Return the expected calibration error `Σ_b n_b/N |accuracy_b - confidence_b|`, 15 bins.
 
         Source: Guo, Pleiss, Sun, Weinberger 2017, equation 5.
         """
         confidence = self.probabilities.max(axis=1).astype(np.float64)
         right = self.predictions == self.labels
-        # Bins are open on the left: a confidence of exactly 1 belongs to the last.
+        # Bins are open on the left, so a confidence of exactly 1 belongs to the last bin.
         bins = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
         gap = np.bincount(bins, right - confidence, minlength=_BINS)
         return float(np.abs(gap).sum() / len(right))
 
     def best_temperature(self) -> float:
-        """The `T` at which `softmax(z / T)` has the least cross-entropy on these images.
+        """Return the `T` at which `softmax(z / T)` has the lowest cross-entropy on these images.
 
-        Dividing the logits changes no prediction, only how sure they are.
+        Dividing the logits by `T` changes the confidence, but no prediction.
 
         Source: Guo, Pleiss, Sun, Weinberger 2017, section 4.2.
         """
-        # log p is z up to a constant in each row, which the softmax does not see.
+        # log p equals z up to a constant in each row, and softmax ignores the constant.
         z = np.log(np.maximum(self.probabilities.astype(np.float64), np.finfo(np.float32).tiny))
         right = np.arange(len(z)), self.labels
 
@@ -98,7 +98,7 @@ class Evaluation:
         return float(np.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded").x))
 
     def summary(self) -> dict[str, float]:
-        """Accuracy, loss and calibration error by name."""
+        """Return accuracy, loss and calibration error by name."""
         return {
             "accuracy": self.accuracy,
             "loss": self.loss,
@@ -106,7 +106,7 @@ class Evaluation:
         }
 
     def per_class(self, class_names: tuple[str, ...]) -> list[dict[str, Any]]:
-        """Name, number of images, precision and recall of each class; None where undefined."""
+        """Return name, number of images, precision and recall of each class; None for undefined."""
         rows = zip(
             class_names, self.confusion.sum(axis=1), self.precision, self.recall, strict=True
         )
@@ -120,6 +120,14 @@ class Evaluation:
             for name, images, precision, recall in rows
         ]
 
+    def per_class_table(self, class_names: tuple[str, ...]) -> list[list[str]]:
+        """Return `per_class` as rows of text; the first row is the head."""
+        rows = [
+            [row["class"], str(row["images"]), _as_text(row["precision"]), _as_text(row["recall"])]
+            for row in self.per_class(class_names)
+        ]
+        return [["class", "images", "precision", "recall"], *rows]
+
 
 def evaluate(
     model: keras.Model, images: NDArray[np.floating], labels: NDArray[np.integer]
@@ -127,22 +135,22 @@ def evaluate(
     """Run a classifier on labelled images.
 
     Args:
-        model: A classifier whose output is a probability for each class.
-        images: float `(N, H, W, C)` in [0, 1]; `normalise` makes them from uint8.
+        model: A classifier that outputs a probability for each class.
+        images: float `(N, H, W, C)` in [0, 1]; `normalise` converts uint8.
         labels: Integers `(N,)` from 0 to classes - 1.
 
     Returns:
-        The probabilities with everything that follows from them.
+        The probabilities with all metrics computed from them.
 
     Raises:
-        TypeError: For images that are not floats.
+        TypeError: When the images are not floats.
         ValueError: For images or labels of a wrong shape, labels outside the classes, or a
-            model whose outputs are no probabilities.
+            model whose outputs are not probabilities.
     """
     if images.dtype.kind != "f":
         raise TypeError(
-            f"images: expected floats in [0, 1], as mnist_xai.normalise makes them; "
-            f"got {images.dtype}"
+            f"images: expected floats in [0, 1]; got {images.dtype}; convert them with "
+            "mnist_xai.normalise"
         )
     if images.shape[1:] != model.input_shape[1:]:
         raise ValueError(
@@ -158,18 +166,23 @@ def evaluate(
     classes = model.output_shape[-1]
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(
-            f"labels: expected 0 to {classes - 1}, the model's classes; "
+            f"labels: expected 0 to {classes - 1}, the classes of the model; "
             f"got {labels.min()} to {labels.max()}"
         )
     chunks = (images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK))
     probabilities = np.concatenate([np.asarray(model(chunk, training=False)) for chunk in chunks])
     if np.abs(probabilities.sum(axis=1) - 1).max() > 1e-3 or probabilities.min() < 0:
         raise ValueError(
-            f"model: expected outputs that are probabilities and sum to one; {model.name!r} "
-            "gives others (does its softmax layer lack?)"
+            f"model: expected outputs that are probabilities and sum to one; those of "
+            f"{model.name!r} do not (is its softmax layer missing?)"
         )
     return Evaluation(probabilities, labels)
 
 
-def _share(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return `part / whole`, and NaN where `whole` is 0."""
     return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+
+
+def _as_text(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

@@ -1,4 +1,4 @@
-"""The networks of the articles, for any image shape and any number of classes."""
+"""The networks of the articles, for images of any shape and any number of classes."""
 
 from collections.abc import Callable
 
@@ -25,13 +25,13 @@ def build_model(
         name: One of `MODELS`.
         input_shape: Height, width and channels of an image.
         classes: Number of classes, at least 2.
-        seed: Seed of the initial weights: Glorot-uniform kernels, zero biases. Without it
-            every call draws others.
+        seed: Seed of the initial weights: Glorot-uniform kernels, zero biases. None draws
+            different weights in every call.
         dtype: Keras dtype policy of the hidden layers, e.g. `"mixed_bfloat16"`. The
-            probabilities are float32 under every policy.
+            probabilities are always float32.
 
     Returns:
-        A functional Keras model, `(N, H, W, C)` in [0, 1] to `(N, classes)`.
+        A functional Keras model from `(N, H, W, C)` in [0, 1] to `(N, classes)`.
 
     Raises:
         ValueError: For an unknown name, a shape that is not (H, W, C), an image too small
@@ -52,13 +52,13 @@ def build_model(
     image = keras.Input(input_shape, name="image")
     layer = _Layers(seed, dtype)
     features = MODELS[name](image, layer)
-    # Probabilities leave in float32 whatever the policy: bfloat16 keeps three digits.
+    # Probabilities in float32 under every policy: bfloat16 has only three decimal digits.
     probabilities = layer.dense(classes, "softmax", "probabilities", dtype="float32")(features)
     return keras.Model(image, probabilities, name=name)
 
 
 class _Layers:
-    """Makes layers that share a dtype policy and draw their kernels from one seed."""
+    """Creates layers with one dtype policy, their kernels drawn from one seed."""
 
     def __init__(self, seed: int | None, dtype: str) -> None:
         self.seed, self.dtype, self._drawn = seed, dtype, 0
@@ -91,7 +91,7 @@ class _Layers:
         return layers.Flatten(dtype=self.dtype, name="flatten")
 
     def _initializer(self) -> keras.initializers.Initializer:
-        # Two layers under one seed would begin as slices of the same draw.
+        # A seed for each layer: with the same seed, two kernels would begin with the same numbers.
         self._drawn += 1
         if self.seed is None:
             return keras.initializers.GlorotUniform()
@@ -100,36 +100,36 @@ class _Layers:
 
 
 def _cnn(x: keras.KerasTensor, layer: _Layers) -> keras.KerasTensor:
-    """The case study's network: document 000, section 8.2, as its code builds it."""
+    """Build the case study's network: document 000, section 8.2, as its code builds it."""
     x = layer.pool("pool1")(layer.conv(32, 5, "conv1")(x))
     x = layer.pool("pool2")(layer.conv(64, 5, "conv2")(x))
     return layer.dense(128, "relu", "dense")(layer.flatten()(x))
 
 
 def _cnn_3x3(x: keras.KerasTensor, layer: _Layers) -> keras.KerasTensor:
-    """The network of document 002, section 5.2: no hidden dense layer."""
+    """Build the network of document 002, section 5.2, which has no hidden dense layer."""
     x = layer.pool("pool1")(layer.conv(32, 3, "conv1")(x))
     x = layer.pool("pool2")(layer.conv(64, 3, "conv2")(x))
     return layer.flatten()(x)
 
 
 def _dense(x: keras.KerasTensor, layer: _Layers) -> keras.KerasTensor:
-    """The network of document 004, section 5.1, with the Flatten that it forgot."""
+    """Build the network of document 004, section 5.1, with the Flatten that it omits."""
     return layer.dense(128, "relu", "dense")(layer.flatten()(x))
 
 
 def _attention_cnn(x: keras.KerasTensor, layer: _Layers) -> keras.KerasTensor:
-    """Convolutions, then attention pooling over positions: document 000, section 7.2.
+    """Build convolutions with attention pooling over positions: document 000, section 7.2.
 
-    `e_p = w · a_p + b`, `alpha = softmax(e)` over the positions `p`, and the network goes on
-    with `Σ_p alpha_p a_p`: the sum that the article's `alpha * inputs` leaves out.
+    `e_p = w · a_p + b`, `alpha = softmax(e)` over the positions `p`, and the next layer gets
+    `Σ_p alpha_p a_p`. The article's `alpha * inputs` omits the sum.
     """
     x = layer.pool("pool1")(layer.conv(32, 5, "conv1")(x))
     x = layer.conv(64, 5, "conv2")(x)
     height, width, channels = x.shape[1:]
     values = layers.Reshape((height * width, channels), dtype=layer.dtype, name="positions")(x)
     scores = layer.dense(1, None, "attention_scores")(values)
-    # float32: the weights are read out, and have to sum to one.
+    # float32, because users read these weights and they must sum to one.
     alpha = layers.Softmax(axis=1, dtype="float32", name=ATTENTION_LAYER)(scores)
     pooled = layers.Dot(axes=1, dtype=layer.dtype, name="attention_pool")([alpha, values])
     return layer.dense(128, "relu", "dense")(layer.flatten()(pooled))
@@ -144,7 +144,7 @@ MODELS: dict[str, Callable[[keras.KerasTensor, _Layers], keras.KerasTensor]] = {
     "dense": _dense,
     "attention_cnn": _attention_cnn,
 }
-"""The networks by name, the case study's first."""
+"""The networks by name; the first is the case study's."""
 
-# Below these sides a convolution or a pooling would have no output position.
+# In smaller images, a convolution or a pooling would have no output position.
 _SMALLEST_SIDE = {"cnn": 16, "cnn_3x3": 10, "dense": 1, "attention_cnn": 14}

@@ -1,4 +1,4 @@
-"""Recipes: how a network is trained, as data."""
+"""Recipes: the hyper-parameters of a training, as data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,26 +8,26 @@ from mnist_xai.data import Augmentation
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained, as data.
+    """The hyper-parameters of a training.
 
     Attributes:
         epochs: Number of epochs.
         batch_size: Images in a batch.
         steps_per_epoch: Batches in an epoch; None for one pass over the training images.
         learning_rate: Largest learning rate.
-        warmup: Share of all steps in which the learning rate rises from 0.
-        cosine: Whether it then falls to 0 along half a cosine; else it stays.
+        warmup: Fraction of all steps in which the learning rate rises from 0.
+        cosine: Whether the learning rate then falls to 0 along half a cosine; otherwise it stays.
         weight_decay: AdamW's decay of kernels; with 0 the optimiser is Adam.
-        averaging: Momentum of the exponential average of the weights, which then is the
-            result; 0 for none.
-        label_smoothing: Probability spread over all classes in the target.
-        augmentation: How images are warped; None for not at all.
-        held_out: Share of the training images kept apart for validation.
-        validation_steps: With `held_out` 0, the number of batches of the test images that
-            serve for validation, which is what the article does and nobody should.
-        calibrate: Whether to divide the logits, in the end, by the temperature at which the
-            held-out images are best predicted. No prediction changes; label smoothing alone
-            would leave the network less sure than it is right.
+        averaging: Momentum of the exponential average of the weights, which is then the
+            result; 0 for no averaging.
+        label_smoothing: Probability that the target spreads over all classes.
+        augmentation: How images are warped; None for no warps.
+        held_out: Fraction of the training images that is used for validation only.
+        validation_steps: With `held_out` 0, the number of batches of test images used for
+            validation. The article does this; do not do it in new recipes.
+        calibrate: Whether to divide the logits, after the training, by the temperature with the
+            lowest cross-entropy on the held-out images. Predictions do not change; without it,
+            label smoothing leaves the confidence below the accuracy.
         bfloat16: Whether to multiply in bfloat16 where the processor has instructions for it.
     """
 
@@ -47,7 +47,7 @@ class Recipe:
     bfloat16: bool = False
 
 
-# Chosen on held-out training images; the test images had no say.
+# Chosen on held-out training images; the test images were not used.
 _DEFAULT = Recipe(
     epochs=25,
     batch_size=128,
@@ -65,11 +65,11 @@ _DEFAULT = Recipe(
 
 RECIPES: Mapping[str, Recipe] = {
     "default": _DEFAULT,
-    # For a few thousand images: an epoch is several passes over them, and the average short.
+    # For a few thousand images: several passes in an epoch, and averaging over fewer steps.
     "small": replace(_DEFAULT, epochs=20, steps_per_epoch=100, averaging=0.99, held_out=1 / 10),
-    # Document 000, section 8.2, to the letter.
+    # Document 000, section 8.2, unchanged.
     "article": Recipe(
         epochs=10, batch_size=32, steps_per_epoch=6000 // 32, validation_steps=1000 // 32
     ),
 }
-"""The recipes by name, the best known for the case study first."""
+"""The recipes by name; the first is the best known for the case study."""

@@ -16,13 +16,13 @@ from matplotlib.figure import Figure
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table that says more than its text.
+    """A table cell with a sort key, a mark or a hint.
 
     Attributes:
-        text: What is read.
-        value: What the column is sorted by; by default the text.
-        mark: Whether it is to be noticed, and how.
-        hint: A sentence shown when a reader points at it, and read out to one who cannot see.
+        text: The text shown.
+        value: The number that the column is sorted by; None to sort by the text.
+        mark: `"good"` or `"bad"` to highlight the cell.
+        hint: A tooltip; screen readers read it out.
     """
 
     text: str
@@ -32,7 +32,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """The value as an attribute of the page; what is not finite comes last."""
+        """Return the sort key as text; empty, which sorts last, when it is not finite."""
         finite = self.value is not None and math.isfinite(self.value)
         return f"{self.value:.9g}" if finite else ""
 
@@ -42,14 +42,14 @@ Table = Sequence[Sequence[str | Cell]]
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page: a heading, a sentence, and a list, a picture or a table, or several.
+    """A part of a page: a heading and a text, with an optional list, picture and table.
 
     Attributes:
         title: The heading.
-        text: What is to be seen, in plain words.
+        text: What the section shows, in plain words.
         picture: A PNG; its alternative text is `text`.
-        table: Rows, the first of which is the head; readers can sort it by any column.
-        points: Sentences, each a point of a list.
+        table: Rows; the first is the head. Readers can sort the table by any column.
+        points: The items of a list.
     """
 
     title: str
@@ -60,17 +60,17 @@ class Section:
 
     @property
     def rows(self) -> list[list[Cell]]:
-        """The table, every cell a `Cell`."""
+        """Return the table with every cell as a `Cell`."""
         return [[c if isinstance(c, Cell) else Cell(c) for c in row] for row in self.table or ()]
 
     @property
     def anchor(self) -> str:
-        """The heading as an address within the page."""
+        """Return the section's id, for links within the page."""
         return re.sub(r"\W+", "-", self.title.lower()).strip("-")
 
     @property
     def data_uri(self) -> str:
-        """The picture as an address that needs no file beside the page."""
+        """Return the picture as a data URI, so that the page needs no other file."""
         return "data:image/png;base64," + base64.b64encode(self.picture or b"").decode()
 
 
@@ -84,15 +84,15 @@ def png(figure: Figure) -> bytes:
 def html_page(
     title: str, summary: Sequence[str], sections: Sequence[Section], files_beside: Mapping[str, str]
 ) -> str:
-    """Lay out a page that opens from disk and needs nothing beside it.
+    """Render a self-contained page, which can be opened from disk without other files.
 
-    Every text is escaped: names of classes and files may hold anything.
+    All text is escaped, because names of classes and files may hold anything.
 
     Args:
         title: The page's title.
-        summary: The sentences it opens with.
-        sections: Its parts, in order.
-        files_beside: What lies in the same folder: name and what it is.
+        summary: The paragraphs at the top.
+        sections: The sections, in order.
+        files_beside: Files in the same folder to link to: name and description.
 
     Returns:
         The page as HTML.
@@ -105,7 +105,7 @@ def html_page(
         sections=sections,
         files_beside=files_beside,
         script=script,
-        # The page may run this script and nothing else, whatever a name in it holds.
+        # The page may run only this script, whatever the names on it hold.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 

@@ -1,4 +1,4 @@
-"""Fit, evaluate and save a network of the articles: one call each."""
+"""The function `train`: fit, evaluate and save a network of the articles in one call."""
 
 import hashlib
 import importlib.util
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from mnist_xai.data import Dataset, load_data, normalise, training_batches
 from mnist_xai.evaluation import Evaluation, evaluate
 from mnist_xai.io.checkpoint import Checkpoint, versions
-from mnist_xai.io.files import check_output, unfinished_path, write_whole
-from mnist_xai.io.locks import alone
+from mnist_xai.io.files import check_writable, unfinished_path, write_atomically
+from mnist_xai.io.locks import output_lock
 from mnist_xai.io.saving import card_path, check_model_path, load_model, model_bytes
 from mnist_xai.model_builder import build_model
 from mnist_xai.recipes import RECIPES, Recipe
@@ -31,14 +31,14 @@ __all__ = ["RECIPES", "Recipe", "TrainResult", "evaluate", "load_model", "train"
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
-    """What a training leaves behind.
+    """The result of a training.
 
     Attributes:
         model: The trained network, float32.
-        history: Each metric by name, a value for each epoch.
-        evaluation: The network on the test images.
-        card: The model card, as it is written beside a saved model.
-        path: Where the model was saved, if it was.
+        history: Each metric by name, one value for each epoch.
+        evaluation: The network's evaluation on the test images.
+        card: The model card, which is also written beside a saved model.
+        path: The saved model; None when it was not saved.
     """
 
     model: keras.Model
@@ -63,21 +63,21 @@ def train(
 ) -> TrainResult:
     """Build, fit, evaluate and save a network of the articles.
 
-    It minimises the cross-entropy `-Σ_c y_c log softmax(z)_c` over warped images with AdamW.
-    The result is a function of (model, data, recipe, seed) on one machine, to the last bit.
-    With `save_to`, a training that was stopped by whatever means goes on from its last
-    whole epoch when the same call is made again, and ends with the same bytes.
+    AdamW minimises the cross-entropy `-Σ_c y_c log softmax(z)_c` over warped images. On one
+    machine the result is a function of (model, data, recipe, seed), to the last bit. With
+    `save_to`, a training that was stopped or killed can be resumed: the same call continues after
+    the last complete epoch and gives the same bytes as an uninterrupted run.
 
     Args:
         model: One of `MODELS`.
-        data: A data set, or what `load_data` takes.
+        data: A data set, or anything that `load_data` takes.
         recipe: One of `RECIPES`, or a recipe.
         seed: Seed of the initial weights, the order and the warps; at least 0.
-        save_to: Where the model goes, ending in `.keras`; its card goes beside it.
-        overwrite: Whether files at `save_to` may be replaced.
+        save_to: The model file to write, ending in `.keras`; its card is written beside it.
+        overwrite: Whether existing files at `save_to` may be replaced.
         tensorboard: A folder for TensorBoard's logs.
-        csv: A file for the history, a line for each epoch.
-        callbacks: Keras callbacks of your own, called after ours.
+        csv: A file for the history, one line for each epoch.
+        callbacks: Additional Keras callbacks, called after the built-in ones.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -85,9 +85,9 @@ def train(
 
     Raises:
         ValueError: For an unknown name, a negative seed, or fewer images than one batch.
-        OutputExistsError: When a file at `save_to` exists and `overwrite` is off.
+        OutputExistsError: When a file at `save_to` exists and `overwrite` is False.
         OutputBusyError: When another process is training to `save_to`.
-        DataError, DataUnavailableError: As `load_data` does.
+        DataError, DataUnavailableError: When `load_data` raises them.
 
     Source: document 000, sections 8.2 and 8.3.
     """
@@ -95,24 +95,26 @@ def train(
     if seed < 0:
         raise ValueError(f"seed: expected a number of at least 0; got {seed}")
     target = Path(save_to) if save_to else None
-    table = Path(csv) if csv else None
+    history_file = Path(csv) if csv else None
     unfinished = target and unfinished_path(target)
-    # Of what lies beside an unfinished training, some may be its own.
+    # Beside an unfinished training, existing outputs may belong to this run.
     _check_outputs(target, overwrite=overwrite or bool(unfinished and unfinished.exists()))
-    _check_logs(tensorboard, table)
-    with alone(target):
+    _check_logs(tensorboard, history_file)
+    with output_lock(target):
         dataset = data if isinstance(data, Dataset) else load_data(data)
-        commit = _commit()  # Of the code that trains, whatever is edited meanwhile.
+        commit = _commit()  # At the start: the code may be edited during the training.
         identity = _identity(model, dataset, recipe, seed)
         checkpoint = Checkpoint(unfinished, identity)
-        if checkpoint.epochs() < recipe.epochs:  # Nothing of it can be there yet.
+        # A run with epochs left has written no outputs: existing ones are not its own.
+        if checkpoint.epochs() < recipe.epochs:
             _check_outputs(target, overwrite=overwrite)
-        loggers = [*_loggers(tensorboard, table, checkpoint), *callbacks]
-        trained, validation, evaluation = _learn(
+        loggers = [*_loggers(tensorboard, history_file, checkpoint), *callbacks]
+        trained, validation, evaluation = _fit_and_evaluate(
             model, dataset, recipe, seed, checkpoint, loggers, progress
         )
-        if table:  # Killed behind the last epoch, it lacks a line, and no epoch follows.
-            write_whole(table, _table(checkpoint.history))
+        # After a kill between the last epoch and its line, no epoch is left to write the line.
+        if history_file:
+            write_atomically(history_file, _history_csv(checkpoint.history))
         card = _card(identity, dataset, trained, validation, evaluation) | {"commit": commit}
         if target:
             card = _save(trained, card, target, overwrite=overwrite)
@@ -121,35 +123,41 @@ def train(
 
 
 def _check_outputs(target: Path | None, *, overwrite: bool) -> None:
-    """Refuse a model or card that could not be written at the end, before an epoch is lost."""
+    """Check before the training that model and card can be written after it."""
     if target:
         check_model_path(target)
         for path in (target, card_path(target)):
-            check_output(path, overwrite=overwrite)
+            check_writable(path, overwrite=overwrite)
 
 
-def _check_logs(tensorboard: str | os.PathLike[str] | None, table: Path | None) -> None:
-    """The same for what is written meanwhile."""
+def _check_logs(tensorboard: str | os.PathLike[str] | None, history_file: Path | None) -> None:
+    """Check before the training that logs and history can be written during it."""
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise ModuleNotFoundError("tensorboard: the logs need the package tensorboard installed")
+        raise ModuleNotFoundError(
+            "tensorboard: expected the package tensorboard for the logs; install it with "
+            "pip install 'mnist-xai[tensorboard]'"
+        )
     if tensorboard and Path(tensorboard).is_file():
         raise NotADirectoryError(f"tensorboard: expected a folder; {tensorboard} is a file")
-    if table:
-        check_output(table, overwrite=True)
+    if history_file:
+        check_writable(history_file, overwrite=True)
 
 
 def _save(
     trained: keras.Model, card: dict[str, Any], target: Path, *, overwrite: bool
 ) -> dict[str, Any]:
-    """Write model and card; what came into the way meanwhile stays. The card, with the hash."""
+    """Write model and card, and return the card with the model's hash.
+
+    Without `overwrite`, files that appeared during the training are not replaced.
+    """
     content = model_bytes(trained, target)
     card = card | {"file_sha256": hashlib.sha256(content).hexdigest()}
-    write_whole(target, content, overwrite=overwrite)
-    write_whole(card_path(target), json.dumps(card, indent=2) + "\n", overwrite=overwrite)
+    write_atomically(target, content, overwrite=overwrite)
+    write_atomically(card_path(target), json.dumps(card, indent=2) + "\n", overwrite=overwrite)
     return card
 
 
-def _learn(
+def _fit_and_evaluate(
     model: str,
     dataset: Dataset,
     recipe: Recipe,
@@ -158,7 +166,7 @@ def _learn(
     loggers: list[keras.callbacks.Callback],
     progress: bool,
 ) -> tuple[keras.Model, Evaluation, Evaluation]:
-    """The trained network with its evaluation on the validation and on the test images."""
+    """Return the trained network, and its evaluations on the validation and the test images."""
     shape, classes = dataset.image_shape, len(dataset.class_names)
     build = partial(build_model, model, input_shape=shape, classes=classes, seed=seed)
     split, learner = _split(dataset, recipe), build(dtype=checkpoint.fingerprint["precision"])
@@ -183,7 +191,7 @@ def _recipe(recipe: str | Recipe) -> Recipe:
 
 
 def _identity(model: str, dataset: Dataset, recipe: Recipe, seed: int) -> dict[str, Any]:
-    """Everything that the trained weights are a function of, on one machine."""
+    """Return everything that the trained weights are a function of, on one machine."""
     return {
         "model": model,
         "data": dataset.sha256,
@@ -196,7 +204,7 @@ def _identity(model: str, dataset: Dataset, recipe: Recipe, seed: int) -> dict[s
 
 @dataclass(frozen=True, eq=False)
 class _Split:
-    """The images to learn from and those to validate on."""
+    """The images to train on and the images to validate on."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.integer]
@@ -207,17 +215,17 @@ class _Split:
 def _split(dataset: Dataset, recipe: Recipe) -> _Split:
     images, labels = dataset.train_images, dataset.train_labels
     if recipe.held_out:
-        # The same images under every seed, so that recipes and seeds can be compared.
+        # The same images for every seed, so that recipes and seeds can be compared.
         order = np.random.default_rng(0).permutation(len(images))
-        held_out, kept = np.split(order, [max(1, round(recipe.held_out * len(images)))])
-        split = _Split(images[kept], labels[kept], images[held_out], labels[held_out])
+        held_out, trained_on = np.split(order, [max(1, round(recipe.held_out * len(images)))])
+        split = _Split(images[trained_on], labels[trained_on], images[held_out], labels[held_out])
     else:
         count = recipe.validation_steps * recipe.batch_size
         split = _Split(images, labels, dataset.test_images[:count], dataset.test_labels[:count])
     if len(split.images) < recipe.batch_size:
         raise ValueError(
-            f"data: expected at least {recipe.batch_size} training images, one batch; "
-            f"{dataset.name} leaves {len(split.images)}"
+            f"data: expected at least {recipe.batch_size} training images (one batch); "
+            f"{dataset.name} leaves {len(split.images)} after validation images are held out"
         )
     return split
 
@@ -232,7 +240,7 @@ def _fit(
     progress: bool,
 ) -> None:
     steps = recipe.steps_per_epoch or len(split.images) // recipe.batch_size
-    # jit_compile: XLA makes these small convolutions slower on a CPU.
+    # Without jit_compile: on a CPU, XLA makes these small convolutions slower.
     model.compile(
         optimizer=_optimizer(recipe, steps * recipe.epochs),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
@@ -242,8 +250,8 @@ def _fit(
     model.optimizer.build(model.trainable_variables)
     done = checkpoint.restore(model)
     if done and progress:
-        # Part of the progress shown.
-        print(f"Going on after epoch {done} of {recipe.epochs}, kept in {checkpoint.path}")  # noqa: T201
+        # print: it belongs to the progress bar that Keras prints.
+        print(f"Resuming after epoch {done} of {recipe.epochs} from {checkpoint.path}")  # noqa: T201
     classes = model.output_shape[-1]
     batches = training_batches(
         split.images,
@@ -257,7 +265,7 @@ def _fit(
     averaging = [keras.callbacks.SwapEMAWeights()] if recipe.averaging else []
     model.fit(
         batches,
-        shuffle=False,  # The batches are shuffled already.
+        shuffle=False,  # `training_batches` has shuffled them.
         initial_epoch=done,
         epochs=recipe.epochs,
         steps_per_epoch=steps,
@@ -267,7 +275,7 @@ def _fit(
         ),
         validation_batch_size=500,
         callbacks=[*averaging, checkpoint, *loggers],
-        # A bar that redraws itself is for a terminal; elsewhere a line an epoch says it.
+        # A terminal gets a bar that redraws itself; a file gets one line for each epoch.
         verbose=(1 if sys.stdout.isatty() else 2) if progress else 0,
     )
 
@@ -299,23 +307,25 @@ def _divide_logits(model: keras.Model, temperature: float) -> None:
 
 def _loggers(
     tensorboard: str | os.PathLike[str] | None,
-    table: Path | None,
+    history_file: Path | None,
     checkpoint: Checkpoint,
 ) -> list[keras.callbacks.Callback]:
     loggers: list[keras.callbacks.Callback] = []
     if tensorboard:
         loggers.append(keras.callbacks.TensorBoard(os.fspath(tensorboard), write_graph=False))
-    if table:
-        # Written anew from the whole history: a resumed training leaves no gap and no double.
+    if history_file:
+        # The whole history each time, so that a resumed training has no gap and no double line.
         loggers.append(
             keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda *_: write_whole(table, _table(checkpoint.history))
+                on_epoch_end=lambda *_: write_atomically(
+                    history_file, _history_csv(checkpoint.history)
+                )
             )
         )
     return loggers
 
 
-def _table(history: dict[str, list[float]]) -> str:
+def _history_csv(history: dict[str, list[float]]) -> str:
     rows = zip(*history.values(), strict=True)
     lines = [",".join(["epoch", *history])]
     lines += [",".join([str(i), *map(repr, row)]) for i, row in enumerate(rows, start=1)]
@@ -323,7 +333,7 @@ def _table(history: dict[str, list[float]]) -> str:
 
 
 def _multiplies_bfloat16() -> bool:
-    """Whether the processor has bfloat16 instructions; without, bfloat16 is emulated slowly."""
+    """Return whether the hardware multiplies bfloat16; emulating it is slow."""
     if tf.config.list_physical_devices("GPU"):
         return True
     try:
@@ -334,7 +344,7 @@ def _multiplies_bfloat16() -> bool:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that this package lies in, marked when it has changes."""
+    """Return the commit of the checkout that contains this package, marked when it is modified."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None

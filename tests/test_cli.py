@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import mnist_xai as mx
-from mnist_xai.cli import app
+from mnist_xai.cli import outputs, terminal
 from mnist_xai.cli.app import main
 from tests.faults.trials import BUDGET, RECIPE
 
@@ -188,7 +188,7 @@ def test_data_describes_a_data_set(tmp_path, digits):
         (["methods", "magic"], "method: expected one of gradient"),
         (["methods", "--family", "magic"], "family: expected one of gradient, class activation"),
         (["methods", "--family", ""], "family: expected one of gradient, class activation"),
-        (["methods", "gradcam", "--family", "gradient"], "or --family, not both"),
+        (["methods", "gradcam", "--family", "gradient"], "or --family; got both"),
         (
             ["explain", "MODEL", "--index", "1", "--data", "digits", "--target", "10"],
             "targets: .*10",
@@ -227,7 +227,7 @@ def test_an_existing_output_is_refused_without_a_terminal_to_ask_at(model, tmp_p
     path.write_text("precious")
     arguments = ["explain", model, "--data", "digits", "--index", 0, "--save-to", path]
     _, err = run(*arguments, code=1)
-    assert "why.npy exists; --overwrite replaces it" in err
+    assert "why.npy exists; pass --overwrite to replace it" in err
     assert path.read_text() == "precious"
     run(*arguments, "--overwrite")
     assert np.load(path).shape == (28, 28, 1)
@@ -249,7 +249,7 @@ def test_an_existing_output_is_asked_about_at_a_terminal(
     path = tmp_path / "why.npy"
     path.write_text("precious")
     arguments = ["explain", str(model), "--data", "digits", "--index", "0", "--save-to", str(path)]
-    monkeypatch.setattr("mnist_xai.cli.app._at_a_terminal", lambda: True)
+    monkeypatch.setattr(outputs, "_at_a_terminal", lambda: True)
     result = CliRunner().invoke(main, arguments, input=answer)
     assert result.exit_code == code
     assert "Replace it? [y/N]" in result.output
@@ -264,7 +264,7 @@ def test_an_output_beside_another_s_unfinished_work_is_asked_about_too(
 ):
     monkeypatch.setattr(import_module("mnist_xai.train"), "RECIPES", {"small": RECIPE})
     monkeypatch.setattr(import_module("mnist_xai.audit.run"), "BUDGETS", {"fast": BUDGET})
-    monkeypatch.setattr(app, "_at_a_terminal", lambda: True)
+    monkeypatch.setattr(outputs, "_at_a_terminal", lambda: True)
     path = tmp_path / {"train": "model.keras", "audit": "audit.html"}[command]
     path.write_text("precious")
     unfinished = tmp_path / f".{path.name}.unfinished"
@@ -281,23 +281,23 @@ def test_an_output_beside_another_s_unfinished_work_is_asked_about_too(
     assert (path.read_bytes() == b"precious") == (code != 0)
     assert unfinished.exists() == (code != 0)
 
-    monkeypatch.setattr(app, "_at_a_terminal", lambda: False)
+    monkeypatch.setattr(outputs, "_at_a_terminal", lambda: False)
     path.write_text("precious")
     unfinished.mkdir(exist_ok=True) if command == "audit" else unfinished.write_text("another's")
     result = CliRunner().invoke(main, arguments, input=answer)
     assert result.exit_code == 1
-    assert f"{path} exists; --overwrite replaces it" in result.stderr
+    assert f"{path} exists; pass --overwrite to replace it" in result.stderr
     assert path.read_text() == "precious"
 
 
 WAITING = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from mnist_xai.cli import app
+from mnist_xai.cli import app, terminal
 def wait():
     print("waiting", flush=True)
     time.sleep(60)
-app._start_tensorflow = wait
+terminal.start_tensorflow = wait
 sys.argv = ["mnist-xai", "evaluate", "no.keras"]
 app.main()
 """
@@ -321,7 +321,7 @@ def test_a_second_ctrl_c_while_the_first_is_answered_is_none(monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(app, "_start_tensorflow", interrupted)
+    monkeypatch.setattr(terminal, "start_tensorflow", interrupted)
     monkeypatch.setattr("click.core.echo", interrupted)  # Click ends the line of the first.
     try:
         result = CliRunner().invoke(main, ["evaluate", "no.keras"])

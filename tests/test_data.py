@@ -110,7 +110,7 @@ def test_a_warp_equals_bilinear_interpolation_by_hand():
 
 @pytest.mark.parametrize("bad", [{"rotation": -1}, {"scale": 1}, {"aspect": 2}])
 def test_impossible_ranges_are_refused(bad):
-    with pytest.raises(ValueError, match="expected ranges >= 0, scales < 1"):
+    with pytest.raises(ValueError, match="expected every range >= 0, scale and aspect < 1"):
         Augmentation(**bad)
 
 

@@ -87,7 +87,7 @@ def test_evaluate_agrees_with_keras(cnn, digits):
         (
             lambda x, y: ((255 * x).astype(np.uint8), y),
             TypeError,
-            "normalise makes them; got uint8",
+            "expected floats in .0, 1.; got uint8; convert them with mnist_xai.normalise",
         ),
         (
             lambda x, y: (x[:, :14], y),
@@ -97,7 +97,11 @@ def test_evaluate_agrees_with_keras(cnn, digits):
         (lambda x, y: (x[:0], y[:0]), ValueError, "at least one"),
         (lambda x, y: (x, y[:3]), ValueError, r"expected 5 integers; got int64 \(3,\)"),
         (lambda x, y: (x, y / 2), ValueError, "expected 5 integers; got float64"),
-        (lambda x, y: (x, y + 6), ValueError, "expected 0 to 9, the model's classes; got 6 to 10"),
+        (
+            lambda x, y: (x, y + 6),
+            ValueError,
+            "0 to 9, the classes of the model; got 6 to 10",
+        ),
         (lambda x, y: (x, y - 1), ValueError, "got -1 to 3"),
     ],
 )

@@ -52,7 +52,7 @@ def test_without_mnist_the_digits_take_its_place_and_every_output_says_so(
     monkeypatch.setenv("MNIST_XAI_DATA", "/no/such/folder")
     index = mx.reproduce(tmp_path)
     printed = capsys.readouterr().out
-    assert "MNIST CANNOT BE REACHED: MNIST_XAI_DATA: no such file or folder" in printed
+    assert "MNIST IS NOT AVAILABLE: MNIST_XAI_DATA: no such file or folder" in printed
     assert "1,797 HANDWRITTEN DIGITS OF SCIKIT-LEARN" in printed
     assert "scikit-learn digits" in Page(index.read_text()).text
     assert json.loads((tmp_path / "cnn.json").read_text())["data"]["name"] == "scikit-learn digits"

@@ -117,7 +117,7 @@ def test_a_training_killed_in_mid_epoch_ends_with_the_same_bytes(digits, tmp_pat
 
     capfd.readouterr()
     resumed = train(data=digits, recipe=recipe, save_to=target, csv=table)
-    assert f"Going on after epoch {done} of 4" in capfd.readouterr().out
+    assert f"Resuming after epoch {done} of 4" in capfd.readouterr().out
     assert target.read_bytes() == whole.path.read_bytes()
     assert target.with_suffix(".json").read_text() == whole.path.with_suffix(".json").read_text()
     assert resumed.history == whole.history

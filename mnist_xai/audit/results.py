@@ -1,23 +1,21 @@
 """What an audit found of each method, kept on disk while the audit goes on."""
 
-import io
-import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
 from mnist_xai.interpret.core.inputs import Array
-from mnist_xai.io.files import temporary_folder, write_whole
+from mnist_xai.io.files import temporary_folder
+from mnist_xai.io.stores import read_store, write_store
 from mnist_xai.quality.base import (
     Scores,
 )
 from mnist_xai.quality.statistics import Values
 
-_HEADER = "header"
 _NOTHING = np.zeros(0)
 
 
@@ -44,8 +42,8 @@ class MethodResult:
     absorbed: Mapping[str, float] = field(default_factory=dict)
     seconds: float = float("nan")
 
-    def to_bytes(self) -> bytes:
-        """The result as an archive of arrays, without pickled objects."""
+    def parts(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return everything that is not an array, as JSON values, and the arrays by name."""
         header = {
             "name": self.name,
             "refused": self.refused,
@@ -59,86 +57,61 @@ class MethodResult:
             arrays[f"values {number}"] = scores.values
             if scores.curves is not None:
                 arrays[f"curves {number}"] = scores.curves
-        content = io.BytesIO()
-        np.savez_compressed(content, **{_HEADER: np.array(json.dumps(header)), **arrays})
-        return content.getvalue()
+        return header, arrays
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> "MethodResult":
-        """Read what `to_bytes` wrote.
-
-        Raises:
-            ValueError, KeyError, zipfile.BadZipFile: For anything else.
-        """
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            header = json.loads(str(archive[_HEADER]))
-            found = {name: archive[name] for name in archive.files}
+    def of_parts(cls, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> "MethodResult":
+        """Return the result that `parts` has taken apart."""
         scores = {
             metric: Scores(
-                found[f"values {number}"],
+                arrays[f"values {number}"],
                 {int(row): reason for row, reason in header["reasons"][number].items()},
-                found.get(f"curves {number}"),
+                arrays.get(f"curves {number}"),
             )
             for number, metric in enumerate(header["metrics"])
         }
         return cls(
             header["name"],
             header["refused"],
-            found["shown"],
+            arrays["shown"],
             scores,
-            found["missing"],
+            arrays["missing"],
             header["absorbed"],
             header["seconds"],
         )
 
 
 class ResultStore:
-    """A folder in which every result is kept until the audit is over.
+    """A folder with a file for each method's result, until the audit is complete.
 
-    A result is written whole or not at all. Findings of another audit (another model, data set,
-    budget or version, as the fingerprint tells) are thrown away.
+    A file is written whole or not at all. Files of another audit (another model, data set,
+    budget or version, according to the fingerprint) are ignored and replaced.
 
     Args:
-        folder: The folder, made when the first result is kept.
-        fingerprint: What the results are a function of.
+        folder: The folder; it is created when the first result is stored.
+        fingerprint: Everything that the results are a function of.
     """
-
-    _FINGERPRINT = "fingerprint.json"
 
     def __init__(self, folder: Path, fingerprint: Mapping[str, Any]) -> None:
         self.folder = folder
-        self._fingerprint = json.dumps(fingerprint, sort_keys=True).encode()
-        try:
-            known = (folder / self._FINGERPRINT).read_bytes()
-        except OSError:
-            known = b""
-        self._ours = known == self._fingerprint
+        self._fingerprint = fingerprint
 
     def find(self, name: str) -> MethodResult | None:
-        """The result of a method, when an interrupted audit has left it."""
-        if not self._ours:
-            return None
-        try:
-            return MethodResult.from_bytes(self._path(name).read_bytes())
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return None  # Not one of ours: it is made anew and replaced.
+        """Return a method's result if an interrupted audit has stored it."""
+        stored = read_store(self._path(name), self._fingerprint)
+        return MethodResult.of_parts(*stored) if stored else None
 
     def keep(self, result: MethodResult) -> None:
-        """Write a result down, in the place of another audit's."""
-        if not self._ours:
-            self.remove()
-            self._ours = True
-        write_whole(self.folder / self._FINGERPRINT, self._fingerprint)
-        write_whole(self._path(result.name), result.to_bytes())
+        """Store a method's result."""
+        write_store(self._path(result.name), self._fingerprint, *result.parts())
 
     def remove(self) -> None:
-        """Throw the folder away: the audit is over, or these results are of another."""
+        """Remove the folder, once the audit is complete."""
         if self.folder.exists():
-            # Under another name first: killed meanwhile, no half of it is taken for the whole.
+            # Rename it first, so that a kill leaves no incomplete folder under its name.
             with temporary_folder(self.folder) as aside:
                 self.folder.rename(aside / "old")
 
     def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.npz"
+        # Quoted: methods of a caller's own may have any name, such as one with a slash.
+        return self.folder / f"{quote(name, safe='')}.npz"

@@ -32,8 +32,8 @@ from mnist_xai.evaluation import Evaluation
 from mnist_xai.interpret import METHODS, Method, Network, UnsupportedLayerError, explain
 from mnist_xai.interpret.methods.explanation import Explanation
 from mnist_xai.io.checkpoint import versions
-from mnist_xai.io.files import check_output, unfinished_path, write_whole
-from mnist_xai.io.locks import alone
+from mnist_xai.io.files import check_writable, unfinished_path, write_atomically
+from mnist_xai.io.locks import output_lock
 from mnist_xai.io.saving import load_model
 from mnist_xai.quality import CONTROLS, ExplainedBatch, Metric, Scores, paired_difference
 
@@ -203,7 +203,7 @@ def audit(
     if page:
         # Of what lies beside an unfinished audit, some may be its own.
         _check_page(page, overwrite or bool(kept and kept.exists()))
-    with alone(page):
+    with output_lock(page):
         keras_model = model if isinstance(model, keras.Model) else load_model(Path(model))
         dataset = data if isinstance(data, Dataset) else load_data(data)
         network = Network(keras_model)
@@ -339,7 +339,7 @@ def _check_page(page: Path, overwrite: bool) -> None:
     if page.suffix != ".html":
         raise ValueError(f"save_to: expected a name ending in .html; got {page}")
     for suffix in (".html", ".json", ".csv"):
-        check_output(page.with_suffix(suffix), overwrite=overwrite)
+        check_writable(page.with_suffix(suffix), overwrite=overwrite)
 
 
 def _check_fit(network: Network, dataset: Dataset) -> None:
@@ -385,7 +385,7 @@ def _write(result: Audit, page: Path, overwrite: bool) -> None:
     summary = json.dumps(result.summary(), indent=2, allow_nan=False)
     contents = {".json": summary + "\n", ".csv": result.table(), ".html": audit_page(result)}
     for suffix, content in contents.items():  # Last the page: with it, everything is there.
-        write_whole(page.with_suffix(suffix), content, overwrite=overwrite)
+        write_atomically(page.with_suffix(suffix), content, overwrite=overwrite)
 
 
 def _or_none(value: float | np.floating[Any]) -> float | None:

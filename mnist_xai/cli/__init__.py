@@ -1,1 +1,1 @@
-"""The command line, `mnist-xai`."""
+"""The command line `mnist-xai`."""

@@ -1,4 +1,4 @@
-"""Ctrl-C, heard wherever it falls."""
+"""Ctrl-C: do not lose the first one, ignore the following ones."""
 
 import _thread
 import contextlib
@@ -8,42 +8,42 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-_PAUSE = 0.005  # Seconds until the same again: the finaliser is over by then.
+_RESEND_AFTER = 0.005  # Seconds; the finaliser has ended by then.
 
 
 @contextlib.contextmanager
 def resend_lost_interrupts() -> Iterator[None]:
-    """See that no Ctrl-C is absorbed until the block ends.
+    """Send every Ctrl-C again that Python loses while the block runs.
 
-    Python raises KeyboardInterrupt wherever the main thread happens to be. Where that is a
-    finaliser or the callback of a weak reference, the exception is printed and forgotten, and the
-    work goes on. Compiling a network frees so much that now and then a Ctrl-C falls there; it
-    is sent once more, until it falls elsewhere.
+    Python raises KeyboardInterrupt wherever the main thread happens to be. In a finaliser or in
+    the callback of a weak reference, Python prints the exception and goes on. Compiling a network
+    frees so many objects that this happens now and then. So a lost Ctrl-C is sent again, until it
+    arrives outside a finaliser.
     """
-    before = sys.unraisablehook
+    previous = sys.unraisablehook
 
-    def again(absorbed: Any) -> None:
-        if issubclass(absorbed.exc_type, KeyboardInterrupt):
-            # Not from here: this hook is a place where it would be absorbed as well.
-            threading.Timer(_PAUSE, _thread.interrupt_main).start()
+    def resend(unraisable: Any) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            # Not from here: an exception in this hook would be lost too.
+            threading.Timer(_RESEND_AFTER, _thread.interrupt_main).start()
         else:
-            before(absorbed)
+            previous(unraisable)
 
-    sys.unraisablehook = again
+    sys.unraisablehook = resend
     try:
         yield
     finally:
-        sys.unraisablehook = before
+        sys.unraisablehook = previous
 
 
 def ignore_interrupts() -> None:
-    """Ignore every further Ctrl-C: this process has heard one, and ends.
+    """Ignore every further Ctrl-C, because the process is already ending after the first.
 
-    It does nothing outside the main thread, which is the only one that hears any.
+    Does nothing outside the main thread: only the main thread receives Ctrl-C.
     """
     while True:
         try:
-            signal.signal(signal.SIGINT, _nothing)  # It takes those that are on their way.
+            signal.signal(signal.SIGINT, _nothing)  # Consumes signals that are pending.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         except KeyboardInterrupt:
             continue

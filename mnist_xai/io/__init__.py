@@ -1,1 +1,1 @@
-"""Files in and out: safe writes, locks, readers, saved models."""
+"""Reading and writing files: safe writes, locks, data sets, saved models."""

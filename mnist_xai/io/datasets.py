@@ -1,4 +1,4 @@
-"""The data sets known by name: where each comes from, and what is done to it on the way."""
+"""The data sets known by name: MNIST, Fashion-MNIST, CIFAR-10 and scikit-learn's digits."""
 
 import contextlib
 import hashlib
@@ -18,26 +18,26 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mnist_xai.io.files import remove_leftovers, temporary_folder
-from mnist_xai.io.printable import first_line
 from mnist_xai.io.readers import Arrays, read_idx, read_path
+from mnist_xai.io.safe_text import first_line
 
 MNIST_VARIABLE = "MNIST_XAI_DATA"
-"""Environment variable: where MNIST lies, as anything that `load_data` takes as a path."""
+"""Environment variable with the path of MNIST: any path that `load_data` takes."""
 
 Named = tuple[str, Arrays]
 
-_PATIENCE = 30.0  # Seconds that a server may say nothing.
+_TIMEOUT = 30.0  # Seconds that a server may be silent.
 
-# Where Keras has its data sets from, and what it holds them to.
+# The addresses that Keras downloads from, and the hashes that it checks.
 _KERAS_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 _MNIST_SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
 _CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 _CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
-_CIFAR10_ARCHIVE = "cifar-10-batches-py-target_archive"  # As Keras calls it.
+_CIFAR10_ARCHIVE = "cifar-10-batches-py-target_archive"  # Its name in Keras's cache.
 
 
 class DataUnavailableError(RuntimeError):
-    """A data set is neither on this machine nor to be downloaded."""
+    """A data set is not on this machine and cannot be downloaded."""
 
 
 def _mnist() -> Named:
@@ -46,13 +46,13 @@ def _mnist() -> Named:
         if not path.exists():
             raise DataUnavailableError(f"{MNIST_VARIABLE}: no such file or folder: {location}")
         return "MNIST", read_path(path)
-    with _downloading("MNIST"):
-        _fetch("mnist.npz", _KERAS_URL + "mnist.npz", _MNIST_SHA256)
+    with _download_errors("MNIST"):
+        _cached_download("mnist.npz", _KERAS_URL + "mnist.npz", _MNIST_SHA256)
         train, test = keras.datasets.mnist.load_data()
     return _from_keras("MNIST", train, test, tuple("0123456789"))
 
 
-# Keras downloads Fashion-MNIST unchecked; these are the MD5 sums that its authors publish.
+# Keras does not check its download of Fashion-MNIST. These are the MD5 sums of its authors.
 _FASHION_MD5 = {
     "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
     "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
@@ -66,10 +66,10 @@ _FASHION_CLASSES = (
 
 
 def _fashion_mnist() -> Named:
-    with _downloading("Fashion-MNIST"):
+    with _download_errors("Fashion-MNIST"):
         train_images, train_labels, test_images, test_labels = (
             read_idx(
-                _fetch(f"fashion-mnist/{name}", _KERAS_URL + name, md5),
+                _cached_download(f"fashion-mnist/{name}", _KERAS_URL + name, md5),
                 dimensions=3 if "images" in name else 1,
             )
             for name, md5 in _FASHION_MD5.items()
@@ -86,9 +86,9 @@ _CIFAR10_CLASSES = (
 
 
 def _cifar10() -> Named:
-    with _downloading("CIFAR-10"):
-        content = _fetch(_CIFAR10_ARCHIVE, _CIFAR10_URL, _CIFAR10_SHA256).read_bytes()
-        # Once more, of what was read: where the cache lies in /tmp, others may write to it.
+    with _download_errors("CIFAR-10"):
+        content = _cached_download(_CIFAR10_ARCHIVE, _CIFAR10_URL, _CIFAR10_SHA256).read_bytes()
+        # Check again the bytes that were read: others may write to a cache in /tmp.
         if hashlib.sha256(content).hexdigest() != _CIFAR10_SHA256:
             raise DataUnavailableError("the archive was changed while it was read")
         images, labels = zip(*_cifar10_batches(content), strict=True)
@@ -97,34 +97,34 @@ def _cifar10() -> Named:
 
 
 def _cifar10_batches(archive: bytes) -> list[tuple[NDArray[np.uint8], NDArray[np.integer]]]:
-    """Images `(N, 32, 32, 3)` and labels of the five training batches and the test batch.
+    """Return images `(N, 32, 32, 3)` and labels of the five training batches and the test batch.
 
-    Keras unpacks the archive, and reads what lies in that folder by then. Here nothing but the
-    bytes that were checked is read.
+    Keras unpacks the archive to a folder and reads the files that it finds there. This reads only
+    the bytes whose hash was checked.
     """
-    found = []
+    batches = []
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as members:
         for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
             stream = members.extractfile(f"cifar-10-batches-py/{name}")
             if stream is None:
-                raise DataUnavailableError(f"{name} is no file in the archive")
+                raise DataUnavailableError(f"{name} is not a file in the archive")
             batch = _ArrayUnpickler(stream, encoding="bytes").load()
             planes = batch[b"data"].reshape(-1, 3, 32, 32)
             images = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
-            found.append((images, np.array(batch[b"labels"])))
-    return found
+            batches.append((images, np.array(batch[b"labels"])))
+    return batches
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Reads arrays of numbers in lists and dictionaries, and refuses to call anything else."""
+    """Unpickles arrays of numbers in lists and dictionaries, and calls nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ARRAY_PARTS:
-            raise pickle.UnpicklingError(f"{module}.{name} is no part of an array")
+            raise pickle.UnpicklingError(f"{module}.{name} is not part of an array")
         return _ARRAY_PARTS[(module, name)]
 
 
-# By the names that they had when the batches were written; NumPy warns of both today.
+# Under the names that NumPy used when the batches were written; today it warns about them.
 _ARRAY_PARTS: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
     ("numpy", "ndarray"): np.ndarray,
@@ -143,26 +143,26 @@ def _from_keras(
     return name, Arrays(train_images, train_labels, test_images, test_labels, class_names)
 
 
-def _fetch(name: str, url: str, digest: str) -> Path:
-    """A file of Keras's cache, downloaded when it is missing or has other bytes.
+def _cached_download(name: str, url: str, digest: str) -> Path:
+    """Return a file of Keras's cache; download it when it is missing or has another hash.
 
-    Keras writes to the file itself and leaves a part of it there when it is killed. So it
-    downloads into a folder beside it here, and the file is put in its place once it is checked.
+    Keras downloads into the final file, so a kill would leave a part of it there. Here it
+    downloads into a temporary folder, and the file is moved into place once its hash is checked.
     """
-    path = _cache() / name
+    path = _cache_folder() / name
     remove_leftovers(path)
-    if path.is_file() and _has(path, digest):
+    if path.is_file() and _has_digest(path, digest):
         return path
     with temporary_folder(path) as folder:
-        fetched = keras.utils.get_file(
+        downloaded = keras.utils.get_file(
             path.name, url, file_hash=digest, cache_dir=str(folder), cache_subdir=""
         )
-        Path(fetched).replace(path)
+        Path(downloaded).replace(path)
     return path
 
 
-def _cache() -> Path:
-    """Keras's folder of data sets, or the one that it takes where that may not be written to."""
+def _cache_folder() -> Path:
+    """Return Keras's folder of data sets, or the one that it uses when that is not writable."""
     from keras.src.utils.file_utils import config
 
     home = Path(config.keras_home()).expanduser()
@@ -171,17 +171,17 @@ def _cache() -> Path:
     return home / "datasets"
 
 
-def _has(path: Path, digest: str) -> bool:
+def _has_digest(path: Path, digest: str) -> bool:
     with path.open("rb") as stream:
         kind = "sha256" if len(digest) == 64 else "md5"
         return hashlib.file_digest(stream, kind).hexdigest() == digest
 
 
 @contextlib.contextmanager
-def _downloading(name: str) -> Iterator[None]:
-    """Say in one line what could not be downloaded and why, and never wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_PATIENCE)
+def _download_errors(name: str) -> Iterator[None]:
+    """Turn errors in the block into one line that names the data set; limit waiting for servers."""
+    previous = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_TIMEOUT)
     try:
         yield
     except Exception as error:  # Keras raises a bare Exception when a download fails.
@@ -189,11 +189,11 @@ def _downloading(name: str) -> Iterator[None]:
             f"{name} is not on this machine and could not be downloaded: {first_line(error)}"
         ) from error
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(previous)
 
 
 def _digits() -> Named:
-    """The 1,797 digits of scikit-learn, 8 x 8, brought to 28 x 28 the way MNIST was made."""
+    """Return scikit-learn's 1,797 digits of 8 x 8, converted to 28 x 28 as MNIST was made."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -207,7 +207,7 @@ def _digits() -> Named:
 
 
 def _like_mnist(image: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Fit the ink of an 8 x 8 digit, 0 to 16, into a 20 x 20 box centred by mass in 28 x 28.
+    """Scale an 8 x 8 digit (0 to 16) into a 20 x 20 box, centred by mass in 28 x 28.
 
     Source: LeCun, Cortes, Burges, "The MNIST database of handwritten digits": size
     normalised with its aspect ratio kept, then translated by the centre of mass.
@@ -233,4 +233,4 @@ LOADERS: dict[str, Callable[[], Named]] = {
     "cifar10": _cifar10,
     "digits": _digits,
 }
-"""What to call for each name; it returns the data set's title and its arrays."""
+"""For each name, the function that returns the data set's title and arrays."""

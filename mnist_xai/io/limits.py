@@ -3,61 +3,63 @@
 import zipfile
 from pathlib import Path
 
-_ALWAYS = 64 << 20
-_TIMES = 20
+_MIN_BYTES = 64 << 20
+_MAX_RATIO = 20
 
 
 class UnpackingError(ValueError):
-    """A file would become much more than its size makes likely; the message is without its name."""
+    """A file would unpack to too much; the message does not name the file."""
 
 
-def allowance(packed: Path | int, *, always: int = _ALWAYS, times: int = _TIMES) -> int:
-    """Bytes that a file may unpack to: 64 MiB or 20 times its size, whichever is more.
+def unpacked_limit(
+    packed: Path | int, *, min_bytes: int = _MIN_BYTES, max_ratio: int = _MAX_RATIO
+) -> int:
+    """Return how many bytes a file may unpack to: 64 MiB or 20 times its size, the larger.
 
-    Weights hardly shrink when they are packed, MNIST to a fifth; a bomb of zeros to a
-    thousandth.
+    Packing hardly shrinks weights, and shrinks MNIST to a fifth; a zip bomb of zeros is a
+    thousandth of its content.
 
     Args:
-        packed: The file, or its size.
-        always: Bytes that any file may unpack to.
-        times: How much larger than the file they may be, when it is large.
+        packed: The file, or its size in bytes.
+        min_bytes: Bytes that a file of any size may unpack to.
+        max_ratio: Largest allowed ratio of unpacked to packed size above that.
     """
     size = packed if isinstance(packed, int) else packed.stat().st_size
-    return max(always, times * size)
+    return max(min_bytes, max_ratio * size)
 
 
-def check_unpacked(what: str, size: int, most: int) -> None:
-    """Refuse what would unpack to more than it may."""
-    if size > most:
+def check_unpacked_size(what: str, size: int, limit: int) -> None:
+    """Raise UnpackingError when `size` is above `limit`; both in bytes."""
+    if size > limit:
         raise UnpackingError(
-            f"{what} would unpack to {in_words(size)}; expected at most {in_words(most)}"
+            f"{what} would unpack to {format_bytes(size)}; expected at most {format_bytes(limit)}"
         )
 
 
-def read_member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """Unpack a member of an archive, and no more of it than the archive says and is allowed.
+def read_member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    """Read a member of a zip archive, at most as many bytes as its header and `limit` allow.
 
-    What follows in its stream, where the archive lies about it, is never unpacked. So what is
-    returned is what has to be used: whoever reads the file again may get more.
+    Data in its stream beyond the size in the header is never unpacked. Use the returned bytes:
+    reading the file again, by other means, may give more.
 
     Args:
         archive: The archive.
-        name: The member.
-        most: Bytes that it may have.
+        name: Name of the member.
+        limit: Largest size in bytes.
 
     Raises:
-        UnpackingError: When it claims more, or is packed in a way whose output has no bound.
-        KeyError: When there is none.
+        UnpackingError: When the member is larger, or its compression gives unbounded output.
+        KeyError: When the archive has no such member.
     """
     member = archive.getinfo(name)
-    check_unpacked(name, member.file_size, most)
-    # zipfile unpacks the others in one piece, however little of it is asked for.
+    check_unpacked_size(name, member.file_size, limit)
+    # For other compressions, zipfile unpacks whole blocks, however few bytes are asked for.
     if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
         raise UnpackingError(f"{name}: expected a member that is stored or deflated")
     with archive.open(member) as stream:
-        return stream.read(most)
+        return stream.read(limit)
 
 
-def in_words(size: int) -> str:
-    """A number of bytes, for a message."""
+def format_bytes(size: int) -> str:
+    """Return a number of bytes as text, in MiB from 1 MiB on."""
     return f"{size / 2**20:,.0f} MiB" if size >= 2**20 else f"{size:,} bytes"

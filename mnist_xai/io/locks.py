@@ -1,4 +1,4 @@
-"""Locks that end with their holder, however it ends."""
+"""Locks on outputs that end with the process that holds them, however it ends."""
 
 import contextlib
 import os
@@ -9,147 +9,149 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
-_ATTEMPTS = 100  # To make a lock while other runs remove its folder, before that is an error.
+_ATTEMPTS = 100  # Attempts to create a lock file while other runs remove its folder.
 
 
 class OutputBusyError(OSError):
-    """Another process is at work on the same output."""
+    """Another process, or another thread, is writing the same output."""
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[bool | None]:
-    """Lock an existing file or folder for this process, and say whether that succeeded.
+def try_lock(path: Path) -> Iterator[bool | None]:
+    """Try to lock an existing file or folder while the block runs.
 
-    The lock is the kernel's: it ends with the process, by `kill -9` too. True: it is ours. False:
-    another has it, or has removed the file meanwhile. None: nobody can tell, since Windows and
-    some file systems have no locks (NFS has none for folders); who would remove what another
-    may need has to leave it then.
+    The lock is the kernel's (`flock`), so it ends with the process, also after `kill -9`.
 
     Args:
-        path: What to lock.
+        path: The file or folder.
+
+    Yields:
+        True: this process holds the lock. False: another process holds it, or has removed the
+        file. None: unknown, because Windows and some file systems have no locks (NFS has none
+        for folders). On None, remove nothing that another process may need.
 
     Raises:
-        PermissionError: When it may not even be read.
+        PermissionError: When the file may not be read.
     """
     if sys.platform == "win32":
         yield None
         return
     try:
-        handle = _opened(path)
+        handle = _open(path)
     except FileNotFoundError:
         yield False
         return
     try:
-        locked = _locked(handle)
-        yield locked if _is(handle, path) else False
+        locked = _flock(handle)
+        yield locked if _is_same_file(handle, path) else False
     finally:
         os.close(handle)
 
 
 @contextlib.contextmanager
-def alone(path: Path | None) -> Iterator[None]:
-    """Keep every other process from the work on an output, until the block ends.
+def output_lock(path: Path | None) -> Iterator[None]:
+    """Keep all other processes from writing an output while the block runs.
 
-    A file `.name.lock` lies beside the output meanwhile. `kill -9` leaves it there, empty but for
-    a number, and unlocked: the next run takes it over and removes it.
+    Meanwhile a file `.name.lock` with the process's number lies beside the output. After
+    `kill -9` the file remains, but unlocked: the next run takes it over and removes it.
 
     Args:
-        path: The output; its folder is made when it is missing, and removed again when it stays
+        path: The output. Its folder is created when missing, and removed again when it stays
             empty. None locks nothing.
 
     Raises:
-        OutputBusyError: When another process, or another thread, has the lock.
+        OutputBusyError: When another process, or another thread, holds the lock.
     """
     if path is None:
         yield
         return
-    lock = path.absolute().with_name(f".{path.name}.lock")
-    missing = [folder for folder in lock.parents if not folder.exists()]
+    lock_file = path.absolute().with_name(f".{path.name}.lock")
+    missing = [folder for folder in lock_file.parents if not folder.exists()]
     try:
-        with _taken(lock, path):
+        with _hold(lock_file, path):
             yield
     finally:
-        with contextlib.suppress(OSError):  # It is in use, or someone else's by now.
+        with contextlib.suppress(OSError):  # The folder is in use.
             for folder in missing:
                 folder.rmdir()
 
 
 @contextlib.contextmanager
-def _taken(lock: Path, path: Path) -> Iterator[None]:
+def _hold(lock_file: Path, path: Path) -> Iterator[None]:
     try:
         while True:
-            _make(lock)
-            with _tried(lock) as ours:
+            _create(lock_file)
+            with _try_lock_of_any_user(lock_file) as ours:
                 if ours is not False:
-                    with _numbered(lock):
+                    with _process_number_in(lock_file):
                         yield
                     return
-                if lock.exists():  # Else its last holder has removed it: once more.
-                    _refuse(lock, path)
+                if lock_file.exists():  # If not, its last holder has removed it: try again.
+                    _raise_busy(lock_file, path)
     except BaseException:
-        # Ctrl-C may fall between the making of the file and its lock.
-        with contextlib.suppress(OSError), held(lock) as nobody_s:
-            if nobody_s:
-                lock.unlink()
+        # Ctrl-C may arrive after the file is created and before it is locked.
+        with contextlib.suppress(OSError), try_lock(lock_file) as ours:
+            if ours:
+                lock_file.unlink()
         raise
 
 
-def _make(lock: Path) -> None:
-    """Make the file of a lock, and its folder, unless they are there."""
+def _create(lock_file: Path) -> None:
+    """Create a lock file and its folder where they are missing."""
     for _ in range(_ATTEMPTS):
-        # A run that ends removes the folder that it made, between these two lines too.
+        # Another run may remove the folder, which it had created, between these two lines.
         with contextlib.suppress(FileNotFoundError):
-            lock.parent.mkdir(parents=True, exist_ok=True)
+            lock_file.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
-                lock.touch(exist_ok=False)
+                lock_file.touch(exist_ok=False)
             return
-    lock.touch()  # It says what is wrong.
+    lock_file.touch()  # Raises the error that names the cause.
 
 
 @contextlib.contextmanager
-def _tried(lock: Path) -> Iterator[bool | None]:
-    """What `held` says; the lock of another user that may not even be read is another's."""
+def _try_lock_of_any_user(lock_file: Path) -> Iterator[bool | None]:
+    """Yield what `try_lock` yields; False for another user's file that may not be read."""
     with contextlib.ExitStack() as stack:
         try:
-            ours = stack.enter_context(held(lock))
+            ours = stack.enter_context(try_lock(lock_file))
         except PermissionError:
             ours = False
         yield ours
 
 
 @contextlib.contextmanager
-def _numbered(lock: Path) -> Iterator[None]:
-    """Say in a lock that is ours who has it, and remove it in the end."""
+def _process_number_in(lock_file: Path) -> Iterator[None]:
+    """Write this process's number into a lock file that it holds; remove the file at the end."""
     try:
-        with contextlib.suppress(OSError):  # Another user left it, or the disk is full.
-            lock.write_text(str(os.getpid()))
+        with contextlib.suppress(OSError):  # The file is another user's, or the disk is full.
+            lock_file.write_text(str(os.getpid()))
         yield
     finally:
         with contextlib.suppress(OSError):
-            lock.unlink()
+            lock_file.unlink()
 
 
-def _refuse(lock: Path, path: Path) -> None:
+def _raise_busy(lock_file: Path, path: Path) -> None:
     holder = ""
     with contextlib.suppress(OSError, ValueError):
-        holder = lock.read_text()
+        holder = lock_file.read_text()
     who = "this process" if holder == str(os.getpid()) else "another process"
     number = f" ({holder})" if holder.isdigit() and who == "another process" else ""
     raise OutputBusyError(
-        f"{path}: {who}{number} is at work on it; wait for its end, or save elsewhere"
+        f"{path}: {who}{number} is writing it; wait until it ends, or save to another path"
     )
 
 
 if sys.platform != "win32":
 
-    def _opened(path: Path) -> int:
-        # NFS locks only what is open for writing. A folder cannot be, nor another user's file.
+    def _open(path: Path) -> int:
+        # NFS locks only files that are open for writing. Folders and other users' files cannot be.
         try:
             return os.open(path, os.O_RDWR | os.O_NOFOLLOW)
         except (IsADirectoryError, PermissionError):
             return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
 
-    def _locked(handle: int) -> bool | None:
+    def _flock(handle: int) -> bool | None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -158,7 +160,7 @@ if sys.platform != "win32":
             return None
         return True
 
-    def _is(handle: int, path: Path) -> bool:
+    def _is_same_file(handle: int, path: Path) -> bool:
         try:
             return os.path.samestat(os.fstat(handle), path.lstat())
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Models on disk: the same bytes for the same weights, and no code when they are read."""
+"""Saving and loading models: equal models give equal bytes, and loading runs no code."""
 
 import hashlib
 import io
@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from keras.src.saving import saving_lib
 
-from mnist_xai.io.files import named, temporary_folder, write_whole
-from mnist_xai.io.printable import first_line, printable
+from mnist_xai.io.files import errors_name, temporary_folder, write_atomically
+from mnist_xai.io.safe_text import escape_controls, first_line
 from mnist_xai.io.vetting import CONFIG, METADATA, WEIGHTS, ModelFileError, vetted_members
 
 __all__ = [
@@ -26,56 +26,56 @@ __all__ = [
     "save_model",
 ]
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # The first time that a zip archive can tell.
+_FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # The earliest time that a zip archive can store.
 
 
 def save_model(model: keras.Model, path: Path) -> None:
     """Write a model's architecture and weights as `.keras`, whole or not at all.
 
-    Keras stamps the time into the archive. Here it is left out, so that equal models give
-    equal bytes. Optimiser state is not written.
+    Keras writes the time into the archive. This writes a fixed time instead, so that equal models
+    give equal bytes. Optimiser state is not written.
 
     Args:
         model: The model.
-        path: Where to, ending in `.keras`.
+        path: The file to write, ending in `.keras`.
 
     Raises:
-        ValueError: For another ending.
-        OSError: When it cannot be written; the message names the file.
+        ValueError: When the path does not end in `.keras`.
+        OSError: When the file cannot be written; the message names it.
     """
-    write_whole(path, model_bytes(model, path))
+    write_atomically(path, model_bytes(model, path))
 
 
 def model_bytes(model: keras.Model, path: Path) -> bytes:
-    """What `save_model` writes to a path; Keras needs a folder there for it meanwhile."""
+    """Return the bytes that `save_model` writes; a temporary folder beside `path` is used."""
     check_model_path(path)
-    # A copy that was never compiled carries neither optimiser nor loss into the file.
+    # A copy that was never compiled brings neither optimiser nor loss into the file.
     bare = type(model).from_config(model.get_config())
     bare.set_weights(model.get_weights())
-    with named(path), temporary_folder(path) as folder:
-        stamped = folder / "model.keras"
-        bare.save(stamped)
-        with zipfile.ZipFile(stamped) as archive:
+    with errors_name(path), temporary_folder(path) as folder:
+        saved = folder / "model.keras"
+        bare.save(saved)
+        with zipfile.ZipFile(saved) as archive:
             members = {name: archive.read(name) for name in (METADATA, CONFIG, WEIGHTS)}
     metadata = json.loads(members[METADATA]) | {"date_saved": "1980-01-01@00:00:00"}
     members[METADATA] = json.dumps(metadata).encode()
-    return _packed(members)
+    return _zip(members)
 
 
-def _packed(members: Mapping[str, bytes]) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
-    return packed.getvalue()
+def _zip(members: Mapping[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, member in members.items():
+            archive.writestr(zipfile.ZipInfo(name, _FIXED_TIME), member)
+    return content.getvalue()
 
 
 def load_model(path: str | Path) -> keras.Model:
-    """Load a `.keras` model without ever running code that came with it.
+    """Load a `.keras` model without running any code that came with it.
 
-    Only layers, initialisers and other parts of Keras itself are built; a Lambda layer, a class
-    from elsewhere, a layer that opens files, weights that lie in another file and an archive
-    that unpacks to much more than its size are refused before anything is made (`SECURITY.md`).
+    Only layers, initialisers and other parts of Keras itself are built. Refused before anything is
+    built: Lambda layers, classes from elsewhere, layers that open files, weights in another file,
+    and archives that unpack to much more than their size (`SECURITY.md`).
 
     Args:
         path: A `.keras` file, written by `train` or by Keras.
@@ -85,61 +85,61 @@ def load_model(path: str | Path) -> keras.Model:
 
     Raises:
         FileNotFoundError: When there is no such file.
-        ModelFileError: For another format, a damaged archive, one that names code, or weights
-            that are not finite. The message is one line.
+        ModelFileError: For another format, a damaged archive, an archive that names code, or
+            weights that are not finite. The message is one line.
     """
     path = Path(path)
     check_model_path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{printable(str(path))}: no such model file")
+        raise FileNotFoundError(f"{escape_controls(str(path))}: no such model file")
     members = vetted_members(path)
     try:
-        # What was vetted, and not the file, which can be read in other ways and be changed. The
-        # public function takes no bytes, and of a file for it, kill -9 would leave a copy behind.
-        vetted = io.BytesIO(_packed(members))
+        # Load the vetted bytes, not the file: it may have changed, and Keras may read it another
+        # way. Keras's public function takes only files, and `kill -9` would leave a copy behind.
+        vetted = io.BytesIO(_zip(members))
         model = saving_lib.load_model(vetted, compile=False, safe_mode=True)
     except Exception as error:
         raise ModelFileError(f"{path}: Keras cannot load it ({first_line(error)})") from error
     for variable in model.variables:
         if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
             raise ModelFileError(
-                f"{path}: expected finite weights; those of {variable.path} are not"
+                f"{path}: expected finite weights; got NaN or infinity in {variable.path}"
             )
     return model
 
 
 def check_model_path(path: Path) -> None:
-    """Raise ValueError for the name of a model file that does not end in `.keras`."""
+    """Raise ModelFileError when the path of a model does not end in `.keras`."""
     if path.suffix != ".keras":
         raise ModelFileError(f"{path}: expected a file name that ends in .keras")
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def card_path(model_path: Path) -> Path:
-    """Where the card of a saved model lies: beside it, ending in `.json`."""
+    """Return the path of a saved model's card: beside the model, ending in `.json`."""
     return model_path.with_suffix(".json")
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
-    """Read a model card, and hold it against the model beside it where there is one.
+    """Read a model card; where the model lies beside it, check that the card is the model's.
 
     Args:
-        path: The card, as `train` writes it beside the model.
+        path: The card, which `train` writes beside the model.
 
     Returns:
-        What the card says.
+        The content of the card.
 
     Raises:
         FileNotFoundError: When there is no such file.
-        ModelFileError: For a file that is no card, or the card of another model's bytes.
+        ModelFileError: For a file that is not a card, or whose SHA-256 is not the model's.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{printable(str(path))}: no such model card")
+        raise FileNotFoundError(f"{escape_controls(str(path))}: no such model card")
     try:
         card = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -150,5 +150,5 @@ def read_card(path: str | Path) -> dict[str, Any]:
         raise ModelFileError(f"{path}: expected a model card: a JSON object with file_sha256")
     model = path.with_suffix(".keras")
     if model.is_file() and file_sha256(model) != written:
-        raise ModelFileError(f"{path}: the card of other bytes than those of {model.name}")
+        raise ModelFileError(f"{path}: expected the card of {model.name}; its SHA-256 differs")
     return card

@@ -1,8 +1,8 @@
-"""Pictures: arrays in, a matplotlib figure out.
+"""Plots: functions that take arrays and return a matplotlib figure.
 
-Signed maps are shown on one symmetric scale, blue for minus and red for plus, white at zero,
-told apart by every kind of colour blindness; the scale is shared by all maps of a figure, but for
-`compared_maps` and `method_rows`, whose maps have different units.
+Signed maps have one symmetric colour scale: blue for negative, white for zero, red for positive.
+People with any kind of colour blindness can tell them apart. All maps of a figure share the scale,
+except in `compared_maps` and `method_rows`, whose maps have different units.
 """
 
 from mnist_xai.plots.maps import (

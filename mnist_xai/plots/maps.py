@@ -1,4 +1,4 @@
-"""Pictures of images and of maps over them."""
+"""Plots of images and of their maps."""
 
 import math
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from mnist_xai.plots.base import POSITIVE, SIGNED, TILE, Images, new_figure, pla
 def feature_maps(
     image: Images, activations: NDArray[np.floating], layer: str, *, stamp: str = ""
 ) -> Figure:
-    """Show an image beside every channel of what a layer makes of it, on one scale.
+    """Show an image beside every channel of a layer's output, on one colour scale.
 
     Args:
         image: `(H, W, C)` in [0, 1].
         activations: `(h, w, channels)`.
         layer: Name of the layer.
-        stamp: What the picture was made from, written below it.
+        stamp: The source of the picture, written below it.
 
     Returns:
         A figure of the image and a tile for each channel.
@@ -55,17 +55,17 @@ def attention_maps(
     *,
     stamp: str = "",
 ) -> Figure:
-    """Show images above maps that are at least 0, each map on a scale of its own.
+    """Show images, and below them non-negative maps, each map with its own colour scale.
 
     Args:
         images: `(N, H, W, C)` in [0, 1].
-        maps: `(N, h, w, 1)`, at least 0; they are drawn over the image's whole extent.
-        titles: A line above each image.
-        name: What the maps show.
-        stamp: What the picture was made from, written below it.
+        maps: `(N, h, w, 1)`, at least 0; each is stretched to the size of its image.
+        titles: A title for each image.
+        name: Title of the figure: what the maps show.
+        stamp: The source of the picture, written below it.
 
     Returns:
-        A figure of two rows.
+        A figure with two rows.
     """
     figure = new_figure(TILE * len(images) + 0.8, 2 * TILE + 1.0, stamp)
     figure.suptitle(f"{plain(name)} (each map from 0 to its own maximum)")
@@ -76,7 +76,7 @@ def attention_maps(
             maps[column][..., 0] / (maps[column].max() or 1.0), cmap=POSITIVE, vmin=0, vmax=1
         )
         grid[1, column].axis("off")
-    figure.colorbar(shown, ax=grid[1, :], label="share of max.", shrink=0.9)
+    figure.colorbar(shown, ax=grid[1, :], label="fraction of maximum", shrink=0.9)
     return figure
 
 
@@ -89,23 +89,23 @@ def signed_maps(
     unit: str = "",
     stamp: str = "",
 ) -> Figure:
-    """Show images above signed maps, all on one symmetric scale with white at zero.
+    """Show images, and below them signed maps, all on one symmetric scale with white at zero.
 
-    The scale ends where 99.5 % of the pixels of all maps lie; the few beyond have the colour of
-    its end, as the pointed ends of the colour bar say.
+    The scale contains the magnitudes of 99.5 % of the pixels of all maps. The rest have the colour
+    of its ends; the pointed ends of the colour bar say so.
 
     Args:
         images: `(N, H, W, C)` in [0, 1].
-        maps: `(N, H, W, C)`; channels are summed for the picture.
-        titles: A line above each image.
-        name: What the maps show.
-        unit: What the colour bar counts.
-        stamp: What the picture was made from, written below it.
+        maps: `(N, H, W, C)`; the plot shows the sum over the channels.
+        titles: A title for each image.
+        name: Title of the figure: what the maps show.
+        unit: Unit of the maps, the label of the colour bar.
+        stamp: The source of the picture, written below it.
 
     Returns:
-        A figure of two rows and a colour bar.
+        A figure with two rows and a colour bar.
     """
-    # Wide enough for the name, too, above a single image.
+    # Also above a single image, the figure must be wide enough for the name.
     width = max(TILE * len(images) + 0.8, 0.11 * len(name) + 0.2)
     figure = new_figure(width, 2 * TILE + 1.0, stamp)
     figure.suptitle(plain(name))
@@ -116,7 +116,7 @@ def signed_maps(
         show_image(grid[0, column], image, title)
         shown = grid[1, column].imshow(flat[column], cmap=SIGNED, vmin=-limit, vmax=limit)
         grid[1, column].axis("off")
-    # Beside both rows, so that images and maps stay of one size, but only as high as the maps.
+    # Attached to both rows, so that images and maps keep one size, but only as high as the maps.
     figure.colorbar(shown, ax=grid, label=unit, shrink=0.45, anchor=(0, 0), extend="both")
     return figure
 
@@ -130,17 +130,17 @@ def compared_maps(
     columns: int = 10,
     stamp: str = "",
 ) -> Figure:
-    """Show one image and signed maps of it, each map on a symmetric scale of its own.
+    """Show one image and signed maps of it, each map on its own symmetric scale.
 
-    Colours of two maps cannot be compared: each scale ends at the largest magnitude in its map.
+    Colours of two maps cannot be compared: each scale ends at the largest magnitude of its map.
 
     Args:
         image: `(H, W, C)` in [0, 1].
-        maps: `(H, W, C)` each, their channels as they come; they are summed for the picture.
-        titles: A line above each map.
-        name: What is compared.
-        columns: Tiles in a row, the image among them.
-        stamp: What the picture was made from, written below it.
+        maps: `(H, W, C)` each, with any number of channels; the plot shows their sum.
+        titles: A title for each map.
+        name: Title of the figure: what is compared.
+        columns: Tiles in a row, including the image.
+        stamp: The source of the picture, written below it.
 
     Returns:
         A figure whose first tile is the image.
@@ -157,7 +157,9 @@ def compared_maps(
         limit = float(np.abs(flat).max()) or 1.0
         shown = axes.imshow(flat / limit, cmap=SIGNED, vmin=-1, vmax=1)
         axes.set_title(plain(fill(title, 16)), fontsize=7, pad=3)
-    figure.colorbar(shown, ax=grid, label="share of its largest", aspect=12 * rows, pad=0.01)
+    figure.colorbar(
+        shown, ax=grid, label="fraction of largest magnitude", aspect=12 * rows, pad=0.01
+    )
     return figure
 
 
@@ -170,18 +172,18 @@ def image_grid(
     signed: bool = False,
     stamp: str = "",
 ) -> Figure:
-    """Show images in rows, each with a line above it.
+    """Show images in rows, each with a title.
 
     Args:
-        images: `(N, H, W, C)` in [0, 1]; with `signed`, of any range, on one scale.
-        titles: A line above each.
-        name: What they have in common.
+        images: `(N, H, W, C)` in [0, 1]; with `signed`, any values, on one scale.
+        titles: A title for each image.
+        name: Title of the figure.
         columns: Images in a row.
-        signed: Whether to show the sum over channels on a symmetric scale, as for kernels.
-        stamp: What the picture was made from, written below it.
+        signed: Whether to show the sum over channels on a symmetric scale, for example of kernels.
+        stamp: The source of the picture, written below it.
 
     Returns:
-        A figure.
+        A figure with a tile for each image.
     """
     rows = math.ceil(len(images) / columns)
     figure = new_figure(TILE * columns + 0.6, (TILE + 0.35) * rows + 0.7, stamp)

@@ -1,4 +1,4 @@
-"""Pictures of a model: how it learnt, what it mistakes, how sure it is."""
+"""Plots of a model: learning curves, confusion matrix, reliability diagram."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,14 +10,14 @@ from mnist_xai.plots.base import new_figure, plain
 
 
 def learning_curves(history: Mapping[str, Sequence[float]], *, stamp: str = "") -> Figure:
-    """Plot loss and accuracy, on training and validation images, against the epoch.
+    """Plot loss and accuracy on training and validation images against the epoch.
 
     Args:
-        history: Lists by name: `loss`, `accuracy`, `val_loss`, `val_accuracy`.
-        stamp: What the picture was made from, written below it.
+        history: Values by epoch of `loss`, `accuracy`, `val_loss` and `val_accuracy`.
+        stamp: The source of the picture, written below it.
 
     Returns:
-        A figure of two panels.
+        A figure with two panels.
     """
     figure = new_figure(9, 3.4, stamp)
     for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
@@ -34,14 +34,14 @@ def learning_curves(history: Mapping[str, Sequence[float]], *, stamp: str = "") 
 def confusion_matrix(
     confusion: NDArray[np.integer], class_names: Sequence[str], *, stamp: str = ""
 ) -> Figure:
-    """Show how many images of each label (row) were taken for each class (column).
+    """Show how many images of each label (row) were predicted as each class (column).
 
-    The colour is of the mistakes alone: the diagonal would drown them.
+    The colours show only the mistakes: on a scale with the diagonal they would look like zero.
 
     Args:
-        confusion: `(classes, classes)`.
-        class_names: What the classes are called.
-        stamp: What the picture was made from, written below it.
+        confusion: `(classes, classes)` counts.
+        class_names: The name of each class.
+        stamp: The source of the picture, written below it.
 
     Returns:
         A figure with the count in every cell.
@@ -49,7 +49,7 @@ def confusion_matrix(
     figure = new_figure(7.0, 6.4, stamp)
     axes = figure.subplots()
     mistakes = confusion - np.diag(np.diag(confusion))
-    # Half as far again as needed, so that black figures stay readable in the darkest cell.
+    # The scale is longer than needed, so that black numbers are readable in the darkest cell.
     shown = axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=1.5 * max(1, mistakes.max()))
     for (row, column), count in np.ndenumerate(confusion):
         weight = "bold" if row == column else "normal"
@@ -59,7 +59,7 @@ def confusion_matrix(
     axes.set_xticks(ticks, names, rotation=45 if long else 0, ha="right" if long else "center")
     axes.set_yticks(ticks, names)
     axes.set(xlabel="predicted class", ylabel="label", title="Confusion matrix of the test images")
-    figure.colorbar(shown, ax=axes, label="mistaken images", shrink=0.8)
+    figure.colorbar(shown, ax=axes, label="misclassified images", shrink=0.8)
     return figure
 
 
@@ -70,22 +70,22 @@ def reliability_diagram(
     bins: int = 15,
     stamp: str = "",
 ) -> Figure:
-    """Plot how often predictions are right against how sure the model is of them.
+    """Plot accuracy against confidence, and the number of images by confidence.
 
     Args:
         confidence: Probability of each predicted class, `(N,)` in [0, 1].
-        right: Whether the prediction is right, `(N,)`.
-        bins: Into how many equal parts [0, 1] is cut.
-        stamp: What the picture was made from, written below it.
+        right: Whether each prediction is right, `(N,)`.
+        bins: Number of equal bins of [0, 1].
+        stamp: The source of the picture, written below it.
 
     Returns:
-        A figure of two panels: accuracy by confidence, and images by confidence.
+        A figure with two panels: accuracy by confidence, and images by confidence.
 
     Source: Guo, Pleiss, Sun, Weinberger 2017, figure 1.
     """
     figure = new_figure(9, 3.6, stamp)
     left, other = figure.subplots(1, 2)
-    # Open on the left, as the bins of the calibration error are.
+    # Open on the left, like the bins of `Evaluation.calibration_error`.
     bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     counts = np.bincount(bin_of, minlength=bins)
     filled = counts > 0
@@ -93,7 +93,7 @@ def reliability_diagram(
         np.bincount(bin_of, values, minlength=bins)[filled] / counts[filled]
         for values in (confidence, right)
     ]
-    left.plot([0, 1], [0, 1], color="grey", linestyle="--", label="as sure as it is right")
+    left.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfect calibration")
     left.plot(*means, "o-", color="C0", label="the model")
     left.set(xlabel="mean confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02),
              title="Accuracy by confidence")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Pictures of explanations on trial."""
+"""Plots for the evaluation of explanations."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,17 +24,17 @@ def method_rows(
 ) -> Figure:
     """Show images side by side, and below them a row of maps for each method.
 
-    Each map has a symmetric scale of its own, which ends at its largest magnitude.
+    Each map has its own symmetric scale, which ends at its largest magnitude.
 
     Args:
         images: `(N, H, W, C)` in [0, 1].
-        maps: `(N, H, W, C)` by name of the method; channels are summed for the picture.
-        titles: A line above each image.
-        name: What the methods have in common.
-        stamp: What the picture was made from, written below it.
+        maps: `(N, H, W, C)` by name of the method; the plot shows the sum over the channels.
+        titles: A title for each image.
+        name: Title of the figure: what the methods have in common.
+        stamp: The source of the picture, written below it.
 
     Returns:
-        A figure of one row more than there are methods.
+        A figure with one row of images and one row for each method.
     """
     tile = 0.85 * TILE
     width, height = tile * len(images) + 1.9, tile * (len(maps) + 1) + 0.9
@@ -54,7 +54,7 @@ def method_rows(
             fill(method.replace("_", " "), 14), rotation=0, ha="right", va="center", fontsize=8
         )
     if maps:
-        figure.colorbar(shown, ax=grid, label="share of its largest", aspect=30, pad=0.01)
+        figure.colorbar(shown, ax=grid, label="fraction of largest magnitude", aspect=30, pad=0.01)
     return figure
 
 
@@ -68,25 +68,25 @@ def curve_panels(
     columns: int = 2,
     stamp: str = "",
 ) -> Figure:
-    """Plot curves in panels of one scale, told apart by marker and line as well as by colour.
+    """Plot curves in panels with one scale; curves differ in marker and line, not only in colour.
 
-    Panels of the same curves share one legend, beside them; others have each their own.
+    When all panels have the same curves, they share one legend; otherwise each has its own.
 
     Args:
-        panels: By title, the curves `(K,)` of a panel by name.
-        ticks: What stands below each of the `K` points.
-        name: What is shown.
-        xlabel: What runs to the right, below the lowest panels.
-        ylabel: What runs upwards.
+        panels: For each panel's title, its curves `(K,)` by name.
+        ticks: Labels of the `K` points on the horizontal axis.
+        name: Title of the figure.
+        xlabel: Label of the horizontal axis.
+        ylabel: Label of the vertical axis.
         columns: Panels in a row.
-        stamp: What the picture was made from, written below it.
+        stamp: The source of the picture, written below it.
 
     Returns:
-        A figure of as many panels.
+        A figure with a panel for each entry of `panels`.
     """
     rows = math.ceil(len(panels) / columns)
     shared = len(panels) > 1 and len({tuple(curves) for curves in panels.values()}) == 1
-    width = 5.2 if shared else 8.5  # A legend beside each panel takes its place.
+    width = 5.2 if shared else 8.5  # Inches; wider when a legend stands beside each panel.
     figure = new_figure(width * columns, 3.1 * rows + 0.6, "")
     figure.suptitle(plain(name))
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)

@@ -1,4 +1,6 @@
 
+// Sort a table when the button in a column's head is pressed: ascending, then descending.
+// Numbers sort as numbers, other text as text; empty cells and dashes come last.
 for (const table of document.querySelectorAll("table")) {
   const body = table.tBodies[0];
   const key = (row, column) => {

@@ -49,7 +49,7 @@ def make_small(root, folder):
     data.LOADERS["digits"] = lambda: (digits().name, as_arrays(digits()))
     datasets._KERAS_URL = (root / "address").read_text()
     datasets._FASHION_MD5 = json.loads((root / "sums.json").read_text())
-    datasets._cache = lambda: folder / "cache"
+    datasets._cache_folder = lambda: folder / "cache"
 
 
 def as_arrays(dataset):

@@ -13,7 +13,7 @@ import pytest
 import mnist_xai as mx
 from mnist_xai.audit.results import MethodResult, ResultStore
 from mnist_xai.io.checkpoint import Checkpoint
-from mnist_xai.io.files import check_output, write_whole
+from mnist_xai.io.files import check_writable, write_atomically
 from mnist_xai.io.readers import DataError, read_path
 from tests.faults.trials import RECIPE
 from tests.io.test_readers import TEST, TEST_LABELS, TRAIN, TRAIN_LABELS, idx
@@ -25,7 +25,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import mnist_xai as mx
-from mnist_xai.io.files import write_whole
+from mnist_xai.io.files import write_atomically
 from tests.faults.trials import RECIPE, digits
 disk = Path(sys.argv[1])
 {script}
@@ -52,7 +52,7 @@ path = disk / "model.keras"
 path.write_bytes(b"precious")
 (disk / "filling").write_bytes(bytes(600_000))
 jobs = {
-    "write": lambda: write_whole(path, bytes(900_000)),
+    "write": lambda: write_atomically(path, bytes(900_000)),
     "save": lambda: mx.save_model(mx.build_model(), path),
     "train": lambda: mx.train(data=digits(), recipe=RECIPE, save_to=path, overwrite=True,
                               progress=False),
@@ -83,7 +83,7 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with pytest.raises(OSError, match=rf"File too large: '{path}'"):
-            write_whole(path, bytes(2000))
+            write_atomically(path, bytes(2000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert path.read_text() == "precious"
@@ -170,7 +170,7 @@ def test_unfinished_work_that_disappears_is_begun_anew(tmp_path):
 def test_a_folder_that_disappears_during_the_work_is_made_again(tmp_path, digits):
     folder = tmp_path / "run"
     folder.mkdir()
-    check_output(folder / "model.keras", overwrite=False)
+    check_writable(folder / "model.keras", overwrite=False)
 
     def remove(epoch, _):
         if epoch == 0:

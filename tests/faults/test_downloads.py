@@ -69,7 +69,7 @@ def faulty(fashion, monkeypatch):  # noqa: F811
         threading.Thread(target=served.serve_forever, args=(0.01,), daemon=True).start()
         address = f"http://127.0.0.1:{served.server_address[1]}/"
         monkeypatch.setattr(datasets, "_KERAS_URL", address)
-        monkeypatch.setattr(datasets, "_PATIENCE", 1.0)
+        monkeypatch.setattr(datasets, "_TIMEOUT", 1.0)
         yield handler
         served.shutdown()
 

@@ -16,14 +16,14 @@ import pytest
 
 import mnist_xai as mx
 from mnist_xai.io import locks
-from mnist_xai.io.files import remove_leftovers, temporary_folder, write_whole
-from mnist_xai.io.locks import OutputBusyError, alone, held
+from mnist_xai.io.files import remove_leftovers, temporary_folder, write_atomically
+from mnist_xai.io.locks import OutputBusyError, output_lock, try_lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from mnist_xai.io.locks import alone
-with alone(Path(sys.argv[1])):
+from mnist_xai.io.locks import output_lock
+with output_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -63,7 +63,7 @@ def work_on(path, monkeypatch):
 def test_the_second_says_so_and_stops_before_any_work(tmp_path, monkeypatch, name):
     path = tmp_path / name
     with held_elsewhere(path) as process:
-        expected = rf"{name}: another process \({process.pid}\) is at work on it; wait for its end"
+        expected = rf"{name}: another process \({process.pid}\) is writing it; wait until it ends"
         with pytest.raises(OutputBusyError, match=expected):
             work_on(path, monkeypatch)
         assert [p.name for p in tmp_path.iterdir()] == [f".{name}.lock"]
@@ -82,16 +82,21 @@ def test_a_lock_ends_with_a_holder_that_is_killed(tmp_path, monkeypatch, name):
 
 
 def test_other_outputs_in_the_folder_are_free(tmp_path):
-    with alone(tmp_path / "a.keras"), alone(tmp_path / "b.keras"), alone(None), alone(None):
+    with (
+        output_lock(tmp_path / "a.keras"),
+        output_lock(tmp_path / "b.keras"),
+        output_lock(None),
+        output_lock(None),
+    ):
         pass
     assert not list(tmp_path.iterdir())
 
 
 def test_a_lock_leaves_no_folder_that_it_made_unless_it_is_used(tmp_path):
-    with alone(tmp_path / "new" / "folder" / "a.keras"):
+    with output_lock(tmp_path / "new" / "folder" / "a.keras"):
         pass
     assert not list(tmp_path.iterdir())
-    with alone(tmp_path / "new" / "a.keras"):
+    with output_lock(tmp_path / "new" / "a.keras"):
         (tmp_path / "new" / "a.keras").write_text("made")
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.keras"]
 
@@ -99,7 +104,7 @@ def test_a_lock_leaves_no_folder_that_it_made_unless_it_is_used(tmp_path):
 def contend(path, seen, turns):
     done = 0
     while done < turns:
-        with contextlib.suppress(OutputBusyError), alone(path):
+        with contextlib.suppress(OutputBusyError), output_lock(path):
             inside = os.open(seen, os.O_CREAT | os.O_EXCL)  # Fails when someone else is inside.
             os.close(inside)
             Path(seen).unlink()
@@ -123,13 +128,13 @@ def test_what_a_living_writer_needs_is_no_leftover(tmp_path):
     with temporary_folder(path) as folder:
         (folder / "part").write_text("new")
         remove_leftovers(path)
-        write_whole(path, "by another")
+        write_atomically(path, "by another")
         assert (folder / "part").read_text() == "new"
-        with held(folder) as free:
+        with try_lock(folder) as free:
             assert free is False
     (tmp_path / ".model.keras.abcd1234.tmp").mkdir()  # Of one that was killed.
     (tmp_path / ".model.keras.notes.tmp").mkdir()  # Not ours.
-    write_whole(path, "new")
+    write_atomically(path, "new")
     assert {p.name for p in tmp_path.iterdir()} == {"model.keras", ".model.keras.notes.tmp"}
 
 
@@ -149,8 +154,8 @@ def test_without_locks_what_may_be_a_living_writer_s_is_left(tmp_path):
     with temporary_folder(path) as folder:
         (folder / "part").write_text("new")
         remove_leftovers(path)
-        write_whole(path, "by another")
-        with held(folder) as ours:
+        write_atomically(path, "by another")
+        with try_lock(folder) as ours:
             assert ours is None
         assert (folder / "part").read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["model.keras"]
@@ -158,7 +163,7 @@ def test_without_locks_what_may_be_a_living_writer_s_is_left(tmp_path):
 
 @pytest.mark.usefixtures("_without_locks")
 def test_without_locks_the_work_is_done_and_tidied_up(tmp_path):
-    with alone(tmp_path / "new" / "a.keras"):
+    with output_lock(tmp_path / "new" / "a.keras"):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -174,9 +179,9 @@ def test_a_lock_is_open_for_writing_as_nfs_wants_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr(locks.fcntl, "flock", as_on_nfs)
     (tmp_path / "lock").touch()
-    with held(tmp_path / "lock") as ours, held(tmp_path / "lock") as again:
+    with try_lock(tmp_path / "lock") as ours, try_lock(tmp_path / "lock") as again:
         assert (ours, again) == (True, False)
-    with held(tmp_path) as ours:
+    with try_lock(tmp_path) as ours:
         assert ours is None
 
 
@@ -192,10 +197,13 @@ def test_a_folder_removed_before_the_lock_is_in_it_is_made_again(tmp_path, monke
         touch(self, **given)
 
     monkeypatch.setattr(Path, "touch", folder_removed)
-    with alone(tmp_path / "new" / "a.keras"):
+    with output_lock(tmp_path / "new" / "a.keras"):
         assert [p.name for p in (tmp_path / "new").iterdir()] == [".a.keras.lock"]
     removals[0] = 10**6
-    with pytest.raises(FileNotFoundError, match=r"a.keras.lock"), alone(tmp_path / "new/a.keras"):
+    with (
+        pytest.raises(FileNotFoundError, match=r"a.keras.lock"),
+        output_lock(tmp_path / "new/a.keras"),
+    ):
         pass
 
 
@@ -204,16 +212,18 @@ def test_a_second_thread_is_told_that_it_is_this_process(tmp_path):
 
     def second():
         try:
-            with alone(path):
+            with output_lock(path):
                 told.append("it began to work")
         except OutputBusyError as error:
             told.append(str(error))
 
-    with alone(path):
+    with output_lock(path):
         thread = threading.Thread(target=second)
         thread.start()
         thread.join()
-    assert told == [f"{path}: this process is at work on it; wait for its end, or save elsewhere"]
+    assert told == [
+        f"{path}: this process is writing it; wait until it ends, or save to another path"
+    ]
     assert not list(tmp_path.iterdir())
 
 
@@ -235,11 +245,11 @@ def test_the_lock_of_another_user_is_one_of_another_process(mode):
         with held_elsewhere(path) as process:
             (path.parent / ".a.keras.lock").chmod(mode)
             number = rf" \({process.pid}\)" if mode == 0o644 else ""
-            expected = f"another process{number} is at work"
-            with another_user(), pytest.raises(OutputBusyError, match=expected), alone(path):
+            expected = f"another process{number} is writing it"
+            with another_user(), pytest.raises(OutputBusyError, match=expected), output_lock(path):
                 pass
         if mode == 0o644:  # Its holder is dead, and the folder is everyone's.
-            with another_user(), alone(path):
+            with another_user(), output_lock(path):
                 pass
             assert not list(path.parent.iterdir())
 
@@ -253,7 +263,7 @@ def test_ctrl_c_while_a_lock_is_taken_leaves_none(tmp_path, monkeypatch, where):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, where, interrupted)
-    with pytest.raises(KeyboardInterrupt), alone(tmp_path / "new" / "a.keras"):
+    with pytest.raises(KeyboardInterrupt), output_lock(tmp_path / "new" / "a.keras"):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -265,7 +275,7 @@ def test_ctrl_c_at_another_s_lock_leaves_it(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with held_elsewhere(path):
-        monkeypatch.setattr(locks, "_refuse", interrupted)
-        with pytest.raises(KeyboardInterrupt), alone(path):
+        monkeypatch.setattr(locks, "_raise_busy", interrupted)
+        with pytest.raises(KeyboardInterrupt), output_lock(path):
             pass
         assert [p.name for p in tmp_path.iterdir()] == [".a.keras.lock"]

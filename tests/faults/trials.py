@@ -73,7 +73,7 @@ def download(folder):
     datasets._KERAS_URL = (folder.parent / "address").read_text()
     names = datasets._FASHION_MD5
     datasets._FASHION_MD5 = {n: _md5(folder.parent / "served" / n) for n in names}
-    datasets._cache = lambda: folder
+    datasets._cache_folder = lambda: folder
     mx.load_data("fashion_mnist")
 
 

@@ -10,7 +10,7 @@ from tests.hostile.corpus import case
 from tests.hostile.models import KERNEL, replaced
 
 WEIGHTS = "asks for weights of"
-LARGE = "would make .* numbers of one image"
+LARGE = "would make .* numbers from one image"
 
 
 def tensor(name, shape=(None, 4, 5, 1)):
@@ -92,7 +92,7 @@ def few_bytes_held_and_many_asked_for(box):
     return box.archive(config=config, weights=weights)
 
 
-@case("load_model", "in one piece, not packed")
+@case("load_model", "in one piece, uncompressed")
 def chunk_larger_than_its_array(box):
     def make(group, name, shape):
         group.create_dataset(
@@ -103,7 +103,7 @@ def chunk_larger_than_its_array(box):
     return box.archive(weights=box.weights(replaced(make)))
 
 
-@case("load_model", "in one piece, not packed")
+@case("load_model", "in one piece, uncompressed")
 def array_that_was_never_written(box):
     def make(group, name, shape):
         group.create_dataset(name, shape, "f4")
@@ -223,17 +223,17 @@ def eager(box, call, size=18_000):
     return with_also(box, big)
 
 
-@case("load_model", "is called on nothing that comes from the input")
+@case("load_model", "is called on constants only")
 def tensor_beside_the_arguments(box):
     return eager(box, {"more": tensor("image")})
 
 
-@case("load_model", "is called on nothing that comes from the input")
+@case("load_model", "is called on constants only")
 def tensor_as_an_argument_that_is_dropped(box):
     return eager(box, {"kwargs": {"training": tensor("image")}})
 
 
-@case("load_model", "expected initial weights by numbers")
+@case("load_model", "expected an initialiser with plain numbers")
 def initial_weights_that_spread(box):
     initial = {"module": "keras.initializers", "class_name": "Constant", "registered_name": None,
                "config": {"value": [[1.0]] * 25_000}}  # fmt: skip
@@ -256,14 +256,14 @@ def constants_of_a_batch(box):
     return box.archive(config=config)
 
 
-@case("load_model", "which is code from outside Keras or no part")
+@case("load_model", "which is code from outside Keras or not a part")
 def metric_in_an_argument(box):
     metric = {"module": "keras.metrics", "class_name": "AUC", "registered_name": None,
               "config": {"num_thresholds": 20_000_000}}  # fmt: skip
     return argument(box, metric)
 
 
-@case("load_model", "is shared by number")
+@case("load_model", "is used in several places")
 def model_in_the_model_by_number(box):
     inner = sequence(image([4]), layer("ReLU", {}, "relu")) | {"name": "a", "shared_object_id": 1}
     inner["inbound_nodes"] = [{"args": [tensor("image")], "kwargs": {}}]

@@ -312,7 +312,7 @@ def picture_that_claims_four_billion_pixels(box):
     return picture(png(width=2**16, height=2**16))(box)
 
 
-@case("load_data", "as .* is; got|would unpack to")
+@case("load_data", "like .*; got|would unpack to")
 def pictures_that_are_bombs_together(box):
     box.pictures()
     content = saved(Image.fromarray(np.zeros((4000, 4000, 3), np.uint8)), "PNG")
@@ -357,7 +357,7 @@ def picture_of_thousands_of_scans_that_holds_others(box):
     return box.inside
 
 
-@case("load_data", "expected a BMP that is not packed")
+@case("load_data", "expected an uncompressed BMP")
 def picture_of_ends_of_lines(box):
     """Thirty kilobytes that Pillow unpacks a pixel at a time."""
     colours = bytes(256 * 4)
@@ -369,7 +369,7 @@ def picture_of_ends_of_lines(box):
     return box.inside
 
 
-@case("load_data", "notes")
+@case("load_data", "APP1 segments")
 def picture_of_thousands_of_notes(box):
     """Pillow joins them, each time anew."""
     content = saved(Image.fromarray(np.zeros((4, 5), np.uint8)), "JPEG")
@@ -417,7 +417,7 @@ def picture_of_sixteen_bits(box):
     return picture(saved(Image.fromarray(np.zeros((4, 5), np.uint16)), "PNG"))(box)
 
 
-@case("load_data", "in grey as .* is; got .* in colour")
+@case("load_data", "in grey, like .*; got .* in colour")
 def picture_with_a_palette(box):
     grey = Image.fromarray(np.zeros((4, 5), np.uint8))
     return picture(saved(grey.convert("P"), "PNG"))(box)
@@ -485,24 +485,24 @@ def picture_that_is_a_link_to_the_secret(box):
     return box.inside
 
 
-@case("load_data", "this is no file|links out of")
+@case("load_data", "this is not a regular file|links out of")
 def picture_that_is_endless(box):
     box.pictures().symlink_to("/dev/zero")
     return box.inside
 
 
-@case("load_data", "this is no file")
+@case("load_data", "this is not a regular file")
 def picture_that_is_a_pipe(box):
     os.mkfifo(box.pictures())
     return box.inside
 
 
-@case("load_data", "this is no file")
+@case("load_data", "this is not a regular file")
 def picture_that_is_a_folder(box):
     box.pictures().mkdir()
     return box.inside
 
 
-@case("load_data", "there are none|at least one value|cannot be read")
+@case("load_data", "expected .* images; got none|at least one value|cannot be read")
 def picture_without_pixels(box):
     return picture(png(width=0, height=0))(box)

@@ -460,7 +460,7 @@ def an_input_of_a_million_pixels_squared(box):
     return box.archive(config=config)
 
 
-@case("load_model", "would make .* numbers of one image")
+@case("load_model", "would make .* numbers from one image")
 def a_layer_that_enlarges_a_million_times(box):
     change = replace("keras.layers", "UpSampling2D", {"size": [100_000, 100_000]})
     config = box.config()
@@ -474,7 +474,7 @@ def a_layer_that_enlarges_a_million_times(box):
     return box.archive(config=config)
 
 
-@case("load_model", "is called on nothing that comes from the input")
+@case("load_model", "is called on constants only")
 def an_operation_on_a_literal(box):
     config = box.config()
     literal = {"class_name": "__numpy__", "config": {"value": [1.0], "dtype": "float32"}}
@@ -514,7 +514,7 @@ def layers_too_deep_for_recursion(box):
     return box.archive(config=chain(box, 1_200))
 
 
-@case("load_model", "come before what they are called on")
+@case("load_model", "are listed before the layers that they use")
 def layers_in_the_worst_order(box):
     config = chain(box, 1_000)
     config["config"]["layers"].reverse()
@@ -551,7 +551,7 @@ def holding(make):
     return replaced(lambda group, name, shape: group.__setitem__(name, make(shape)))
 
 
-@case("load_model", "links to somewhere else", "CVE-2026-1669 / GHSA-3m4q-jmj6-r34q")
+@case("load_model", "links to another place", "CVE-2026-1669 / GHSA-3m4q-jmj6-r34q")
 def external_link(box):
     with h5py.File(box.outside / "other.h5", "w") as other:
         other["x"] = np.full((12, 3), 7.0)
@@ -580,13 +580,13 @@ def virtual_dataset(box):
     return box.archive(weights=box.weights(replaced(make)))
 
 
-@case("load_model", "links to somewhere else")
+@case("load_model", "links to another place")
 def soft_link(box):
     link = h5py.SoftLink("/layers/conv2d/vars/0")
     return box.archive(weights=box.weights(holding(lambda _: link)))
 
 
-@case("load_model", "links to somewhere else")
+@case("load_model", "links to another place")
 def external_link_beside_the_layers(box):
     def change(file):
         file["aside"] = h5py.ExternalLink("/dev/zero", "/x")
@@ -617,7 +617,7 @@ def shape_of_more_than_a_gigabyte(box):
     return box.archive(weights=box.weights(replaced(make)))
 
 
-@case("load_model", "in one piece, not packed")
+@case("load_model", "in one piece, uncompressed")
 def many_shapes_of_a_gigabyte_together(box):
     def make(group, name, _):
         for copy in range(40):

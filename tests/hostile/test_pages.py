@@ -6,7 +6,7 @@ from PIL import Image
 
 import mnist_xai as mx
 from mnist_xai import plots
-from mnist_xai.io.printable import first_line, printable
+from mnist_xai.io.safe_text import escape_controls, first_line
 from mnist_xai.report import png
 from tests.hostile.texts import ERASE, OVER, TITLE
 from tests.test_reproduce import short  # noqa: F401
@@ -44,7 +44,7 @@ def test_nothing_in_a_name_acts_in_a_report(short, folder, tmp_path, opened):  #
         assert page.locator("script").count() == 1
         cells = page.locator("td:first-child").all_inner_texts()
         for label in LABELS:
-            assert printable(label) in [cell.strip() for cell in cells]
+            assert escape_controls(label) in [cell.strip() for cell in cells]
 
 
 def test_a_dollar_is_a_dollar_in_every_picture():
@@ -73,9 +73,9 @@ def test_a_dollar_is_a_dollar_in_every_picture():
     ],
 )
 def test_what_acts_is_shown_instead(text, shown):
-    assert printable(text) == shown
-    assert printable(text).isprintable()
-    assert printable(f"a\n{text}", keep="\n") == f"a\n{shown}"
+    assert escape_controls(text) == shown
+    assert escape_controls(text).isprintable()
+    assert escape_controls(f"a\n{text}", keep="\n") == f"a\n{shown}"
 
 
 def test_a_complaint_is_short_and_in_one_line():

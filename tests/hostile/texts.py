@@ -55,7 +55,7 @@ def file_that_renames_the_window(box):
     return path
 
 
-@case("load_model", "links to somewhere else .SoftLink")
+@case("load_model", "links to another place .SoftLink")
 def link_that_erases(box):
     def change(file):
         file[f"x{ERASE}"] = h5py.SoftLink("/nowhere")
@@ -118,7 +118,7 @@ def image_that_is_none(box):
             "--save-to", box.out / "x.png"]  # fmt: skip
 
 
-@case("cli", "this is no file")
+@case("cli", "this is not a regular file")
 def image_that_is_a_pipe(box):
     os.mkfifo(box.inside / "pipe.png")
     return ["explain", box.archive(), "--image", box.inside / "pipe.png",

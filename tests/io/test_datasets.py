@@ -143,27 +143,27 @@ def test_of_cifar10_nothing_is_read_but_the_bytes_that_were_checked(cifar10, cac
         (unpacked / f"data_batch_{number}").write_bytes(b"another's")
     np.testing.assert_array_equal(load_data("cifar10").train_images, COLOUR[:10])
 
-    fetch = datasets._fetch
+    fetch = datasets._cached_download
 
     def changed(*given):
         path = fetch(*given)
         path.write_bytes(b"another's")  # Just after it was checked.
         return path
 
-    monkeypatch.setattr(datasets, "_fetch", changed)
+    monkeypatch.setattr(datasets, "_cached_download", changed)
     with pytest.raises(DataUnavailableError, match="CIFAR-10 .*changed while it was read"):
         load_data("cifar10")
 
 
 def test_a_batch_of_cifar10_calls_nothing(cifar10, tmp_path):
     cifar10(data_batch_3=b"cos\nmkdir\n(" + text(bytes(tmp_path / "called")) + b"tR.")
-    with pytest.raises(DataUnavailableError, match=r"CIFAR-10 .*os\.mkdir is no part of an array"):
+    with pytest.raises(DataUnavailableError, match=r"CIFAR-10 .*os\.mkdir is not part of an array"):
         load_data("cifar10")
     assert not (tmp_path / "called").exists()
 
 
 def test_mnist_is_taken_from_the_cache(cache, monkeypatch):
-    monkeypatch.setattr(datasets, "_fetch", lambda *_: None)
+    monkeypatch.setattr(datasets, "_cached_download", lambda *_: None)
     monkeypatch.setattr(
         keras.datasets.mnist, "load_data", lambda: ((TRAIN, TRAIN_LABELS), (TEST, TEST_LABELS))
     )

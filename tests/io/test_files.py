@@ -5,19 +5,19 @@ import stat
 import pytest
 
 from mnist_xai.io import files
-from mnist_xai.io.files import OutputExistsError, check_output, named, write_whole
+from mnist_xai.io.files import OutputExistsError, check_writable, errors_name, write_atomically
 
 
 def test_a_file_is_written_and_replaced(tmp_path):
     path = tmp_path / "new" / "file.txt"
-    write_whole(path, "first")
-    write_whole(path, b"second")
+    write_atomically(path, "first")
+    write_atomically(path, b"second")
     assert path.read_bytes() == b"second"
     assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
 
 
 def test_a_file_gets_the_rights_that_any_file_gets(tmp_path):
-    write_whole(tmp_path / "ours", "x")
+    write_atomically(tmp_path / "ours", "x")
     (tmp_path / "any").write_text("x")
     ours, other = ((tmp_path / name).stat().st_mode for name in ("ours", "any"))
     assert stat.S_IMODE(ours) == stat.S_IMODE(other)
@@ -33,7 +33,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
 
     monkeypatch.setattr(files.os, "fsync", fail)
     with pytest.raises(type(failure)) as caught:
-        write_whole(path, "new")
+        write_atomically(path, "new")
     if isinstance(failure, OSError):
         assert str(caught.value) == f"[Errno 28] No space left on device: '{path}'"
     assert path.read_text() == "old"
@@ -44,10 +44,10 @@ def test_an_output_in_the_way_is_refused(tmp_path):
     path = tmp_path / "model.keras"
     path.write_text("old")
     with pytest.raises(OutputExistsError, match=r"model.keras exists; pass overwrite=True"):
-        check_output(path, overwrite=False)
-    check_output(path, overwrite=True)
-    with pytest.raises(IsADirectoryError, match="this is a folder"):
-        check_output(tmp_path, overwrite=True)
+        check_writable(path, overwrite=False)
+    check_writable(path, overwrite=True)
+    with pytest.raises(IsADirectoryError, match="got a folder"):
+        check_writable(tmp_path, overwrite=True)
     assert path.read_text() == "old"
 
 
@@ -55,25 +55,25 @@ def test_an_output_in_the_way_is_refused(tmp_path):
 def test_a_folder_without_write_access_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(PermissionError):
-        check_output(tmp_path / "model.keras", overwrite=False)
+        check_writable(tmp_path / "model.keras", overwrite=False)
     tmp_path.chmod(0o700)
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(NotADirectoryError, match="file"):
-        check_output(tmp_path / "file" / "model.keras", overwrite=False)
+        check_writable(tmp_path / "file" / "model.keras", overwrite=False)
 
 
 def test_checking_makes_nothing(tmp_path):
-    check_output(tmp_path / "new" / "folder" / "model.keras", overwrite=False)
+    check_writable(tmp_path / "new" / "folder" / "model.keras", overwrite=False)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_error_names_the_file_that_is_wrong(tmp_path):
     (tmp_path / "afile").write_text("x")
     with pytest.raises(OSError, match=r"'[^']*afile'$"):
-        write_whole(tmp_path / "afile" / "out.png", "new")
+        write_atomically(tmp_path / "afile" / "out.png", "new")
 
 
 @pytest.mark.parametrize(
@@ -88,5 +88,5 @@ def test_an_error_names_the_file_that_is_wrong(tmp_path):
     ],
 )  # fmt: skip
 def test_an_error_without_a_name_or_with_a_temporary_one_gets_that_of_the_output(error, said):
-    with pytest.raises(OSError, match=f"^{re.escape(said)}$"), named(files.Path("out.png")):
+    with pytest.raises(OSError, match=f"^{re.escape(said)}$"), errors_name(files.Path("out.png")):
         raise error

@@ -303,7 +303,7 @@ def stray_file(root):
         (empty_class, "train/1: expected pictures of this label; the folder is empty"),
         (missing_part, "test: no such folder"),
         (missing_class, "only one of the two has 2, 3"),
-        (colour_in_grey, r"train/1/001.png: .*4 x 5 pixels in grey as .*000.png.*; got .* colour"),
+        (colour_in_grey, r"train/1/001.png: .*4 x 5 pixels in grey, like .*000.png; got .* colour"),
         (other_size, "test/1/001.png: .*got 8 x 5 pixels in grey"),
         (truncated_picture, "000.png: cannot be read as a picture"),
         (text_as_picture, "000.png: cannot be read as a picture"),

@@ -127,7 +127,7 @@ def test_a_card_is_read_with_and_without_its_model(card, saved):
 
 def test_a_card_of_other_bytes_is_refused(card, saved):
     save_model(build_model(seed=1), saved)
-    with pytest.raises(ModelFileError, match="the card of other bytes than those of model.keras"):
+    with pytest.raises(ModelFileError, match="the card of model.keras; its SHA-256 differs"):
         saving.read_card(card)
 
 

@@ -1,0 +1,170 @@
+"""Commands that look into a model: `explain`, `layers`, `methods`."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mnist_xai.cli import options, terminal
+from mnist_xai.cli.outputs import confirm_overwrite, save_array, save_figure
+from mnist_xai.cli.terminal import print_table, say
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mnist_xai.interpret import Network
+
+
+@click.command()
+@options.model
+@options.image
+@click.option(
+    "--method",
+    default="integrated_gradients",
+    show_default=True,
+    help="Name of a method; `mnist-xai methods` lists them.",
+)
+@click.option("--target", type=int, help="Class to explain; by default the predicted class.")
+@click.option(
+    "--score",
+    type=click.Choice(["logit", "probability"]),
+    default="logit",
+    show_default=True,
+    help="Score to explain.",
+)
+@click.option(
+    "--save-to",
+    type=click.Path(path_type=Path),
+    default=Path("explanation.png"),
+    show_default=True,
+    help="A picture (.png) or the map as an array (.npy).",
+)
+@options.overwrite
+@options.debug
+def explain(
+    model_path: Path,
+    data: str,
+    index: int | None,
+    image: Path | None,
+    method: str,
+    target: int | None,
+    score: Any,
+    save_to: Path,
+    overwrite: bool,
+) -> None:
+    """Show which pixels raise and which lower the score of a class.
+
+    \b
+    Example:
+      mnist-xai explain saved_models/cnn.keras --index 0 --save-to why.png
+    """
+    if save_to.suffix not in {".png", ".npy"}:
+        raise click.UsageError(f"--save-to: expected a name ending in .png or .npy; got {save_to}")
+    overwrite = confirm_overwrite([save_to], overwrite)
+    terminal.start_tensorflow()
+    import mnist_xai as mx
+    from mnist_xai.interpret import METHODS
+
+    chosen = METHODS.named(method)
+    network = mx.Network(mx.load_model(model_path))
+    x, stamp = _one_image(network, data, index, image)
+    explanation = mx.explain(network, x, target, method=chosen, score=score)
+    if save_to.suffix == ".npy":
+        save_array(explanation.maps[0], save_to)
+    else:
+        save_figure(explanation.plot(stamp=stamp), save_to, overwrite=True)
+    probabilities = network.probabilities(x)[0]
+    say(
+        f"Predicted class {probabilities.argmax()} (p = {probabilities.max():.3f}); explained: "
+        f"class {explanation.targets[0]}\n{explanation}\nSaved {save_to}"
+    )
+
+
+@click.command()
+@options.model
+@options.image
+@click.option("--save-to", type=click.Path(path_type=Path), help="Folder for the pictures.")
+@options.overwrite
+@options.debug
+def layers(
+    model_path: Path,
+    data: str,
+    index: int | None,
+    image: Path | None,
+    save_to: Path | None,
+    overwrite: bool,
+) -> None:
+    """List a model's layers; with --save-to, draw their outputs for one image.
+
+    \b
+    Example:
+      mnist-xai layers saved_models/cnn.keras --index 0 --save-to layers
+    """
+    terminal.start_tensorflow()
+    import mnist_xai as mx
+
+    network = mx.Network(mx.load_model(model_path))
+    rows = [[name, " x ".join(map(str, shape))] for name, shape in network.layer_shapes.items()]
+    print_table([["layer", "output shape"], *rows])
+    if save_to is None:
+        return
+    from mnist_xai.plots import feature_maps
+
+    x, stamp = _one_image(network, data, index, image)
+    spatial = [name for name, shape in network.layer_shapes.items() if len(shape) == 3]
+    for name, maps in mx.layer_outputs(network, x, spatial).items():
+        path = save_to / f"{name.replace('/', '.')}.png"
+        save_figure(feature_maps(x[0], maps[0], name, stamp=stamp), path, overwrite=overwrite)
+        say(f"Saved {path}")
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--family", help="Only the methods of this family; its first letters are enough.")
+@options.debug
+def methods(name: str | None, family: str | None) -> None:
+    """List the methods, or describe one of them in full.
+
+    The list says what each method shows, when it misleads and what it costs.
+
+    \b
+    Example:
+      mnist-xai methods --family gradient
+      mnist-xai methods gradcam
+    """
+    if name and family is not None:
+        raise click.UsageError("expected the name of a method or --family; got both")
+    terminal.start_tensorflow()
+    import mnist_xai as mx
+    from mnist_xai.cli import catalogue
+    from mnist_xai.interpret import METHODS
+
+    width = shutil.get_terminal_size().columns
+    chosen = METHODS if family is None else catalogue.of_family(family)
+    method = None if name is None else METHODS.named(name)
+    network = mx.Network(mx.build_model("cnn"))
+    if name and method:
+        say(catalogue.details(name, method, network, width))
+        return
+    say(catalogue.table(chosen, network, width))
+
+
+def _one_image(
+    network: "Network", data: str, index: int | None, image: Path | None
+) -> tuple["NDArray[np.float32]", str]:
+    """Return the image that the options choose, `(1, H, W, C)`, and the stamp for its picture."""
+    import mnist_xai as mx
+    from mnist_xai.io.readers import read_picture
+
+    if (index is None) == (image is None):
+        raise click.UsageError("expected either --index N or --image FILE")
+    if image is not None:
+        return network.inputs.check_images(mx.normalise(read_picture(image)[None])), image.name
+    dataset = mx.load_data(data)
+    count = len(dataset.test_images)
+    if not 0 <= (index or 0) < count:
+        raise click.UsageError(f"--index: expected 0 to {count - 1}; got {index}")
+    chosen = mx.normalise(dataset.test_images[index : index + 1])  # type: ignore[operator]
+    return network.inputs.check_images(chosen), f"{dataset.name}, test image {index}"

@@ -1,0 +1,51 @@
+"""Options and arguments that several commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def debug(command: _Command) -> _Command:
+    """Add `--debug`; the group reads it from the context when an error is raised."""
+
+    def store(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.meta["debug"] = True
+
+    return click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=store,
+        help="Show the full traceback of an error.",
+    )(command)
+
+
+def image(command: _Command) -> _Command:
+    """Add `--data`, `--index` and `--image`: the two ways to choose one image."""
+    for option in (
+        click.option(
+            "--data", default="mnist", show_default=True, help="Data set that --index refers to."
+        ),
+        click.option("--index", type=int, help="Index of a test image, from 0."),
+        click.option(
+            "--image", type=click.Path(path_type=Path), help="Image file, instead of --index."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+data = click.option(
+    "--data", default="mnist", show_default=True, help="Name or path of a data set."
+)
+model = click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))
+overwrite = click.option("--overwrite", is_flag=True, help="Replace existing files.")
+seed = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."
+)
