@@ -1,4 +1,4 @@
-"""A method that explains nothing twice: several metrics ask about the same noisy copies."""
+"""A method that explains no image twice: several metrics use the same noisy copies."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,27 +14,27 @@ from mnist_xai.quality.base import digest
 
 @dataclass(frozen=True, eq=False)
 class CachedMethod:
-    """The method as it is, with its answers about one network kept for as long as this lives.
+    """A method whose maps for one network are cached.
 
-    Another network, such as one with random weights, is explained anew each time: it may have
-    changed.
+    Other networks, such as one with random weights, are explained on every call: their weights may
+    have changed since the last one.
 
     Attributes:
         method: The method.
-        network: The network whose explanations are kept; its weights must stay as they are.
+        network: The network whose maps are cached; its weights must not change.
     """
 
     method: Method
     network: Network
-    _answers: dict[tuple[bytes, Score], Array] = field(default_factory=dict)
+    _maps: dict[tuple[bytes, Score], Array] = field(default_factory=dict)
 
     @property
     def about(self) -> About:
-        """What the method promises."""
+        """Return the description of the method."""
         return self.method.about
 
     def passes(self, network: Network) -> float:
-        """What the method costs."""
+        """Return the cost of one image, in passes through the network."""
         return self.method.passes(network)
 
     def __call__(
@@ -45,18 +45,18 @@ class CachedMethod:
         *,
         score: Score = "logit",
     ) -> Array:
-        """Explain, or remember."""
+        """Return the method's maps, from the cache where they are known."""
         if network is not self.network:
             return self.method(network, images, targets, score=score)
         key = digest(images, targets), score
-        if key not in self._answers:
-            answer = self.method(network, images, targets, score=score)
-            answer.flags.writeable = False
-            self._answers[key] = answer
-        return self._answers[key]
+        if key not in self._maps:
+            maps = self.method(network, images, targets, score=score)
+            maps.flags.writeable = False
+            self._maps[key] = maps
+        return self._maps[key]
 
     def __getattr__(self, name: str) -> Any:
-        # `baselines` and `account`: what the method promises beside its maps.
+        # For example `baselines` and `explain_and_absorb`, which only some methods have.
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self.method, name)

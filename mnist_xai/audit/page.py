@@ -1,4 +1,4 @@
-"""The page of an audit: pictures, tables and sentences of what was found."""
+"""Lay out the page of an audit: its warnings, figures and tables."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -6,80 +6,84 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from mnist_xai import plots
+from mnist_xai.audit.outcome import Audit
 from mnist_xai.audit.results import MethodResult
-from mnist_xai.audit.run import Audit
-from mnist_xai.audit.tasks import images_of
+from mnist_xai.audit.tasks import normalised_images
 from mnist_xai.audit.verdicts import warnings
+from mnist_xai.audit.wording import capitalised, control_name, count, percent, rounded, spaced
 from mnist_xai.quality import CONTROLS, Metric, Scores
 from mnist_xai.quality.statistics import Values
 from mnist_xai.report import Cell, Section, Table, html_page, png
 
-_FAMILIES = {
-    "faithfulness": "Does what the map calls important matter to the score?",
-    "robustness": "Does the map stay the same when the image hardly changes?",
-    "randomisation": "Does the map change when the network, or the class, is another?",
-    "complexity": "How much does a reader have to look at?",
-    "localisation": "Does the map point where the evidence is known to lie?",
-    "axiom": "Does the method keep the rules that it should keep?",
+_QUESTIONS = {
+    "faithfulness": "Does the score change when the pixels that the map calls important change?",
+    "robustness": "Does the map stay the same when the image changes slightly?",
+    "randomisation": "Does the map change with the weights of the network and with the class?",
+    "complexity": "How concentrated is the map?",
+    "localisation": "Does the map point to the region where the evidence is known to lie?",
+    "axiom": "Does the method satisfy the axioms that a method of its kind should satisfy?",
 }
-_READING = (
-    "Mean over the images, and half the width of its 95 % confidence interval; in the head stands "
-    "whether more or less is better. Choose a head to sort by it."
+_HOW_TO_READ = (
+    "Each cell is the mean over the images ± half the width of its 95 % confidence interval. The "
+    "head of a column says whether more or less is better; click it to sort by the column."
 )
-_CONTEST = (
-    "+ is better than the best control, and ! is not, image by image, as far as the interval tells."
+_MARKS = (
+    "The mark + means better than the best control on the same images: the 95 % confidence "
+    "interval of the difference is above zero. The mark ! means that this was not shown."
 )
 _NO_SCORE = Cell("–", math.nan)
 
 
 def audit_page(audit: Audit) -> str:
-    """Lay out the page of an audit.
+    """Return the page of an audit as one self-contained HTML document.
 
     Args:
-        audit: What was found.
-
-    Returns:
-        One self-contained HTML page.
+        audit: The outcome of the audit.
     """
-    test, dataset, budget = audit.evaluation, audit.dataset, audit.budget
-    methods = sum(name not in CONTROLS for name in audit.results)
-    summary = [
-        f"The model {audit.model} ({audit.network.model.count_params():,} parameters) and "
-        f"{methods} ways to explain it, on {dataset.name} "
-        f"({len(dataset.test_images):,} test images, SHA-256 {dataset.sha256[:12]}).",
-        f"It is right on {test.accuracy:.2%} of the test images. Every method explained "
-        f"{budget.images} of them, drawn at random; the metrics that have to run a method again "
-        f"used the first {budget.again}. What is explained is the logit of the predicted class.",
-        "No score in this page proves an explanation right. A method that does no better than a "
-        "control, which never looks at the model, has shown nothing.",
-    ]
-    sections = list(_sections(audit))
-    beside = {}
+    files_beside = {}
     if audit.path:
-        beside = {
-            audit.path.with_suffix(".json").name: "every figure, for programs",
+        files_beside = {
+            audit.path.with_suffix(".json").name: "all figures, for programs",
             audit.path.with_suffix(".csv").name: "the score of every image",
         }
-    return html_page(f"Audit of {audit.model}", summary, sections, beside)
+    return html_page(
+        f"Audit of {audit.model}", _introduction(audit), list(_sections(audit)), files_beside
+    )
+
+
+def _introduction(audit: Audit) -> list[str]:
+    test, dataset, budget = audit.evaluation, audit.dataset, audit.budget
+    methods = sum(name not in CONTROLS for name in audit.results)
+    images = min(budget.images, len(dataset.test_images))
+    return [
+        f"This page audits the model {audit.model} ({audit.network.model.count_params():,} "
+        f"parameters) and {count(methods, 'explanation method')} on {dataset.name} "
+        f"({len(dataset.test_images):,} test images, SHA-256 {dataset.sha256[:12]}).",
+        f"The model classifies {test.accuracy:.2%} of the test images correctly. Every method "
+        f"explains the logit of the predicted class for {images} of them, drawn at random. Metrics "
+        f"that run a method again use the first {min(budget.rerun_images, images)}.",
+        "No score on this page proves that an explanation is right. A method that does not beat "
+        "the controls, which never look at the model, has shown nothing.",
+    ]
 
 
 def _sections(audit: Audit) -> Iterator[Section]:
     found = warnings(audit)
     yield Section(
         "Warnings",
-        "What must not be overlooked, in plain words." if found else "There is none.",
+        "Read these first." if found else "There are no warnings.",
         points=found,
     )
-    yield from _of_model(audit)
+    yield from _model_sections(audit)
     yield from _leaderboards(audit)
-    yield from _maps(audit)
-    yield from _curves(audit)
-    yield _certificates(audit)
+    yield from _example_maps(audit)
+    yield from _randomisation_curves(audit)
+    yield _residuals(audit)
     yield _costs(audit)
     yield _glossary(audit)
 
 
-def _of_model(audit: Audit) -> Iterator[Section]:
+def _model_sections(audit: Audit) -> Iterator[Section]:
     test, names, stamp = audit.evaluation, audit.dataset.class_names, _stamp(audit)
     head = ["class", "images", "precision", "recall"]
     rows = [
@@ -88,90 +92,88 @@ def _of_model(audit: Audit) -> Iterator[Section]:
     ]
     yield Section(
         "Errors of the model",
-        f"{len(test.misclassified)} of {len(test.labels):,} test images are mistaken; colour marks "
-        "the mistakes.",
+        f"The model misclassifies {len(test.misclassified)} of {len(test.labels):,} test images. "
+        "Colour marks the errors.",
         png(plots.confusion_matrix(test.confusion, names, stamp=stamp)),
         [head, *rows],
     )
     confidence, right = test.probabilities.max(axis=1), test.predictions == test.labels
     yield Section(
         "Calibration of the model",
-        f"How often the model is right by how sure it is. Expected calibration error "
-        f"{test.calibration_error:.4f}, cross-entropy {test.loss:.4f} nats.",
+        f"Accuracy by confidence. Expected calibration error {test.calibration_error:.4f}, "
+        f"cross-entropy {test.loss:.4f} nats.",
         png(plots.reliability_diagram(confidence, right, stamp=stamp)),
     )
 
 
 def _leaderboards(audit: Audit) -> Iterator[Section]:
-    for family, question in _FAMILIES.items():
+    for family, question in _QUESTIONS.items():
         metrics = {n: m for n, m in audit.metrics.items() if m.about.family == family}
-        if not metrics and family == "localisation" and audit.grids:
-            yield Section(f"Leaderboard: {family}", f"{question} Not asked. {audit.grids}")
-        if not metrics:
-            continue
-        text = [question, _READING]
-        if any(audit.best_control(name) for name in metrics):
-            text.append(_CONTEST)
-        if family == "localisation":
-            text.append(audit.grids)
-        yield Section(f"Leaderboard: {family}", " ".join(text), table=_leaderboard(audit, metrics))
+        notes = [audit.grid_note] if family == "localisation" and audit.grid_note else []
+        title = f"Leaderboard: {family}"
+        if metrics:
+            marks = [_MARKS] if any(audit.best_control(name) for name in metrics) else []
+            text = " ".join([question, _HOW_TO_READ, *marks, *notes])
+            yield Section(title, text, table=_leaderboard(audit, metrics))
+        elif notes:
+            yield Section(title, " ".join([question, "Not measured.", *notes]))
 
 
 def _leaderboard(audit: Audit, metrics: Mapping[str, Metric]) -> Table:
-    arrows = {True: " (more)", False: " (less)", None: ""}
+    directions = {True: " (more)", False: " (less)", None: ""}
     head = [
         Cell("method"),
         *(
-            Cell(_spaced(n) + arrows[m.about.higher_is_better], hint=f"It says {m.about.shows}.")
-            for n, m in metrics.items()
+            Cell(
+                spaced(name) + directions[metric.about.higher_is_better],
+                hint=f"Shows {metric.about.shows}.",
+            )
+            for name, metric in metrics.items()
         ),
     ]
     rows = [
         [
-            Cell(f"{_spaced(name)}{' (control)' if name in CONTROLS else ''}"),
-            *(_score(audit, name, metric) for metric in metrics),
+            Cell(f"{spaced(name)}{' (control)' if name in CONTROLS else ''}"),
+            *(_score_cell(audit, name, metric) for metric in metrics),
         ]
-        for name, result in audit.results.items()
-        if not result.refused
+        for name in audit.explained
     ]
     return [head, *rows]
 
 
-def _score(audit: Audit, method: str, metric: str) -> Cell:
-    """A mean with its interval, marked where it differs from the best control's."""
+def _score_cell(audit: Audit, method: str, metric: str) -> Cell:
+    """Return a mean with its interval, marked by the comparison with the best control."""
     scores = audit.results[method].scores.get(metric)
     if scores is None or not math.isfinite(scores.mean):
         return _NO_SCORE
     low, high = scores.interval()
-    half = f" ± {_rounded((high - low) / 2, 2)}" if math.isfinite(low) else ""
-    text = f"{_rounded(scores.mean)}{half}"
-    if method in CONTROLS:
+    half = f" ± {rounded((high - low) / 2, 2)}" if math.isfinite(low) else ""
+    text = f"{rounded(scores.mean)}{half}"
+    difference, low, high = audit.difference_from_control(method, metric)
+    if method in CONTROLS or not math.isfinite(difference):
         return Cell(text, scores.mean)
-    mean, at_least, at_most = audit.difference_from_control(method, metric)
-    if not math.isfinite(mean):
-        return Cell(text, scores.mean)
-    control = audit.best_control(metric) or ""
-    relation = "better" if at_least > 0 else "worse" if at_most < 0 else "no better, no worse,"
+    control = control_name(audit.best_control(metric) or "")
+    relation = "better than" if low > 0 else "worse than" if high < 0 else "not clearly better than"
     hint = (
-        f"{_spaced(method)} is {relation} than {_spaced(control)} on the same images: lead "
-        f"{_rounded(mean)}, interval {_rounded(at_least)} to {_rounded(at_most)}."
+        f"{capitalised(method)} is {relation} {control} on the same images: mean difference "
+        f"{rounded(difference)}, interval {rounded(low)} to {rounded(high)} (positive is better)."
     )
-    return Cell(text, scores.mean, "good" if at_least > 0 else "bad", hint)
+    return Cell(text, scores.mean, "good" if low > 0 else "bad", hint)
 
 
-def _maps(audit: Audit) -> Iterator[Section]:
-    rows = np.concatenate(list(audit.shown.values()))
-    images, titles = images_of(audit.dataset, rows), list(_titles(audit))
-    kinds = ", ".join(f"{len(rows)} {kind}" for kind, rows in audit.shown.items() if len(rows))
-    for family, found in _by_family(audit).items():
+def _example_maps(audit: Audit) -> Iterator[Section]:
+    rows = np.concatenate(list(audit.examples.values()))
+    images, titles = normalised_images(audit.dataset, rows), list(_example_titles(audit))
+    kinds = ", ".join(f"{len(rows)} {kind}" for kind, rows in audit.examples.items() if len(rows))
+    for family, results in _by_family(audit).items():
         yield Section(
             f"Explanations: {family}",
-            f"Test images ({kinds}) above their maps, red for the predicted class and blue "
-            "against it. Every map has a scale of its own.",
+            f"Test images ({kinds}) above their maps. Red supports the predicted class and blue "
+            "opposes it. Every map has its own scale.",
             png(
                 plots.method_rows(
                     images,
-                    {name: result.shown for name, result in found.items()},
+                    {name: result.shown for name, result in results.items()},
                     titles,
                     f"Explanations: {family}",
                     stamp=_stamp(audit),
@@ -180,25 +182,23 @@ def _maps(audit: Audit) -> Iterator[Section]:
         )
 
 
-def _titles(audit: Audit) -> Iterator[str]:
+def _example_titles(audit: Audit) -> Iterator[str]:
     test, names = audit.evaluation, audit.dataset.class_names
-    for kind, rows in audit.shown.items():
+    for kind, rows in audit.examples.items():
         for row in rows:
-            p = test.probabilities[row].max()
-            yield (
-                f"{kind}\n{names[test.labels[row]]} → {names[test.predictions[row]]}\n{p:.1%} sure"
-            )
+            label, prediction = names[test.labels[row]], names[test.predictions[row]]
+            yield f"{kind}\n{label} → {prediction}\n{test.probabilities[row].max():.1%} sure"
 
 
-def _curves(audit: Audit) -> Iterator[Section]:
-    name = "parameter_randomisation"
+def _randomisation_curves(audit: Audit) -> Iterator[Section]:
+    metric = "parameter_randomisation"
     panels = {
         family: {
             method: curve
-            for method, result in found.items()
-            if (curve := _mean_curve(result.scores.get(name))) is not None
+            for method, result in results.items()
+            if (curve := _mean_curve(result.scores.get(metric))) is not None
         }
-        for family, found in _by_family(audit).items()
+        for family, results in _by_family(audit).items()
     }
     panels = {family: curves for family, curves in panels.items() if curves}
     if not panels:
@@ -207,9 +207,9 @@ def _curves(audit: Audit) -> Iterator[Section]:
     ticks = [str(number) for number in range(1, points + 1)]
     yield Section(
         "Randomisation curves",
-        "How similar a map stays when the layers are given random weights, one more at every "
-        "point, the last layer first: 1 is the same order of the pixels, -1 the opposite one. A "
-        "map that explains what was learnt comes to 0.",
+        "Rank similarity to the map of the trained network when the layers get random weights, the "
+        "last layer first and one more at every point: 1 is the same order of the pixels, -1 the "
+        "reverse order. A map that explains what the network has learnt falls to 0.",
         png(
             plots.curve_panels(
                 panels,
@@ -227,68 +227,67 @@ def _curves(audit: Audit) -> Iterator[Section]:
 def _mean_curve(scores: Scores | None) -> Values | None:
     if scores is None or scores.curves is None:
         return None
-    kept = scores.curves[np.isfinite(scores.curves).all(axis=1)]
-    return kept.mean(axis=0) if len(kept) else None
+    complete = scores.curves[np.isfinite(scores.curves).all(axis=1)]
+    return complete.mean(axis=0) if len(complete) else None
 
 
-def _certificates(audit: Audit) -> Section:
+def _residuals(audit: Audit) -> Section:
     rows: list[list[str | Cell]] = []
     for name, result in audit.results.items():
-        missing = result.missing
-        if len(missing):
+        residuals = result.missing
+        if len(residuals):
             absorbed = ", ".join(f"{key} {share:.1%}" for key, share in result.absorbed.items())
-            median, largest = float(np.median(missing)), float(missing.max())
+            median, largest = float(np.median(residuals)), float(residuals.max())
             rows.append(
                 [
-                    _spaced(name),
-                    Cell(_percent(median), median),
-                    Cell(_percent(largest), largest, "bad" if largest > 0.01 else "good"),
+                    spaced(name),
+                    Cell(percent(median), median),
+                    Cell(percent(largest), largest, "bad" if largest > 0.01 else "good"),
                     absorbed or "–",
                 ]
             )
     return Section(
-        "Completeness certificates",
-        "Some methods promise that a map sums to the score, or to its difference from a baseline. "
-        "Here is the share of that sum which is missing, and what biases and stabilisers kept "
-        "(mean size, as shares of the score).",
-        table=[["method", "missing (median)", "missing (largest)", "kept by name"], *rows],
+        "Completeness",
+        "Some methods guarantee that a map sums to the score, or to its difference from the score "
+        "of a baseline. The residual is the difference between the map's sum and this guarantee. "
+        "Residuals and what biases and stabilisers absorb (mean size) are shares of the "
+        "guaranteed sum.",
+        table=[["method", "residual (median)", "residual (largest)", "absorbed"], *rows],
     )
 
 
 def _costs(audit: Audit) -> Section:
     rows: list[list[str | Cell]] = [
         [
-            _spaced(name),
-            Cell(f"{1000 * f.seconds:,.1f} ms", f.seconds),
+            spaced(name),
+            Cell(f"{1000 * result.seconds:,.1f} ms", result.seconds),
             Cell(f"{passes:,.0f}", passes),
         ]
-        for name, f in audit.results.items()
-        if not f.refused
+        for name, result in audit.explained.items()
         for passes in [audit.methods[name].passes(audit.network)]
     ]
     return Section(
         "Cost of each method",
-        "Time that one image took, measured once on the machine of the audit, and passes through "
-        "the network.",
-        table=[["method", "time for an image", "passes"], *rows],
+        "Time for one image, measured once on the machine of the audit, and passes through the "
+        "network.",
+        table=[["method", "time per image", "passes"], *rows],
     )
 
 
 def _glossary(audit: Audit) -> Section:
     points = [
-        f"{_spaced(name).capitalize()} says {m.about.shows}. It misleads where "
-        f"{m.about.caveat}. Asked here as {m!r}. {m.about.reference}."
+        f"{capitalised(name)} shows {m.about.shows}. Caveat: {m.about.caveat}. "
+        f"Used here: {m!r}. Source: {m.about.reference}."
         for name, m in audit.metrics.items()
     ]
-    return Section("What the metrics are", "Every metric of this page.", points=points)
+    return Section("Metrics", "What each metric of this page shows.", points=points)
 
 
 def _by_family(audit: Audit) -> dict[str, dict[str, MethodResult]]:
-    """Findings of the methods that were not refused, by family and name."""
+    """Return the results of the methods that can explain the network, by family and name."""
     families: dict[str, dict[str, MethodResult]] = {}
-    for name, result in audit.results.items():
-        if not result.refused:
-            families.setdefault(audit.methods[name].about.family, {})[name] = result
+    for name, result in audit.explained.items():
+        families.setdefault(audit.methods[name].about.family, {})[name] = result
     return families
 
 
@@ -296,17 +295,5 @@ def _stamp(audit: Audit) -> str:
     return f"{audit.dataset.name}, SHA-256 {audit.dataset.sha256[:12]}; {audit.model}"
 
 
-def _spaced(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _rounded(value: float, digits: int = 3) -> str:
-    return f"{value:.{digits}g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.0e}"
-
-
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
-
-
-def _percent(share: float) -> str:
-    return f"{share:.2%}" if share >= 5e-5 or share == 0 else f"{share * 100:.0e} %"

@@ -1,159 +1,43 @@
-"""The audit: every method, asked every question, one after the other."""
+"""Run an audit: every metric on every method, and one page about the outcome."""
 
-import csv
 import dataclasses
 import hashlib
-import io
 import json
-import math
 import os
 import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from mnist_xai.audit.cached_method import CachedMethod
+from mnist_xai.audit.outcome import Audit
+from mnist_xai.audit.page import audit_page
 from mnist_xai.audit.results import MethodResult, ResultStore
 from mnist_xai.audit.tasks import (
     BUDGETS,
     Budget,
-    Indices,
     Task,
-    images_of,
-    shown_of,
+    choose_examples,
+    normalised_images,
     tasks_of,
 )
 from mnist_xai.data import Dataset, load_data
 from mnist_xai.evaluation import Evaluation
 from mnist_xai.interpret import METHODS, Method, Network, UnsupportedLayerError, explain
+from mnist_xai.interpret.core.inputs import Array
 from mnist_xai.interpret.methods.explanation import Explanation
 from mnist_xai.io.checkpoint import versions
 from mnist_xai.io.files import check_writable, unfinished_path, write_atomically
 from mnist_xai.io.locks import output_lock
 from mnist_xai.io.saving import load_model
-from mnist_xai.quality import CONTROLS, ExplainedBatch, Metric, Scores, paired_difference
+from mnist_xai.quality import CONTROLS, ExplainedBatch, Scores
 
-_CONTESTED = ("faithfulness", "randomisation", "localisation")
-
-
-@dataclass(frozen=True, eq=False)
-class Audit:
-    """What an audit found.
-
-    Attributes:
-        model: What the model is called.
-        network: The network audited.
-        dataset: The data it was audited on.
-        evaluation: Its predictions on all test images.
-        budget: How much was looked at.
-        shown: Numbers of the test images shown, by kind.
-        methods: What was on batch, controls included, by name.
-        results: What was found of each of them, by name.
-        grids: What a reader has to know of the images with known evidence; empty without any.
-        path: The page, where one was written.
-    """
-
-    model: str
-    network: Network
-    dataset: Dataset
-    evaluation: Evaluation
-    budget: Budget
-    shown: Mapping[str, Indices]
-    methods: Mapping[str, Method]
-    results: Mapping[str, MethodResult]
-    grids: str = ""
-    path: Path | None = None
-
-    @property
-    def metrics(self) -> dict[str, Metric]:
-        """The metrics that scored at least one method, by name, in their order."""
-        used = {name for result in self.results.values() for name in result.scores}
-        return {name: m for name, m in self.budget.metrics().items() if name in used}
-
-    def best_control(self, metric: str) -> str | None:
-        """The control with the best mean score; None where it is no feat to beat one.
-
-        A map that never changes is robust, keeps every axiom about change and may be simple: there
-        a control is not to be beaten.
-        """
-        about = self.metrics[metric].about
-        better = about.higher_is_better if about.family in _CONTESTED else None
-        means = {
-            name: self.results[name].scores[metric].mean
-            for name in CONTROLS
-            if metric in self.results[name].scores
-        }
-        means = {name: mean for name, mean in means.items() if math.isfinite(mean)}
-        if better is None or not means:
-            return None
-        return (max if better else min)(means, key=lambda name: means[name])
-
-    def difference_from_control(self, method: str, metric: str) -> tuple[float, float, float]:
-        """By how much a method beats the best control: mean and 95 % interval, or NaN."""
-        control = self.best_control(metric)
-        ours = self.results[method].scores.get(metric)
-        if control is None or ours is None:
-            return math.nan, math.nan, math.nan
-        return paired_difference(self.metrics[metric], ours, self.results[control].scores[metric])
-
-    def summary(self) -> dict[str, Any]:
-        """Every figure of the audit, for programs; the costs are the only ones that vary."""
-        return {
-            "model": self.model,
-            "data": {"name": self.dataset.name, "sha256": self.dataset.sha256},
-            "budget": dataclasses.asdict(self.budget),
-            "test": self.evaluation.summary(),
-            "shown": {kind: rows.tolist() for kind, rows in self.shown.items()},
-            "metrics": {
-                name: {
-                    "family": metric.about.family,
-                    "higher_is_better": metric.about.higher_is_better,
-                    "reference": metric.about.reference,
-                    "best_control": self.best_control(name),
-                }
-                for name, metric in self.metrics.items()
-            },
-            "methods": {name: self._of_method(name) for name in self.results},
-        }
-
-    def table(self) -> str:
-        """The score of every image under every metric by every method, as CSV."""
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["method", "metric", "image", "score", "refused"])
-        for name, result in self.results.items():
-            for metric, scores in result.scores.items():
-                for image, value in enumerate(scores.values):
-                    shown = "" if np.isnan(value) else repr(float(value))
-                    rows.writerow([name, metric, image, shown, scores.refused.get(image, "")])
-        return text.getvalue()
-
-    def _of_method(self, name: str) -> dict[str, Any]:
-        result = self.results[name]
-        missing = result.missing
-        return {
-            "control": name in CONTROLS,
-            "refused": result.refused or None,
-            "seconds_per_image": _or_none(result.seconds),
-            "missing_share_median": _or_none(np.median(missing)) if len(missing) else None,
-            "missing_share_largest": _or_none(missing.max()) if len(missing) else None,
-            "absorbed_shares": dict(result.absorbed),
-            "scores": {
-                metric: {
-                    "mean": _or_none(scores.mean),
-                    "interval": [_or_none(end) for end in scores.interval()],
-                    "images": int(np.isfinite(scores.values).sum()),
-                    "difference_from_best_control": [
-                        _or_none(v) for v in self.difference_from_control(name, metric)
-                    ],
-                }
-                for metric, scores in result.scores.items()
-            },
-        }
+Examples = tuple[Array, NDArray[np.int32]]
+"""The images that the page shows, and their predicted classes."""
 
 
 def audit(
@@ -168,101 +52,108 @@ def audit(
     seed: int = 0,
     progress: bool = True,
 ) -> Audit:
-    """Put a model and its explanations on batch, and write one page about it.
+    """Audit a model and its explanation methods, and write one page about the outcome.
 
-    Nothing is trained. An audit that was interrupted goes on where it was: what was found of a
-    method is kept beside the page until the page is written.
+    Nothing is trained. The result of each method is stored beside the page until the page is
+    written, so that an interrupted audit continues where it stopped.
 
     Args:
         model: A Keras classifier, or the path of a `.keras` file.
-        data: A `Dataset`, or what `load_data` takes; only its test images are used.
-        methods: Names of methods, or methods of your own by name; by default all of `METHODS`.
+        data: A `Dataset`, or an argument of `load_data`; only its test images are used.
+        methods: Names of methods, or your own methods by name; by default all of `METHODS`.
             The controls always take part.
-        budget: One of `BUDGETS`, or a `Budget` of your own.
-        images: How many test images the methods explain, instead of the budget's number.
-        save_to: The page, ending in `.html`; the figures for programs go beside it, as `.json`
-            and `.csv`. None to write nothing, and to keep nothing when interrupted.
-        overwrite: Whether files that are there may be replaced.
-        seed: Seed of the draw of test images.
+        budget: One of `BUDGETS`, or your own `Budget`.
+        images: Number of test images that the methods explain, instead of the budget's.
+        save_to: The page, ending in `.html`; its figures go into a `.json` and a `.csv` file
+            beside it. None to write nothing, and to store nothing for an interrupted audit.
+        overwrite: Whether existing files may be replaced.
+        seed: Seed of the sample of test images.
         progress: Whether to show how many methods are done.
 
     Returns:
-        Everything found, and the path of the page.
+        The outcome, with the path of the page.
 
     Raises:
-        OutputExistsError: When a file is in the way and `overwrite` is off.
-        OutputBusyError: When another process is at work on the same page.
-        TypeError, ValueError: For a model that is no classifier of images, a data set of other
-            images or of classes that the model does not have, an unknown method or budget.
+        OutputExistsError: If an output exists and `overwrite` is off.
+        OutputBusyError: If another process is writing the same page.
+        TypeError, ValueError: For a model that is not an image classifier, a data set whose images
+            or classes do not fit the model, an unknown method or an unknown budget.
         DataError, DataUnavailableError, ModelFileError: As `load_data` and `load_model` do.
     """
-    subjects = {**_chosen(methods), **CONTROLS}
-    spending = _budget(budget, images)
+    chosen = {**_chosen_methods(methods), **CONTROLS}
+    limits = _chosen_budget(budget, images)
     page = None if save_to is None else Path(save_to)
-    kept = page and unfinished_path(page)
+    folder = page and unfinished_path(page)
     if page:
-        # Of what lies beside an unfinished audit, some may be its own.
-        _check_page(page, overwrite or bool(kept and kept.exists()))
+        # Beside an unfinished audit, existing outputs may belong to this audit.
+        _check_outputs(page, overwrite or bool(folder and folder.exists()))
     with output_lock(page):
         keras_model = model if isinstance(model, keras.Model) else load_model(Path(model))
         dataset = data if isinstance(data, Dataset) else load_data(data)
         network = Network(keras_model)
         _check_fit(network, dataset)
         store = None
-        if kept:
-            store = ResultStore(kept, _fingerprint(network, dataset, spending, subjects, seed))
-        if page and store and not all(map(store.find, subjects)):
-            _check_page(page, overwrite)  # Nothing of it can be there yet.
-        name = keras_model.name if isinstance(model, keras.Model) else Path(model).name
-        result = _asked(name, network, dataset, spending, subjects, seed, store, progress)
+        if folder:
+            store = ResultStore(folder, _fingerprint(network, dataset, limits, chosen, seed))
+        if page and store and not all(map(store.find, chosen)):
+            _check_outputs(page, overwrite)  # This audit has written no output yet.
+        outcome = _run(network, dataset, limits, chosen, seed, store, progress)
+        if not isinstance(model, keras.Model):
+            outcome = dataclasses.replace(outcome, model=Path(model).name)
         if page and store:
-            # What came into the way meanwhile stays; the results do too.
-            result = dataclasses.replace(result, path=page)
-            _write(result, page, overwrite)
+            outcome = dataclasses.replace(outcome, path=page)
+            # Raises if an output has appeared meanwhile; that file and the results then stay.
+            _write(outcome, page, overwrite)
             store.remove()
-    return result
+    return outcome
 
 
-def _asked(
-    name: str,
+def _run(
     network: Network,
     dataset: Dataset,
     budget: Budget,
-    subjects: Mapping[str, Method],
+    methods: Mapping[str, Method],
     seed: int,
     store: ResultStore | None,
     progress: bool,
 ) -> Audit:
-    """Ask every method everything that the store does not tell yet."""
-    everything = np.arange(len(dataset.test_images))
-    probabilities = network.probabilities(images_of(dataset, everything))
+    """Evaluate the model, and score the methods whose results are not stored yet."""
+    all_rows = np.arange(len(dataset.test_images))
+    probabilities = network.probabilities(normalised_images(dataset, all_rows))
     evaluation = Evaluation(probabilities, dataset.test_labels)
-    shown = shown_of(evaluation)
+    chosen = choose_examples(evaluation)
+    rows = np.concatenate(list(chosen.values()))
+    examples = normalised_images(dataset, rows), evaluation.predictions[rows].astype(np.int32)
     tasks = tasks_of(network, dataset, budget, seed)
-    rows = np.concatenate(list(shown.values()))
-    pictures = images_of(dataset, rows), evaluation.predictions[rows].astype(np.int32)
-    results = dict(_results_of(network, subjects, pictures, tasks, store, progress))
-    note = tasks[-1].note
+    results = dict(_results(network, methods, examples, tasks, store, progress))
     return Audit(
-        name, network, dataset, evaluation, budget, shown, subjects, results, note, path=None
+        network.model.name,
+        network,
+        dataset,
+        evaluation,
+        budget,
+        chosen,
+        methods,
+        results,
+        grid_note=tasks[-1].note,
     )
 
 
-def _results_of(
+def _results(
     network: Network,
-    subjects: Mapping[str, Method],
-    pictures: tuple[Any, Any],
+    methods: Mapping[str, Method],
+    examples: Examples,
     tasks: Sequence[Task],
     store: ResultStore | None,
     progress: bool,
 ) -> Iterator[tuple[str, MethodResult]]:
-    """What is found of every method, read where it was found before."""
-    bar = keras.utils.Progbar(len(subjects), unit_name="method") if progress else None
+    """Yield the result of every method by name, from the store where it has one."""
+    bar = keras.utils.Progbar(len(methods), unit_name="method") if progress else None
     cache: dict[Hashable, Any] = {}
-    for name, method in subjects.items():
+    for name, method in methods.items():
         result = store.find(name) if store else None
         if result is None:
-            result = _result_of(name, method, network, pictures, tasks, cache)
+            result = _score_method(name, method, network, examples, tasks, cache)
             if store:
                 store.keep(result)
         yield name, result
@@ -270,21 +161,21 @@ def _results_of(
             bar.add(1)
 
 
-def _result_of(
+def _score_method(
     name: str,
     method: Method,
     network: Network,
-    pictures: tuple[Any, Any],
+    examples: Examples,
     tasks: Sequence[Task],
     cache: dict[Hashable, Any],
 ) -> MethodResult:
-    """Ask a method everything; what does not depend on its maps is remembered for the others."""
+    """Score one method by every metric; the methods share `cache` for what no map changes."""
     try:
-        # Before the clock runs, since the first explanation also compiles.
-        shown = explain(network, pictures[0], pictures[1], method=method)
+        # Explain the examples before the measurement: the first call also compiles.
+        example_maps = explain(network, *examples, method=method).maps
         start = time.perf_counter()
-        first = explain(network, tasks[0].images, tasks[0].targets, method=method)
-        seconds = (time.perf_counter() - start) / len(first.maps)
+        sample = explain(network, tasks[0].images, tasks[0].targets, method=method)
+        seconds = (time.perf_counter() - start) / len(sample.maps)
     except (UnsupportedLayerError, ValueError) as error:
         return MethodResult(name, refused=str(error))
     scores: dict[str, Scores] = {}
@@ -295,28 +186,28 @@ def _result_of(
             task.images,
             cached,
             task.targets,
-            maps=first.maps[: len(task.images)] if task.same else None,
+            maps=sample.maps[: len(task.images)] if task.from_sample else None,
             masks=task.masks,
             cache=cache,
         )
         scores |= {key: metric(batch) for key, metric in task.metrics.items()}
-    missing, absorbed = _certificate(first)
-    return MethodResult(name, "", shown.maps, scores, missing, absorbed, seconds)
+    residuals, absorbed = _shares_of_sum(sample)
+    return MethodResult(name, "", example_maps, scores, residuals, absorbed, seconds)
 
 
-def _certificate(explanation: Explanation) -> tuple[Any, dict[str, float]]:
-    """The share of its promise that each map misses, and what is absorbed by name."""
+def _shares_of_sum(explanation: Explanation) -> tuple[Any, dict[str, float]]:
+    """Return residuals `(N,)` and mean absorbed parts by name, as shares of the guaranteed sum."""
     if explanation.residuals is None or explanation.differences is None:
         return np.zeros(0), {}
-    whole = np.maximum(np.abs(explanation.differences), 1e-12).astype(np.float64)
+    total = np.maximum(np.abs(explanation.differences), 1e-12).astype(np.float64)
     absorbed = {
-        name: float(np.mean(np.abs(values) / whole))
+        name: float(np.mean(np.abs(values) / total))
         for name, values in explanation.absorbed.items()
     }
-    return np.abs(explanation.residuals) / whole, absorbed
+    return np.abs(explanation.residuals) / total, absorbed
 
 
-def _chosen(methods: Sequence[str] | Mapping[str, Method] | None) -> dict[str, Method]:
+def _chosen_methods(methods: Sequence[str] | Mapping[str, Method] | None) -> dict[str, Method]:
     if isinstance(methods, Mapping):
         taken = [name for name in methods if name in CONTROLS]
         if taken:
@@ -325,17 +216,17 @@ def _chosen(methods: Sequence[str] | Mapping[str, Method] | None) -> dict[str, M
     return {name: METHODS.named(name) for name in (METHODS if methods is None else methods)}
 
 
-def _budget(budget: str | Budget, images: int | None) -> Budget:
+def _chosen_budget(budget: str | Budget, images: int | None) -> Budget:
     if isinstance(budget, str):
         if budget not in BUDGETS:
             raise ValueError(f"budget: expected one of {', '.join(BUDGETS)}; got {budget!r}")
         budget = BUDGETS[budget]
     if images is None:
         return budget
-    return dataclasses.replace(budget, images=images, again=min(budget.again, images))
+    return dataclasses.replace(budget, images=images, rerun_images=min(budget.rerun_images, images))
 
 
-def _check_page(page: Path, overwrite: bool) -> None:
+def _check_outputs(page: Path, overwrite: bool) -> None:
     if page.suffix != ".html":
         raise ValueError(f"save_to: expected a name ending in .html; got {page}")
     for suffix in (".html", ".json", ".csv"):
@@ -343,16 +234,16 @@ def _check_page(page: Path, overwrite: bool) -> None:
 
 
 def _check_fit(network: Network, dataset: Dataset) -> None:
-    """Refuse data that the model was not made for, before any work is absorbed."""
+    """Check, before any work, that images and classes of the data fit the model."""
     shape = dataset.image_shape
     if any(side not in (None, n) for side, n in zip(network.image_shape, shape, strict=True)):
         raise ValueError(
-            f"data: expected images {network.image_shape}, as {network.model.name!r} takes them; "
+            f"data: expected images {network.image_shape}, the input of {network.model.name!r}; "
             f"{dataset.name} has {shape}"
         )
     if len(dataset.class_names) != network.classes:
         raise ValueError(
-            f"data: expected {network.classes} classes, as {network.model.name!r} tells apart; "
+            f"data: expected {network.classes} classes, the outputs of {network.model.name!r}; "
             f"{dataset.name} has {len(dataset.class_names)}"
         )
 
@@ -361,10 +252,10 @@ def _fingerprint(
     network: Network,
     dataset: Dataset,
     budget: Budget,
-    subjects: Mapping[str, Method],
+    methods: Mapping[str, Method],
     seed: int,
 ) -> dict[str, Any]:
-    """What the results are a function of."""
+    """Return everything that the results depend on, to recognise those of another audit."""
     weights = hashlib.sha256(json.dumps(network.model.get_config(), default=str).encode())
     for value in network.model.get_weights():
         weights.update(np.ascontiguousarray(value).data)
@@ -375,18 +266,12 @@ def _fingerprint(
         "budget": dataclasses.asdict(budget),
         "seed": seed,
         "metrics": {name: repr(metric) for name, metric in budget.metrics().items()},
-        "methods": {name: repr(method) for name, method in subjects.items()},
+        "methods": {name: repr(method) for name, method in methods.items()},
     }
 
 
-def _write(result: Audit, page: Path, overwrite: bool) -> None:
-    from mnist_xai.audit.page import audit_page
-
-    summary = json.dumps(result.summary(), indent=2, allow_nan=False)
-    contents = {".json": summary + "\n", ".csv": result.table(), ".html": audit_page(result)}
-    for suffix, content in contents.items():  # Last the page: with it, everything is there.
+def _write(outcome: Audit, page: Path, overwrite: bool) -> None:
+    summary = json.dumps(outcome.summary(), indent=2, allow_nan=False)
+    contents = {".json": summary + "\n", ".csv": outcome.table(), ".html": audit_page(outcome)}
+    for suffix, content in contents.items():  # The page last: if it exists, all outputs do.
         write_atomically(page.with_suffix(suffix), content, overwrite=overwrite)
-
-
-def _or_none(value: float | np.floating[Any]) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""What an audit asks: of which images, by which metrics."""
+"""Choose the images and metrics of an audit."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -23,49 +23,53 @@ from mnist_xai.quality.synthetic.ground_truth import digit_grid
 
 Indices = NDArray[np.int64]
 
-# Maps have different units: only their proportions can be held against one another.
+# The maps' units differ between methods: compare their proportions only.
 _INFIDELITY = Infidelity(maps="shares", scaled=True)
-_FIRST = 4  # Answers among which the class of a grid's cell has to be: there are four cells.
-_CHANCE = 3  # Standard errors that a share has to be above chance.
-_CELLS = 2  # Images explained for which there is one cell of a grid more.
-_FEWEST = 2  # Cells without which no interval can be told.
-_SHOWN = 3  # Images of each kind, side by side.
+_TOP = 4  # The cell's class must be among the top `_TOP` predictions; a grid has four cells.
+_STANDARD_ERRORS = 3  # By which the share of recognised cells must exceed chance.
+_IMAGES_PER_CELL = 2  # The number of cells is the number of images explained, divided by this.
+_FEWEST_CELLS = 2  # A confidence interval needs two scores.
+_EXAMPLES = 3  # Images of each kind that the page shows side by side.
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much an audit looks at.
+    """How many images and samples an audit uses.
 
     Attributes:
-        images: Test images that every method explains.
-        again: Of these, the first so many for the metrics that run the method again.
-        samples: Copies and other classes for which a metric runs the method again, at most; and
-            draws of what patches are replaced by.
-        without: Metrics that are left out.
+        images: Number of test images that every method explains, at least 2.
+        rerun_images: How many of these, the first ones, are used by metrics that run the method
+            again, at least 2.
+        samples: Largest number of noisy copies, or of other classes, for which a metric runs the
+            method again, and number of random values that replace a patch; at least 2.
+        without: Names of metrics to leave out.
     """
 
     images: int
-    again: int
+    rerun_images: int
     samples: int
     without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("images", "again", "samples"):
+        for name in ("images", "rerun_images", "samples"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name}: expected at least 2; got {getattr(self, name)}")
 
     def metrics(self) -> dict[str, Metric]:
-        """Every metric by name, with no more draws than the budget has."""
-        asked = {**METRICS, "infidelity": _INFIDELITY}
-        asked["region_perturbation"] = RegionPerturbation(removal=Uniform(draws=self.samples))
+        """Return the metrics by name, with no more samples than the budget allows."""
+        metrics = {
+            **METRICS,
+            "infidelity": _INFIDELITY,
+            "region_perturbation": RegionPerturbation(removal=Uniform(draws=self.samples)),
+        }
         return {
-            name: _within(metric, self.samples)
-            for name, metric in asked.items()
+            name: _limit_samples(metric, self.samples)
+            for name, metric in metrics.items()
             if name not in self.without
         }
 
 
-# They take most of the time, for the least that a reader learns.
+# The fast audit leaves these out: they take most of the time and add the least information.
 _SLOW_METRICS = (
     "road_least",
     "smooth_parameter_randomisation",
@@ -77,22 +81,22 @@ _SLOW_METRICS = (
 )
 
 BUDGETS: Mapping[str, Budget] = {
-    "fast": Budget(16, again=3, samples=2, without=_SLOW_METRICS),
-    "full": Budget(256, again=12, samples=5),
+    "fast": Budget(16, rerun_images=3, samples=2, without=_SLOW_METRICS),
+    "full": Budget(256, rerun_images=12, samples=5),
 }
 """The budgets by name."""
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Images and the metrics that look at their explanations.
+    """Images and the metrics that score their maps.
 
     Attributes:
         images: float32 `(N, H, W, C)` in [0, 1].
         targets: The classes explained, `(N,)`.
-        metrics: By name.
-        masks: Where the evidence lies, `(N, H, W)`, where it is known.
-        note: What a reader has to know of the images.
+        metrics: The metrics by name.
+        masks: True where the evidence is known to lie, `(N, H, W)`; None where it is not known.
+        note: What a reader has to know about the images.
     """
 
     images: Array
@@ -102,120 +106,128 @@ class Task:
     note: str = ""
 
     @property
-    def same(self) -> bool:
-        """Whether these images, or the first of them, are those that all tasks are about."""
+    def from_sample(self) -> bool:
+        """Whether the images are the first ones of the audit's sample, not grids."""
         return self.masks is None
 
 
 def tasks_of(network: Network, dataset: Dataset, budget: Budget, seed: int) -> list[Task]:
-    """The tasks of a network: one look at many images, several looks at some, and grids.
+    """Return the tasks of an audit.
 
     Args:
         network: The network.
-        dataset: Its test images are drawn from.
-        budget: How much is looked at.
-        seed: Seed of the draw.
+        dataset: The data set; its test images are used.
+        budget: How many images and samples are used.
+        seed: Seed of the sample of test images and of the grids.
+
+    Returns:
+        Three tasks: the sample with the metrics that use its maps, the first images of the sample
+        with the metrics that run the method again, and grids with the metrics that need masks.
     """
-    images = images_of(dataset, sample_of(dataset, budget.images, seed))
+    images = normalised_images(dataset, draw_sample(dataset, budget.images, seed))
     targets = network.logits(images).argmax(axis=1).astype(np.int32)
     metrics = budget.metrics()
 
-    def asking(*needs: str) -> dict[str, Metric]:
+    def that_need(*needs: str) -> dict[str, Metric]:
         return {name: m for name, m in metrics.items() if m.about.needs in needs}
 
+    first = slice(budget.rerun_images)
     tasks = [
-        Task(images, targets, asking("maps", "network")),
-        Task(images[: budget.again], targets[: budget.again], asking("method")),
+        Task(images, targets, that_need("maps", "network")),
+        Task(images[first], targets[first], that_need("method")),
     ]
     grids = _grids(network, dataset, budget, seed)
     if not len(grids.images):
         return [*tasks, grids]
-    return [*tasks, dataclasses.replace(grids, metrics=asking("masks"))]
+    return [*tasks, dataclasses.replace(grids, metrics=that_need("masks"))]
 
 
 def _grids(network: Network, dataset: Dataset, budget: Budget, seed: int) -> Task:
-    """Grids of four images, as far as the network sees in them what they show.
+    """Return grids of four images, one for each cell that the network recognises.
 
-    No map can be held to evidence that the network did not find. So a cell is asked about when its
-    class is among the network's first four answers; and none is when this is no more often so than
-    it would be by chance. The task then has no images, and says so.
+    No map can point to evidence that the network did not find. A cell is therefore used only if
+    its class is among the network's top four predictions, and no cell is used if that happens no
+    more often than by chance. The task then has no images, and its note says why.
     """
     size: Literal["same", "double"] = "double" if None in network.image_shape else "same"
     try:
         known = digit_grid(dataset, budget.images, size=size, seed=seed)
     except ValueError as error:
-        return _no_grids(dataset, f"No grids can be made of these images: {error}.")
-    pixels, labels = normalise(known.images), known.labels.astype(np.int32)
-    first = np.argsort(-network.logits(pixels), axis=1, kind="stable")[:, :_FIRST]
-    seen = (first == labels[:, np.newaxis]).any(axis=1)
-    chance = _FIRST / network.classes
+        return _no_grids(dataset, f"These images cannot be arranged in grids: {error}.")
+    images, labels = normalise(known.images), known.labels.astype(np.int32)
+    top = np.argsort(-network.logits(images), axis=1, kind="stable")[:, :_TOP]
+    recognised = (top == labels[:, np.newaxis]).any(axis=1)
+    chance = _TOP / network.classes
+    shrunk = ", shrunk to half their size" if size == "same" else ""
     note = (
-        f"Four images of four classes{', shrunk to half,' if size == 'same' else ''} make one: the "
-        "evidence for a class is known to lie in its quarter. The network has the class of "
-        f"{seen.mean():.0%} of the quarters among its first {_FIRST} answers; by chance it would "
-        f"be {chance:.0%}."
+        f"Each grid holds four images of different classes{shrunk}; the evidence for a class lies "
+        "in the cell of its image. The class of a cell is among the "
+        f"network's top {_TOP} predictions for {recognised.mean():.0%} of the cells; chance would "
+        f"give {chance:.0%}."
     )
-    spread = np.sqrt(chance * (1 - chance) / len(seen))
-    rows = np.flatnonzero(seen)[: budget.images // _CELLS]
-    if seen.mean() < chance + _CHANCE * spread or len(rows) < _FEWEST:
+    standard_error = np.sqrt(chance * (1 - chance) / len(recognised))
+    rows = np.flatnonzero(recognised)[: budget.images // _IMAGES_PER_CELL]
+    no_better_than_chance = recognised.mean() < chance + _STANDARD_ERRORS * standard_error
+    if no_better_than_chance or len(rows) < _FEWEST_CELLS:
         return _no_grids(
-            dataset, f"{note} It does not see what they show, so that no map was held to it."
+            dataset, f"{note} The network does not recognise the cells, so no map was scored."
         )
-    note = f"{note} {len(rows)} of those that it sees were asked about."
-    return Task(pixels[rows], labels[rows], {}, known.masks[rows], note)
+    note = f"{note} {len(rows)} recognised cells were scored, each by the map of its class."
+    return Task(images[rows], labels[rows], {}, known.masks[rows], note)
 
 
-def _no_grids(dataset: Dataset, why: str) -> Task:
-    nothing = images_of(dataset, np.zeros(0, np.int64))
-    masks = np.zeros(nothing.shape[:3], np.bool_)
-    return Task(nothing, np.zeros(0, np.int32), {}, masks, why)
+def _no_grids(dataset: Dataset, reason: str) -> Task:
+    images = normalised_images(dataset, np.zeros(0, np.int64))
+    masks = np.zeros(images.shape[:3], np.bool_)
+    return Task(images, np.zeros(0, np.int32), {}, masks, reason)
 
 
-def sample_of(dataset: Dataset, count: int, seed: int) -> Indices:
-    """Numbers of test images, drawn without replacement; all of them where there are no more."""
+def draw_sample(dataset: Dataset, count: int, seed: int) -> Indices:
+    """Return indices of test images, drawn without replacement; all if there are fewer."""
     total = len(dataset.test_images)
     return np.random.default_rng(seed).permutation(total)[: min(count, total)]
 
 
-def shown_of(evaluation: Evaluation) -> dict[str, Indices]:
-    """Numbers of images to look at: rightly and surely told, mistaken, and hardly decided.
+def choose_examples(evaluation: Evaluation) -> dict[str, Indices]:
+    """Return indices of the images that the page shows: right, wrong and uncertain ones.
 
     Args:
-        evaluation: The test images' probabilities and labels.
+        evaluation: Probabilities and labels of the test images.
 
     Returns:
-        By kind, at most three each: the surest right ones of different classes, the surest
-        mistakes, and those with the least lead of the first class over the second.
+        At most three images of each kind: `"right"`, the most confident correct predictions of
+        different classes; `"wrong"`, the most confident errors; `"uncertain"`, the smallest margins
+        between the first and the second class.
     """
     p = evaluation.probabilities
-    sure = np.argsort(-p.max(axis=1), kind="stable")
-    right = sure[evaluation.predictions[sure] == evaluation.labels[sure]]
-    _, first = np.unique(evaluation.labels[right], return_index=True)
-    top = np.sort(p, axis=1)
-    hard = np.argsort(top[:, -1] - top[:, -2], kind="stable")
-    mistakes = evaluation.misclassified[:_SHOWN]
+    by_confidence = np.argsort(-p.max(axis=1), kind="stable")
+    right = by_confidence[evaluation.predictions[by_confidence] == evaluation.labels[by_confidence]]
+    _, first_of_class = np.unique(evaluation.labels[right], return_index=True)
+    ascending = np.sort(p, axis=1)
+    by_margin = np.argsort(ascending[:, -1] - ascending[:, -2], kind="stable")
+    wrong = evaluation.misclassified[:_EXAMPLES]
     return {
-        "right": right[np.sort(first)][:_SHOWN],
-        "wrong": mistakes,
-        "uncertain": hard[~np.isin(hard, mistakes)][:_SHOWN],
+        "right": right[np.sort(first_of_class)][:_EXAMPLES],
+        "wrong": wrong,
+        "uncertain": by_margin[~np.isin(by_margin, wrong)][:_EXAMPLES],
     }
 
 
-def images_of(dataset: Dataset, rows: Indices) -> Array:
-    """Test images as a network sees them, float32 in [0, 1]."""
+def normalised_images(dataset: Dataset, rows: Indices) -> Array:
+    """Return test images as float32 `(N, H, W, C)` in [0, 1]."""
     return normalise(dataset.test_images[rows])
 
 
-def _within(metric: Metric, samples: int) -> Metric:
-    """The metric with at most so many runs of the method; itself where it makes none."""
+def _limit_samples(metric: Metric, samples: int) -> Metric:
+    """Return the metric with at most `samples` runs of the method."""
     if metric.about.needs != "method":
         return metric
-    values: Any = metric  # That it is a dataclass no protocol can say.
-    fewer = {
+    dataclass_metric: Any = metric  # A dataclass, which a protocol cannot express.
+    lower = {
         name: samples
         for name in ("samples", "others")
-        # Other classes: None for all of them.
-        if (drawn := getattr(metric, name, 0)) is None or drawn > samples
+        # `others` is None for all other classes.
+        if (number := getattr(metric, name, 0)) is None or number > samples
     }
-    within: Metric = dataclasses.replace(values, **fewer)
-    return within
+    limited: Metric = dataclasses.replace(dataclass_metric, **lower)
+    return limited

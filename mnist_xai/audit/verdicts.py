@@ -1,177 +1,171 @@
-"""What an audit's figures mean, in plain sentences."""
+"""State what the figures of an audit mean, as warnings in plain sentences."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from mnist_xai.audit.outcome import Audit
 from mnist_xai.audit.results import MethodResult
-from mnist_xai.audit.run import Audit
+from mnist_xai.audit.wording import (
+    capitalised,
+    control_name,
+    count,
+    listing,
+    listing_with_values,
+    spaced,
+)
 from mnist_xai.quality import CONTROLS
 
-_FORGETS = "parameter_randomisation"
-_CLASSES = "random_logit"
-_FAITHFUL = ("pixel_flipping", "insertion")
-_UNMOVED = 0.5  # Similarity to the map of a network without its training, above which it is alike.
-_SAME = 0.9  # Similarity to the map of another class.
-_MISSING = 0.01  # Share of the sum, as where an explanation warns.
-_UNCALIBRATED = 0.05
+_WEIGHT_METRIC = "parameter_randomisation"
+_CLASS_METRIC = "random_logit"
+_FAITHFULNESS_METRICS = ("pixel_flipping", "insertion")
+# Thresholds above which a reader is warned:
+_SIMILAR_WITHOUT_WEIGHTS = 0.5  # Similarity to the map of the network with random weights.
+_SIMILAR_ACROSS_CLASSES = 0.9  # Similarity to the map of another class.
+_LARGE_RESIDUAL = 0.01  # Share of the guaranteed sum; `Explanation.warnings` uses the same.
+_LARGE_CALIBRATION_ERROR = 0.05
 
 
 def warnings(audit: Audit) -> list[str]:
-    """Everything that a reader of the audit must not overlook, a sentence each.
+    """Return everything that a reader of the audit must not overlook.
 
     Args:
-        audit: What was found.
+        audit: The outcome of the audit.
 
     Returns:
-        Sentences about the model first, then about methods, the gravest kind first.
+        Sentences about the model, then about the methods, the most serious kind first.
     """
     rules: tuple[Callable[[Audit], Iterator[str]], ...] = (
-        _of_model,
-        _of_forgetting,
-        _of_classes,
-        _of_faithfulness,
-        _of_sums,
-        _of_dead_maps,
-        _of_refusals,
+        _miscalibrated_model,
+        _guessing_model,
+        _independent_of_weights,
+        _independent_of_class,
+        _not_better_than_control,
+        _incomplete_sums,
+        _maps_without_score,
+        _refusals,
     )
     return [sentence for rule in rules for sentence in rule(audit)]
 
 
-def _of_model(audit: Audit) -> Iterator[str]:
+def _miscalibrated_model(audit: Audit) -> Iterator[str]:
     test = audit.evaluation
-    if test.calibration_error > _UNCALIBRATED:
+    if test.calibration_error > _LARGE_CALIBRATION_ERROR:
         confidence = float(test.probabilities.max(axis=1).mean())
-        side = "more" if confidence > test.accuracy else "less"
+        side = "overconfident" if confidence > test.accuracy else "underconfident"
         yield (
-            f"The model is {side} sure than it is right: mean confidence {confidence:.1%}, "
-            f"accuracy {test.accuracy:.1%}. Do not read its probabilities as probabilities."
+            f"The model is {side}: mean confidence {confidence:.1%}, accuracy "
+            f"{test.accuracy:.1%}. Do not read its outputs as probabilities."
         )
+
+
+def _guessing_model(audit: Audit) -> Iterator[str]:
+    test = audit.evaluation
     if test.accuracy < 1 / test.probabilities.shape[1] * 2:
         yield (
-            f"The model is hardly better than guessing ({test.accuracy:.1%} right): explanations "
-            "tell why it answers as it does, not why that would be right."
+            f"The model is hardly better than guessing (accuracy {test.accuracy:.1%}). "
+            "Explanations show why it predicts a class, not that the class is right."
         )
 
 
-def _of_forgetting(audit: Audit) -> Iterator[str]:
-    alike = {
-        name: last
-        for name, result in _methods(audit)
-        if (last := abs(_last_similarity(result))) > _UNMOVED
+def _independent_of_weights(audit: Audit) -> Iterator[str]:
+    similar = {
+        name: similarity
+        for name, result in _explained_methods(audit)
+        if (similarity := abs(_similarity_without_weights(result))) > _SIMILAR_WITHOUT_WEIGHTS
     }
-    if alike:
+    if similar:
         yield (
-            "Hardly changed when all weights are drawn anew (similarity of the ranks of the "
-            f"pixels): {_measured(alike)}. Do not use {'it' if len(alike) == 1 else 'them'} to "
-            "judge this model."
+            "Almost unchanged when all weights are randomised (rank similarity to the map of the "
+            f"trained network): {listing_with_values(similar, '.2f')}. Do not use "
+            f"{'this method' if len(similar) == 1 else 'these methods'} to judge this model."
         )
 
 
-def _of_classes(audit: Audit) -> Iterator[str]:
-    alike = {
+def _independent_of_class(audit: Audit) -> Iterator[str]:
+    similar = {
         name: scores.mean
-        for name, result in _methods(audit)
-        if (scores := result.scores.get(_CLASSES)) and scores.mean > _SAME
+        for name, result in _explained_methods(audit)
+        if (scores := result.scores.get(_CLASS_METRIC)) and scores.mean > _SIMILAR_ACROSS_CLASSES
     }
-    if alike:
+    if similar:
         yield (
-            f"Nearly the same for every class (similarity): {_measured(alike)}. It cannot be told "
-            "from such a map why this class was answered and no other."
+            "Almost the same map for every class (similarity): "
+            f"{listing_with_values(similar, '.2f')}. Such a map does not show why the model chose "
+            "this class and not another."
         )
 
 
-def _of_faithfulness(audit: Audit) -> Iterator[str]:
-    for metric in _FAITHFUL:
+def _not_better_than_control(audit: Audit) -> Iterator[str]:
+    for metric in _FAITHFULNESS_METRICS:
         control = audit.best_control(metric) if metric in audit.metrics else None
         if control is None:
             continue
-        leads = {
-            name: audit.difference_from_control(name, metric)[1] for name, _ in _methods(audit)
+        # The lower end of the interval: a method beats the control if chance does not explain it.
+        lows = {
+            name: audit.difference_from_control(name, metric)[1]
+            for name, _ in _explained_methods(audit)
         }
-        better = [name for name, low in leads.items() if low > 0]
-        others = [name for name, low in leads.items() if low <= 0]
-        what = f"than {_spaced(control)} by {_spaced(metric)}, as far as these images can tell"
-        if len(others) > len(better):
-            yield f"Better {what}, are of {len(leads)} methods only: {_listed(better) or 'none'}."
+        better = [name for name, low in lows.items() if low > 0]
+        others = [name for name, low in lows.items() if low <= 0]
+        control, total = f"{control_name(control)} in {spaced(metric)}", len(lows)
+        if others and not better:
+            yield f"None of {count(total, 'method')} beats {control}."
+        elif len(others) > len(better):
+            verb = "beats" if len(better) == 1 else "beat"
+            yield f"Only {len(better)} of {total} methods {verb} {control}: {listing(better)}."
         elif others:
-            yield f"No better {what}: {_listed(others)}."
+            verb = "does" if len(others) == 1 else "do"
+            yield f"{len(others)} of {total} methods {verb} not beat {control}: {listing(others)}."
 
 
-def _of_sums(audit: Audit) -> Iterator[str]:
-    missed = {
+def _incomplete_sums(audit: Audit) -> Iterator[str]:
+    residuals = {
         name: float(np.median(result.missing))
-        for name, result in _methods(audit)
-        if len(result.missing) and np.median(result.missing) > _MISSING
+        for name, result in _explained_methods(audit)
+        if len(result.missing) and np.median(result.missing) > _LARGE_RESIDUAL
     }
-    if missed:
-        shares = ", ".join(f"{_spaced(n)} ({share:.1%})" for n, share in _ordered(missed))
+    if residuals:
         yield (
-            f"Missing of what the maps should sum to (median share): {shares}. Such pixels cannot "
-            "be read as shares of the score."
+            "Maps that do not sum to the score as the method guarantees (median residual, as a "
+            f"share of the sum): {listing_with_values(residuals, '.1%')}. Do not read their "
+            "pixels as shares of the score."
         )
 
 
-def _of_dead_maps(audit: Audit) -> Iterator[str]:
-    for name, result in _methods(audit):
+def _maps_without_score(audit: Audit) -> Iterator[str]:
+    for name, result in _explained_methods(audit):
         refused = {
-            (image, reason.removeprefix("its map "))
+            (image, reason)
             for scores in result.scores.values()
             for image, reason in scores.refused.items()
-            if reason.startswith("its map")
+            if reason.startswith("its map")  # Other reasons are about the image or the metric.
         }
         if refused:
-            images = len({image for image, _ in refused})
-            reasons = " or ".join(
-                sorted({reason.removeprefix("its map ") for _, reason in refused})
-            )
-            yield f"{_called(name)}: the map of {_count(images, 'image')} {reasons}."
+            images = count(len({image for image, _ in refused}), "image")
+            reasons = " or ".join(sorted({reason for _, reason in refused}))
+            yield f"{capitalised(name)} has no score for {images}: {reasons}."
 
 
-def _of_refusals(audit: Audit) -> Iterator[str]:
+def _refusals(audit: Audit) -> Iterator[str]:
     for name, result in audit.results.items():
         if result.refused:
-            yield f"{_called(name)} cannot treat this model: {result.refused}."
+            yield f"{capitalised(name)} cannot explain this model: {result.refused}."
 
 
-def _methods(audit: Audit) -> Iterator[tuple[str, MethodResult]]:
-    """Findings of methods that are no controls and were not refused."""
-    for name, result in audit.results.items():
-        if name not in CONTROLS and not result.refused:
+def _explained_methods(audit: Audit) -> Iterator[tuple[str, MethodResult]]:
+    """Yield the results of the methods that can explain the network, without the controls."""
+    for name, result in audit.explained.items():
+        if name not in CONTROLS:
             yield name, result
 
 
-def _last_similarity(result: MethodResult) -> float:
-    """Mean similarity when every layer is random; NaN where it was not asked."""
-    scores = result.scores.get(_FORGETS)
+def _similarity_without_weights(result: MethodResult) -> float:
+    """Return the mean similarity when all layers are random; NaN where it was not measured."""
+    scores = result.scores.get(_WEIGHT_METRIC)
     if scores is None or scores.curves is None:
         return math.nan
     last = scores.curves[:, -1]
-    kept = last[np.isfinite(last)]
-    return float(kept.mean()) if len(kept) else math.nan
-
-
-def _called(name: str) -> str:
-    words = _spaced(name)
-    return words[:1].upper() + words[1:]
-
-
-def _spaced(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _ordered(values: Mapping[str, float]) -> list[tuple[str, float]]:
-    return sorted(values.items(), key=lambda pair: -pair[1])
-
-
-def _measured(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{_spaced(name)} ({value:.2f})" for name, value in _ordered(values))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(_spaced(name) for name in names)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    finite = last[np.isfinite(last)]
+    return float(finite.mean()) if len(finite) else math.nan

@@ -1,4 +1,4 @@
-"""What the tests of the audit share: a small trained network, and its audit."""
+"""Fixtures for the tests of the audit: a small trained network and its audit."""
 
 import dataclasses
 
@@ -11,21 +11,21 @@ import mnist_xai as mx
 from mnist_xai.audit import Budget
 from mnist_xai.interpret.methods.gradients.gradient import Gradient
 
-SMALL = Budget(images=6, again=2, samples=2)
+SMALL = Budget(images=6, rerun_images=2, samples=2)
 METHODS = ("gradient", "gradcam", "lrp_epsilon")
 
 
 @dataclasses.dataclass(frozen=True)
 class Refuses(Gradient):
-    """A method that cannot treat any network."""
+    """A method that cannot explain any network."""
 
     def __call__(self, network, images, targets, *, score="logit"):
-        raise mx.UnsupportedLayerError("conv: this method cannot treat it")
+        raise mx.UnsupportedLayerError("conv: not supported by this method")
 
 
 @dataclasses.dataclass(frozen=True)
 class Dead(Gradient):
-    """A method that says nothing."""
+    """A method whose maps are zero everywhere."""
 
     def __call__(self, network, images, targets, *, score="logit"):
         return np.zeros_like(images)
@@ -33,7 +33,7 @@ class Dead(Gradient):
 
 @pytest.fixture(scope="package")
 def small_digits(digits):
-    """scikit-learn's digits, 14 x 14."""
+    """Return scikit-learn's digits, 14 x 14."""
     return dataclasses.replace(
         digits,
         train_images=digits.train_images[:, ::2, ::2],
@@ -44,7 +44,7 @@ def small_digits(digits):
 
 @pytest.fixture(scope="package")
 def model(small_digits):
-    """A network that has learnt a little, and so is right, wrong and uncertain."""
+    """Return a briefly trained network: some predictions are right, wrong or uncertain."""
     keras.utils.set_random_seed(0)
     built = keras.Sequential(
         [
@@ -64,13 +64,14 @@ def model(small_digits):
 
 @pytest.fixture(scope="package")
 def audited(model, small_digits, tmp_path_factory):
-    """An audit of the network, with its files."""
+    """Return an audit of the network, with its files."""
     page = tmp_path_factory.mktemp("audit") / "audit.html"
     return run(model, small_digits, page)
 
 
-def run(model, dataset, page, **given):
+def run(model, dataset, page, **options):
+    """Audit a model by five methods with a small budget; `options` override arguments."""
     methods = {name: mx.METHODS[name] for name in METHODS}
     methods |= {"refuses": Refuses(), "<b>dead</b>": Dead()}
-    options = {"methods": methods, "budget": SMALL, "progress": False, **given}
-    return mx.audit(model, dataset, save_to=page, **options)
+    defaults = {"methods": methods, "budget": SMALL, "progress": False}
+    return mx.audit(model, dataset, save_to=page, **(defaults | options))

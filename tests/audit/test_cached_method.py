@@ -9,14 +9,14 @@ from tests.audit.conftest import Refuses
 
 
 class Counting:
-    """A method that counts what it is asked."""
+    """A method that counts the images it explains."""
 
     def __init__(self, method):
-        self.method, self.asked = method, 0
+        self.method, self.explained = method, 0
         self.about, self.passes = method.about, method.passes
 
     def __call__(self, network, images, targets, *, score="logit"):
-        self.asked += len(images)
+        self.explained += len(images)
         return self.method(network, images, targets, score=score)
 
 
@@ -25,35 +25,35 @@ def network(model):
     return mx.Network(model)
 
 
-def test_nothing_is_explained_twice_and_everything_else_anew(network):
+def test_only_the_same_images_targets_and_score_on_the_same_network_come_from_the_cache(network):
     images = np.random.default_rng(0).random((3, 14, 14, 1), np.float32)
     targets = np.zeros(3, np.int32)
     method = Counting(mx.METHODS["gradient"])
     cached = CachedMethod(method, network)
     first = cached(network, images, targets)
     np.testing.assert_array_equal(cached(network, images.copy(), targets), first)
-    assert method.asked == 3
+    assert method.explained == 3
     assert not np.array_equal(cached(network, images, targets + 1), first)
     assert not np.array_equal(cached(network, images[::-1], targets), first)
     assert not np.array_equal(cached(network, images, targets, score="probability"), first)
-    assert method.asked == 12
+    assert method.explained == 12
     cached(network.experiments.twin(), images, targets)
     cached(network.experiments.twin(), images, targets)
-    assert method.asked == 18
+    assert method.explained == 18
 
 
-def test_metrics_that_ask_about_the_same_copies_share_the_answers(network):
+def test_metrics_that_use_the_same_noisy_copies_share_their_maps(network):
     images = np.random.default_rng(0).random((3, 14, 14, 1), np.float32)
     method = Counting(mx.METHODS["gradient"])
     batch = ExplainedBatch.of(network, images, CachedMethod(method, network))
-    alone = ExplainedBatch.of(network, images, mx.METHODS["gradient"])
+    uncached = ExplainedBatch.of(network, images, mx.METHODS["gradient"])
     for name in ("max_sensitivity", "avg_sensitivity", "local_lipschitz"):
-        np.testing.assert_array_equal(METRICS[name](batch).values, METRICS[name](alone).values)
-    assert method.asked == 3 + 3 * METRICS["max_sensitivity"].samples
+        np.testing.assert_array_equal(METRICS[name](batch).values, METRICS[name](uncached).values)
+    assert method.explained == 3 + 3 * METRICS["max_sensitivity"].samples
 
 
 @pytest.mark.parametrize("name", ["gradient", "integrated_gradients", "lrp_epsilon"])
-def test_a_promise_is_kept(name, network):
+def test_a_cached_method_is_complete_or_conservative_as_the_method_is(name, network):
     method = mx.METHODS[name]
     cached = CachedMethod(method, network)
     assert cached.about == method.about
@@ -61,7 +61,7 @@ def test_a_promise_is_kept(name, network):
     assert isinstance(cached, Conservative) == isinstance(method, Conservative)
 
 
-def test_a_refusal_stays_a_refusal(network):
+def test_errors_of_the_method_are_passed_on(network):
     images = np.zeros((1, 14, 14, 1), np.float32)
-    with pytest.raises(mx.UnsupportedLayerError, match="cannot treat it"):
+    with pytest.raises(mx.UnsupportedLayerError, match="not supported by this method"):
         CachedMethod(Refuses(), network)(network, images, np.zeros(1, np.int32))
