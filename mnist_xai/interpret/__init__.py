@@ -19,15 +19,14 @@ from mnist_xai.interpret.methods.base import (
     Method,
     register,
 )
-from mnist_xai.interpret.methods.cam.cam import (
-    AblationCAM,
-    EigenCAM,
+from mnist_xai.interpret.methods.cam.eigencam import EigenCAM
+from mnist_xai.interpret.methods.cam.gradient_based import (
     GradCAM,
     GradCAMPlusPlus,
     HiResCAM,
     LayerCAM,
-    ScoreCAM,
 )
+from mnist_xai.interpret.methods.cam.score_based import AblationCAM, ScoreCAM
 from mnist_xai.interpret.methods.explain import explain
 from mnist_xai.interpret.methods.explanation import Explanation
 from mnist_xai.interpret.methods.gradients.expected import (
