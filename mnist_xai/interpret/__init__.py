@@ -47,7 +47,7 @@ from mnist_xai.interpret.methods.gradients.paths import (
     BlurIntegratedGradients,
     GuidedIntegratedGradients,
 )
-from mnist_xai.interpret.methods.perturbation.ablation import LIME, RISE, FeatureAblation, Occlusion
+from mnist_xai.interpret.methods.perturbation.ablation import FeatureAblation
 from mnist_xai.interpret.methods.perturbation.features import (
     Features,
     Grid,
@@ -55,6 +55,9 @@ from mnist_xai.interpret.methods.perturbation.features import (
     Pixels,
     Segmentation,
 )
+from mnist_xai.interpret.methods.perturbation.lime import LIME
+from mnist_xai.interpret.methods.perturbation.occlusion import Occlusion
+from mnist_xai.interpret.methods.perturbation.rise import RISE
 from mnist_xai.interpret.methods.perturbation.sensitivity import HSIC, Sobol
 from mnist_xai.interpret.methods.perturbation.shapley import (
     ExactShapley,
