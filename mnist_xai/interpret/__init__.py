@@ -19,15 +19,14 @@ from mnist_xai.interpret.methods.base import (
     Method,
     register,
 )
-from mnist_xai.interpret.methods.cam.cam import (
-    AblationCAM,
-    EigenCAM,
+from mnist_xai.interpret.methods.cam.eigencam import EigenCAM
+from mnist_xai.interpret.methods.cam.gradient_based import (
     GradCAM,
     GradCAMPlusPlus,
     HiResCAM,
     LayerCAM,
-    ScoreCAM,
 )
+from mnist_xai.interpret.methods.cam.score_based import AblationCAM, ScoreCAM
 from mnist_xai.interpret.methods.explain import explain
 from mnist_xai.interpret.methods.explanation import Explanation
 from mnist_xai.interpret.methods.gradients.expected import (
@@ -48,7 +47,7 @@ from mnist_xai.interpret.methods.gradients.paths import (
     BlurIntegratedGradients,
     GuidedIntegratedGradients,
 )
-from mnist_xai.interpret.methods.perturbation.ablation import LIME, RISE, FeatureAblation, Occlusion
+from mnist_xai.interpret.methods.perturbation.ablation import FeatureAblation
 from mnist_xai.interpret.methods.perturbation.features import (
     Features,
     Grid,
@@ -56,6 +55,9 @@ from mnist_xai.interpret.methods.perturbation.features import (
     Pixels,
     Segmentation,
 )
+from mnist_xai.interpret.methods.perturbation.lime import LIME
+from mnist_xai.interpret.methods.perturbation.occlusion import Occlusion
+from mnist_xai.interpret.methods.perturbation.rise import RISE
 from mnist_xai.interpret.methods.perturbation.sensitivity import HSIC, Sobol
 from mnist_xai.interpret.methods.perturbation.shapley import (
     ExactShapley,

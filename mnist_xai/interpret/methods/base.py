@@ -1,24 +1,28 @@
-"""What every attribution method is: a value of hyper-parameters with a pure call."""
+"""The interface of attribution methods, and the registry of all methods.
+
+A method is a frozen dataclass: its fields are the hyper-parameters, and calling it has no side
+effects.
+"""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.registry import Registry
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a method or a metric says of itself.
+    """How a method or a metric describes itself.
+
+    Texts print `shows` as "A map shows …." and `caveat` as "Caveat: ….": neither starts with a
+    capital or ends with a full stop.
 
     Attributes:
-        family: The family it belongs to.
-        shows: What a map, or a score, says.
-        caveat: When it says something else.
+        family: Family of methods or metrics.
+        shows: What a map or a score shows.
+        caveat: When this is misleading.
         reference: Paper and section.
     """
 
@@ -30,12 +34,12 @@ class Description:
 
 @dataclass(frozen=True)
 class About(Description):
-    """What a method says of itself, for users who choose one.
+    """How a method describes itself to users who choose one.
 
     Attributes:
-        signed: Whether one map can hold both signs: evidence for the class, and against it.
-        class_sensitive: Whether another class gives another map.
-        unit: What a pass is: the network run forward, or forward and back.
+        signed: Whether a map can have both signs: evidence for the class and against it.
+        class_sensitive: Whether the map depends on the class.
+        unit: What one pass is: `"forward"` runs the network once, `"gradient"` forward and back.
     """
 
     signed: bool = True
@@ -45,50 +49,66 @@ class About(Description):
 
 @runtime_checkable
 class Method(Protocol):
-    """Makes signed float32 maps, `(N, H, W, C)` for pixels or `(N, H, W, 1)` for places.
+    """An attribution method: computes one map for each image.
 
-    A random method carries its seed; no map depends on the batch or on the other images.
+    A map is float32: `(H, W, C)` with a value for each pixel, or `(H, W, 1)` with a value for each
+    place. It depends neither on the batch nor on the other images. A method that draws random
+    numbers has a field `seed`.
     """
 
     @property
     def about(self) -> About:
-        """What the method promises."""
+        """The description of the method."""
 
     def passes(self, network: Network) -> float:
-        """Runs through the network for each image, of the kind that `about` names: the cost."""
+        """Return the cost: the number of passes per image, in units of `about.unit`."""
 
     def __call__(
         self,
         network: Network,
         images: Array,
-        targets: NDArray[np.int32],
+        targets: Targets,
         *,
         score: Score = "logit",
     ) -> Array:
-        """Explain the targets' scores."""
+        """Compute the maps.
+
+        Args:
+            network: The network to explain.
+            images: float32 `(N, H, W, C)` in [0, 1].
+            targets: The classes `c` to explain, integers `(N,)`.
+            score: Whether to explain the class's logit or its probability.
+
+        Returns:
+            float32 `(N, H, W, C)` or `(N, H, W, 1)`.
+        """
 
 
 @runtime_checkable
 class Complete(Protocol):
-    """A method whose maps sum to `S_c(x) - S_c(x')`."""
+    """A method whose maps sum to `S_c(x) - S_c(x')` for a baseline `x'`."""
 
     def baselines(self, images: Array) -> Array:
-        """The images `x'` against which these are explained, `(N, H, W, C)`."""
+        """Return the baseline `x'` of each image, `(N, H, W, C)`."""
 
 
 @runtime_checkable
 class Conservative(Protocol):
-    """A method whose maps sum to `S_c(x)` with what it can name as lost on the way."""
+    """A method whose maps sum to `S_c(x)` once the absorbed parts are added."""
 
     def explain_and_absorb(
         self,
         network: Network,
         images: Array,
-        targets: NDArray[np.int32],
+        targets: Targets,
         *,
         score: Score = "logit",
     ) -> tuple[Array, dict[str, Array]]:
-        """The maps, and by name what of each score reached no pixel, `(N,)`."""
+        """Compute the maps and the parts of each score that reached no pixel.
+
+        Returns:
+            The maps, and by name (such as `"biases"`) the absorbed part of each score, `(N,)`.
+        """
 
 
 METHODS: Registry[Method] = Registry(
@@ -96,7 +116,7 @@ METHODS: Registry[Method] = Registry(
     "mnist_xai.interpret.methods",
     ("gradient", "class activation map", "relevance", "perturbation"),
 )
-"""Ready methods by name."""
+"""All registered methods by name, with their default hyper-parameters."""
 
 register = METHODS.register
 """Class decorator: `@register("name")` adds a method with its defaults to `METHODS`."""

@@ -1,4 +1,4 @@
-"""What is to be known of a method, read from its docstrings: for the docs and the command line."""
+"""Read what the docs and the command line say about a method from its docstrings."""
 
 import inspect
 import re
@@ -9,13 +9,13 @@ from typing import Any
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.methods.base import Complete, Conservative, Method
 
-_HEADS = re.compile(r"^(Attributes|Args|Returns|Raises|Source):[ \n]*", re.MULTILINE)
+_HEADINGS = re.compile(r"^(Attributes|Args|Returns|Raises|Source):[ \n]*", re.MULTILINE)
 _ENTRY = re.compile(r"^    (\w+): ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A hyper-parameter: its name, its value and what it means."""
+    """A hyper-parameter: its name, its value and its meaning."""
 
     name: str
     value: str
@@ -23,13 +23,12 @@ class Parameter:
 
 
 def parts_of(thing: Callable[..., Any]) -> dict[str, str]:
-    """The parts of a docstring by their heads, `Args` and others; what leads, by `""`."""
-    pieces = _HEADS.split(inspect.getdoc(thing) or "")
-    return {"": pieces[0].strip(), **dict(zip(pieces[1::2], pieces[2::2], strict=True))}
+    """Return the parts of a docstring by heading, such as `Args`; the part before any, as `""`."""
+    return _parts(inspect.getdoc(thing) or "")
 
 
 def definition(method: Method) -> str:
-    """The equation of a method, with those of the rules that it is made of; Markdown."""
+    """Return the equation of a method and the equations of its rules, as Markdown."""
     rules: dict[Any, list[str]] = {}
     for field in _fields(method):
         value = getattr(method, field.name)
@@ -40,11 +39,11 @@ def definition(method: Method) -> str:
 
 
 def parameters(method: Method) -> list[Parameter]:
-    """The hyper-parameters of a method with the values that it has."""
+    """Return the hyper-parameters of a method, with this method's values."""
     meanings: dict[str, str] = {}
     for kind in reversed(type(method).__mro__):
-        # Not with inspect.getdoc, which takes a base's docstring for that of a class without.
-        entries = _ENTRY.split(_indented(kind.__dict__.get("__doc__")))
+        # Not inspect.getdoc: for a class without a docstring it returns that of a base class.
+        entries = _ENTRY.split(_attributes(kind.__dict__.get("__doc__")))
         meanings |= dict(zip(entries[1::2], entries[2::2], strict=True))
     return [
         Parameter(field.name, repr(getattr(method, field.name)), _line(meanings[field.name]))
@@ -53,9 +52,9 @@ def parameters(method: Method) -> list[Parameter]:
 
 
 def promises(method: Method) -> list[str]:
-    """What a method promises of its maps, in a word or two each."""
+    """Return what a method promises about its maps, a word or two for each promise."""
     about = method.about
-    # In this order: a method can have baselines, and account for them.
+    # Conservative first, because a method can be both: it may account for its baselines.
     sums = ["accounted"] if isinstance(method, Conservative) else []
     sums = sums or (["complete"] if isinstance(method, Complete) else [])
     return [
@@ -67,7 +66,7 @@ def promises(method: Method) -> list[str]:
 
 
 def place(method: Method) -> str:
-    """What a method has a value for: each `"pixel"` in each channel, or each `"place"`."""
+    """Return `"pixel"` for maps with a value per pixel and channel, else `"place"`."""
     returns = _returned(method)
     if "(N, H, W, 1)" in returns:
         return "place"
@@ -75,42 +74,46 @@ def place(method: Method) -> str:
 
 
 def returned(method: Method) -> str:
-    """What a method's maps are, their shape and units."""
+    """Return the shape and units of a method's maps, in words."""
     text = _returned(method)
     return text if "(N, H, W" in text else f"{text} Here: {_returned(_wrapped(method))}"
 
 
 def cost(method: Method, network: Network) -> str:
-    """How often a method runs through a network for an image, such as `"256 gradient passes"`."""
+    """Return the passes through a network for one image, such as `"256 gradient passes"`."""
     passes = method.passes(network)
     return f"{passes:,.10g} {method.about.unit} pass{'' if passes == 1 else 'es'}"
 
 
 def _fields(method: Any) -> tuple[Field[Any], ...]:
-    """A method's hyper-parameters: methods are dataclasses, which their protocol cannot say."""
+    """Return a method's fields. Methods are dataclasses, but a protocol cannot declare that."""
     return fields(method)
 
 
 def _wrapped(method: Method) -> Method:
-    """The method whose maps are averaged by this one."""
+    """Return the method whose maps a method such as SmoothGrad averages."""
     return getattr(method, "method")  # noqa: B009
 
 
 def _returned(method: Method) -> str:
-    lead = parts_of(type(method).__call__)[""]
-    return _line(lead.removeprefix("Return ").split("\n\n")[0])
+    summary = parts_of(type(method).__call__)[""]
+    return _line(summary.removeprefix("Return ").split("\n\n")[0])
+
+
+def _parts(docstring: str) -> dict[str, str]:
+    pieces = _HEADINGS.split(docstring)
+    return {"": pieces[0].strip(), **dict(zip(pieces[1::2], pieces[2::2], strict=True))}
 
 
 def _brief(rule: Any) -> str:
     return f"`{rule!r}`: {_line(parts_of(type(rule))[''])}"
 
 
-def _indented(docstring: str | None) -> str:
-    """The part `Attributes` of a class's own docstring, indented."""
-    pieces = _HEADS.split(inspect.cleandoc(docstring or ""))
-    named = dict(zip(pieces[1::2], pieces[2::2], strict=True))
-    # The head swallows the first entry's indentation, or leaves it.
-    return "    " + named.get("Attributes", "").lstrip()
+def _attributes(docstring: str | None) -> str:
+    """Return the entries under `Attributes` in a docstring, each indented by four spaces."""
+    attributes = _parts(inspect.cleandoc(docstring or "")).get("Attributes", "")
+    # The heading's pattern may have removed the indentation of the first entry.
+    return "    " + attributes.lstrip()
 
 
 def _line(text: str) -> str:

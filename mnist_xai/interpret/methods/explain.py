@@ -20,24 +20,24 @@ def explain(
     score: Score = "logit",
     progress: bool = False,
 ) -> Explanation:
-    """Explain why a classifier scores these images as it does.
+    """Explain the class scores of images: compute one attribution map for each image.
 
     Args:
-        model: A Keras classifier, or a `Network` made of it.
+        model: A Keras classifier, or a `Network` on one.
         images: float `(N, H, W, C)` in [0, 1].
         targets: The classes to explain: one integer, integers `(N,)`, or one-hot rows
             `(N, classes)`; by default each image's predicted class.
-        method: A name in `METHODS`, or a method with hyper-parameters of your own.
-        score: The score to explain, `"logit"` or `"probability"`.
-        progress: Whether to show how many images are done.
+        method: A name in `METHODS`, or a method with your own hyper-parameters.
+        score: Which score of the class to explain, `"logit"` or `"probability"`.
+        progress: Whether to show a progress bar.
 
     Returns:
-        The maps with scores, completeness residuals and warnings.
+        The maps, with scores, residuals of promised sums, and warnings.
 
     Raises:
-        TypeError, ValueError: For an unknown method, or images, targets or a score out of
-            shape, type or range.
-        UnsupportedLayerError: For a layer that the method cannot treat.
+        TypeError, ValueError: For an unknown method or score, or for images or targets of the
+            wrong shape, type or range.
+        UnsupportedLayerError: For a model with a layer that the method does not support.
     """
     if isinstance(targets, str | Method):
         raise TypeError(
@@ -54,13 +54,13 @@ def explain(
     bar = keras.utils.Progbar(len(z), unit_name="image") if progress else None
     maps: list[Array] = []
     promises: list[Array] = []
-    losses: list[dict[str, Array]] = []
+    absorbed: list[dict[str, Array]] = []
     for rows in network.chunks(len(z)):
         given = checked[rows], classes[rows], scores[rows]
-        made, promised, absorbed = _explain_chunk(network, method, *given, score)
+        made, promised, parts = _explain_chunk(network, method, *given, score)
         maps.append(made)
         promises += [] if promised is None else [promised]
-        losses.append(absorbed)
+        absorbed.append(parts)
         if bar:
             bar.add(len(made))
     return Explanation(
@@ -72,7 +72,7 @@ def explain(
         method,
         name,
         np.concatenate(promises) if promises else None,
-        {name: np.concatenate([absorbed[name] for absorbed in losses]) for name in losses[0]},
+        {part: np.concatenate([parts[part] for parts in absorbed]) for part in absorbed[0]},
     )
 
 
@@ -96,7 +96,7 @@ def _explain_chunk(
     scores: Array,
     score: Score,
 ) -> tuple[Array, Array | None, dict[str, Array]]:
-    """Return the maps, the sums they should have, and by name what was absorbed."""
+    """Return the maps, their promised sums or None, and the absorbed parts by name."""
     if isinstance(method, Conservative):
         maps, absorbed = method.explain_and_absorb(network, images, targets, score=score)
         return maps, scores, absorbed

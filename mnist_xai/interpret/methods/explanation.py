@@ -1,4 +1,4 @@
-"""What an explanation is: maps with the means to doubt them."""
+"""`Explanation`: maps, and what you need to check them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,32 +7,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.methods.base import Method
 
-_WELL_SUMMED = 0.01  # Share of the score difference that may be missing unremarked.
+_TOLERANCE = 0.01  # Residuals above this share of the expected sum cause a warning.
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Maps, and what is needed to believe them or not.
+    """The maps of some images, with scores, residuals and warnings.
 
     Attributes:
-        maps: Signed float32, `(N, H, W, C)`.
-        images: The images explained, `(N, H, W, C)`.
-        targets: The classes explained, `(N,)`.
+        maps: float32 `(N, H, W, C)` or `(N, H, W, 1)`.
+        images: The explained images, `(N, H, W, C)`.
+        targets: The explained classes, `(N,)`.
         scores: `S_c(x)`, `(N,)`.
         score: Whether `S_c` is the class's logit or its probability.
         method: The method with its hyper-parameters.
-        name: What the method is called.
-        differences: What the method promises that its maps sum to, `(N,)`: `S_c(x) - S_c(x')`
-            for a baseline `x'`, or `S_c(x)` itself; None without a promise.
-        absorbed: By name, the part of the score that biases or stabilisers absorbed, `(N,)` each.
+        name: Name of the method.
+        differences: The sum that the method promises for each map, `(N,)`: `S_c(x) - S_c(x')` for
+            a baseline `x'`, or `S_c(x)`; None for a method that promises no sum.
+        absorbed: By name, the part of each score that reached no pixel, `(N,)`: for example what
+            biases or stabilisers absorbed.
     """
 
     maps: Array
     images: Array
-    targets: NDArray[np.int32]
+    targets: Targets
     scores: Array
     score: Score
     method: Method
@@ -42,7 +43,7 @@ class Explanation:
 
     @property
     def residuals(self) -> Array | None:
-        """What maps and losses together miss of the promise, `(N,)`; None without a promise."""
+        """Sum of map and absorbed parts, minus the promised sum, `(N,)`; None without a promise."""
         if self.differences is None:
             return None
         sums = self.maps.sum(axis=(1, 2, 3), dtype=np.float64)
@@ -51,7 +52,7 @@ class Explanation:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader of the maps has to know, a sentence each."""
+        """What to know before trusting the maps: one sentence for each problem."""
         found = []
         dead = np.flatnonzero(~self.maps.any(axis=(1, 2, 3)))
         if len(dead):
@@ -60,11 +61,11 @@ class Explanation:
         if len(broken):
             found.append(f"{_maps_of(broken, 'holds', 'hold')} NaN or infinite values.")
         if self.residuals is not None and self.differences is not None:
-            missing = np.abs(self.residuals) > _WELL_SUMMED * np.abs(self.differences)
+            missing = np.abs(self.residuals) > _TOLERANCE * np.abs(self.differences)
             if missing.any():
                 found.append(
                     f"{_maps_of(np.flatnonzero(missing), 'misses', 'miss')} more than "
-                    f"{_WELL_SUMMED:.0%} of what it should sum to."
+                    f"{_TOLERANCE:.0%} of what it should sum to."
                 )
         return found
 
@@ -73,39 +74,39 @@ class Explanation:
         lines = [
             f"{self.name}: {_count(len(self.maps), 'map')} of the {self.score} of the target "
             f"{'class' if len(self.maps) == 1 else 'classes'}, by {self.method}.",
-            f"A map shows {about.shows}. It caveat: {about.caveat}.",
+            f"A map shows {about.shows}. Caveat: {about.caveat}.",
         ]
-        return "\n".join([*lines, *self._certificate(), *self.warnings])
+        return "\n".join([*lines, *self._sum_check(), *self.warnings])
 
-    def _certificate(self) -> list[str]:
-        """In words, how well the maps sum to what they promise."""
+    def _sum_check(self) -> list[str]:
+        """Return a sentence that says how close the maps are to their promised sums."""
         if self.residuals is None or self.differences is None:
             return []
         whole = np.maximum(np.abs(self.differences), 1e-12)
         share = np.abs(self.residuals) / whole
         promise = "" if self.absorbed else "'s difference from the baseline"
-        kept = [
+        absorbed = [
             f"the {name} account for {np.median(v / whole):.2%} of it, "
             for name, v in self.absorbed.items()
-            if np.abs(v / whole).max() >= 5e-5  # Or it would read 0.00%.
+            if np.abs(v / whole).max() >= 5e-5  # Smaller shares would print as 0.00%.
         ]
         if len(share) == 1:
             missed = f"it misses {share[0]:.2%} of it."
         else:
             missed = f"they miss {np.median(share):.2%} of it (median), {share.max():.2%} at most."
         subject = "It" if len(share) == 1 else "Each"
-        return [f"{subject} should sum to the {self.score}{promise}; {''.join(kept)}{missed}"]
+        return [f"{subject} should sum to the {self.score}{promise}; {''.join(absorbed)}{missed}"]
 
     def plot(self, *, stamp: str = "") -> Any:
-        """Show the images above their maps on one signed scale.
+        """Plot the images above their maps, all maps on one signed colour scale.
 
         Args:
-            stamp: What the picture was made from, written below it.
+            stamp: Text below the picture that says what it was made from.
 
         Returns:
             A matplotlib figure.
         """
-        # Here, so that explaining needs no plotting.
+        # Imported here, so that `explain` does not load matplotlib.
         from mnist_xai.plots import signed_maps
 
         titles = [f"class {c}, S = {s:.2f}" for c, s in zip(self.targets, self.scores, strict=True)]
@@ -113,7 +114,7 @@ class Explanation:
 
 
 def _maps_of(indices: NDArray[np.integer], singular: str, plural: str) -> str:
-    """A subject for a sentence, and its verb."""
+    """Return the start of a sentence about the maps of these images, up to its verb."""
     if len(indices) == 1:
         return f"The map of image {indices[0]} {singular}"
     shown = ", ".join(map(str, indices[:5]))

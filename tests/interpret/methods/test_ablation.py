@@ -6,8 +6,11 @@ from keras import layers
 from sklearn.linear_model import Ridge
 
 import mnist_xai as mx
-from mnist_xai.interpret.methods.perturbation.ablation import LIME, RISE, FeatureAblation, Occlusion
+from mnist_xai.interpret.methods.perturbation.ablation import FeatureAblation
 from mnist_xai.interpret.methods.perturbation.features import Grid, Patches, Pixels, Segmentation
+from mnist_xai.interpret.methods.perturbation.lime import LIME
+from mnist_xai.interpret.methods.perturbation.occlusion import Occlusion
+from mnist_xai.interpret.methods.perturbation.rise import RISE
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import mnist_xai as mx
-from mnist_xai.interpret.methods.cam.cam import GradCAM
+from mnist_xai.interpret.methods.cam.gradient_based import GradCAM
 from mnist_xai.interpret.methods.relevance.backprop import (
     DeconvNet,
     GuidedBackprop,

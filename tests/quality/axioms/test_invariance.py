@@ -8,7 +8,8 @@ from keras import layers
 
 import mnist_xai as mx
 from mnist_xai.interpret.methods.base import About
-from mnist_xai.interpret.methods.cam.cam import EigenCAM, GradCAM
+from mnist_xai.interpret.methods.cam.eigencam import EigenCAM
+from mnist_xai.interpret.methods.cam.gradient_based import GradCAM
 from mnist_xai.interpret.methods.gradients.gradient import (
     Gradient,
     InputXGradient,

@@ -1,1 +1,1 @@
-"""Class activation maps."""
+"""Class activation maps: weighted sums of a layer's channels."""

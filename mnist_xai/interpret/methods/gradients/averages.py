@@ -1,11 +1,12 @@
-"""Averages of gradients over many points, with the work that the points share done once.
+"""Averages of gradients over many points; work that the points share is done once.
 
-Behind a linear first layer `h = L x + b` (`stem.py`):
+Three identities save work when the first layer is linear, `h = L x + b` (`linear_stem.py`), and
+`T` is the rest of the network, `S(x) = T(h)`:
 
-- its transpose is applied to the sum, `Σ_k w_k ∂S/∂x_k = Lᵀ Σ_k w_k ∂T/∂h_k`;
-- along a line `x_k = x' + s_k (x - x')` its outputs are `h' + s_k (h - h')`;
-- where `h'` is the same all over each window of the pooling that follows, as for a baseline of one
-  colour, `max_i (h' + s d_i) = h' + s max_i d_i` for `s > 0`: the pooling, too, is run once.
+- The transpose is applied once, to the sum: `Σ_k w_k ∂S/∂x_k = Lᵀ Σ_k w_k ∂T/∂h_k`.
+- Along a line `x_k = x' + s_k (x - x')` the layer's outputs are `h' + s_k (h - h')`.
+- Max-pooling after the layer is also run once if `h'` is constant in each pooling window, as for a
+  baseline of one colour: `max_i (h' + s d_i) = h' + s max_i d_i` for `s > 0`.
 """
 
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ def path_gradient(
     scales: ArrayLike,
     score: Score = "logit",
 ) -> Array:
-    """Weighted sum of gradients along a straight line: `Σ_k w_k ∂S_c/∂x (x' + s_k (x - x'))`.
+    """Sum gradients along a straight line with weights: `Σ_k w_k ∂S_c/∂x (x' + s_k (x - x'))`.
 
     Args:
         network: The network.
@@ -49,20 +50,19 @@ def path_gradient(
     others = network.inputs.check_points(others[np.newaxis] if others.ndim == 3 else others)
     stem, pull_back = _stem(network)
     scales, weights = np.asarray(scales, np.float32), np.asarray(weights, np.float32)
-    rays = min(scales) > 0 and len(others) == 1 and _is_even(network, stem(others))
-    if rays:
+    pooled = min(scales) > 0 and len(others) == 1 and _is_constant_in_windows(network, stem(others))
+    if pooled:
         pool, spread = _pooling(network)
-    add = _adding(network, score, stem(others[:1]), pooled=rays, along=True)
+    add = _add_pass(network, score, stem(others[:1]), pooled=pooled, along=True)
     sums = []
     for rows in network.chunks(len(images)):
         base = stem(others if len(others) == 1 else others[rows])
         d = stem(images[rows]) - base
-        start, direction = (pool(base), pool(d)) if rays else (base, d)
+        start, direction = (pool(base), pool(d)) if pooled else (base, d)
         total = tf.zeros_like(direction)
         for block in _blocks(len(scales)):
-            given = start, direction, scales[block], weights[block], targets[rows]
-            total = add(total, *given)
-        sums.append(pull_back(spread(d, total) if rays else total).numpy())
+            total = add(total, start, direction, scales[block], weights[block], targets[rows])
+        sums.append(pull_back(spread(d, total) if pooled else total).numpy())
     return np.concatenate(sums)
 
 
@@ -74,7 +74,7 @@ def noisy_gradient(
     *,
     score: Score = "logit",
 ) -> Array:
-    """Mean of the gradients at noisy copies: `1/K Σ_k ∂S_c/∂x (x + ε_k)`.
+    """Return the mean of the gradients at noisy copies: `1/K Σ_k ∂S_c/∂x (x + ε_k)`.
 
     Args:
         network: The network.
@@ -91,7 +91,7 @@ def noisy_gradient(
     stem, pull_back = _stem(network)
     zero = stem(np.zeros_like(noise[:1]))
     ones = np.ones(len(noise), np.float32)
-    add = _adding(network, score, zero, pooled=False, along=False)
+    add = _add_pass(network, score, zero, pooled=False, along=False)
     sums = []
     for rows in network.chunks(len(images)):
         h = stem(images[rows])
@@ -104,10 +104,12 @@ def noisy_gradient(
     return np.concatenate(sums)
 
 
-def _adding(network: Network, score: Score, like: tf.Tensor, *, pooled: bool, along: bool) -> Pass:
+def _add_pass(
+    network: Network, score: Score, like: tf.Tensor, *, pooled: bool, along: bool
+) -> Pass:
     """Return the pass that adds `Σ_k w_k ∂T/∂h (b + s_k d_k)` to a total.
 
-    With `along`, `d_k` is the same for all `k`, the direction of a line.
+    With `along`, all `d_k` are the direction of one line. With `pooled`, `h` is pooled.
     """
     shape = _pooling(network)[0](like).shape if pooled else like.shape
     h = tf.TensorSpec([None, *shape[1:]])
@@ -134,7 +136,7 @@ def _add_gradients(network: Network, score: Score, pooled: bool, along: bool) ->
             )
             return k + 1, total + slope
 
-        # A loop inside the pass takes several points, so the overhead of a call is paid once.
+        # The loop runs inside the pass, so several points cost one call.
         count = tf.size(scales)
         state = (tf.constant(0), total)
         return tf.while_loop(lambda k, _: k < count, next_point, state, parallel_iterations=1)[1]
@@ -143,11 +145,11 @@ def _add_gradients(network: Network, score: Score, pooled: bool, along: bool) ->
 
 
 def _blocks(count: int) -> Iterator[slice]:
-    """The points of a sum, some at a time, so that Ctrl-C is heard in between."""
+    """Return slices of the points. Ctrl-C takes effect between two of them."""
     return (slice(start, start + _POINTS) for start in range(0, count, _POINTS))
 
 
-_POINTS = 16
+_POINTS = 16  # Points in one call of a pass.
 
 
 def _stem(network: Network) -> tuple[Pass, Pass]:
@@ -194,7 +196,7 @@ def _transpose_pooling(network: Network) -> Pass:
     return spread
 
 
-def _is_even(network: Network, h: tf.Tensor) -> bool:
-    """Whether a pooling follows the stem, and `h` is one number in each of its windows."""
+def _is_constant_in_windows(network: Network, h: tf.Tensor) -> bool:
+    """Return whether a pooling follows the stem and `h` is constant in each pooling window."""
     pool = network.runner.stem.pool_forward
     return network.runner.stem.pool is not None and bool(tf.reduce_all(pool(h) == -pool(-h)))

@@ -6,26 +6,26 @@ from hashlib import sha256
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
-from mnist_xai.interpret.core.parameters import check_counts, check_seed
+from mnist_xai.interpret.core.parameters import Count, Hyperparameters, Seed
 from mnist_xai.interpret.methods.base import About, register
 from mnist_xai.interpret.methods.gradients.paths import Leg, add_legs
-
-Targets = NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
 class Background:
-    """Images that baselines are drawn from, as a value: equal and hashed by shape and pixels.
+    """The images from which baselines are drawn.
+
+    Two backgrounds with equal images are equal and have the same hash.
 
     Attributes:
-        images: Floats `(B, H, W, C)` in [0, 1]; copied, and read-only from then on.
+        images: Floats `(B, H, W, C)` in [0, 1]; a read-only copy.
 
     Raises:
-        TypeError, ValueError: For anything else.
+        TypeError, ValueError: For images of another type or shape, or with values outside [0, 1].
     """
 
     images: Array
@@ -36,7 +36,7 @@ class Background:
             raise TypeError(f"images: expected floats in [0, 1]; got {given.dtype}")
         if given.ndim != 4 or not given.size:
             raise ValueError(f"images: expected (B, H, W, C), at least one; got {given.shape}")
-        if not (given.min() >= 0 and given.max() <= 1):  # NaN, too, is neither.
+        if not (given.min() >= 0 and given.max() <= 1):  # False for NaN, too.
             raise ValueError(
                 f"images: expected values in [0, 1]; got {given.min():.4g} to {given.max():.4g}"
             )
@@ -45,7 +45,11 @@ class Background:
         object.__setattr__(self, "images", copied)
 
     def of_shape(self, shape: tuple[int, ...]) -> Array:
-        """The images, or ValueError when they are not `(H, W, C)` of this shape."""
+        """Return the images.
+
+        Raises:
+            ValueError: For images of another shape than this `(H, W, C)`.
+        """
         if self.images.shape[1:] != shape:
             raise ValueError(f"background: expected images {shape}; got {self.images.shape[1:]}")
         return self.images
@@ -66,7 +70,7 @@ class Background:
 
 
 def check_background(background: Background | None) -> None:
-    """Raise ValueError for anything but images to draw baselines from, or None."""
+    """Raise ValueError unless this is a `Background` or None."""
     if not (background is None or isinstance(background, Background)):
         raise ValueError(
             f"background: expected Background(images) or None; got {type(background).__name__}"
@@ -82,9 +86,9 @@ def expected_gradients_over(
     *,
     score: Score = "logit",
 ) -> Array:
-    """Mean over given draws: `1/K Σ_k (x - x'_k) ⊙ ∂S_c/∂x (x'_k + α_k (x - x'_k))`.
+    """Average over given draws: `1/K Σ_k (x - x'_k) ⊙ ∂S_c/∂x (x'_k + α_k (x - x'_k))`.
 
-    With the draws of another program, it gives that program's answer.
+    Use it to reproduce the result of another program from that program's draws.
 
     Args:
         network: The network.
@@ -98,7 +102,7 @@ def expected_gradients_over(
         `(N, H, W, C)`, in units of the score.
 
     Raises:
-        TypeError, ValueError: For arrays out of shape, type or range.
+        TypeError, ValueError: For arrays of the wrong shape, type or range.
 
     Source: Erion, Janizek, Sturmfels, Lundberg, Lee 2021, section 2; Lundberg, Lee 2017.
     """
@@ -123,47 +127,46 @@ def expected_gradients_over(
 
 @register("expected_gradients")
 @dataclass(frozen=True)
-class ExpectedGradients:
+class ExpectedGradients(Hyperparameters):
     """Expected gradients: `E_(x', α) (x - x') ⊙ ∂S_c/∂x (x' + α (x - x'))`, `α ~ U(0, 1)`.
 
-    The mean of integrated gradients over the baselines `x'`; sampled, it is GradientSHAP. The
-    draws come from the seed and are the same for every image.
+    This is the mean of integrated gradients over the baselines `x'`, estimated from random draws
+    of `x'` and `α` as in GradientSHAP. Every image gets the same draws.
 
     Attributes:
-        background: The images that `x'` is drawn from. The method means data of the kind that the
-            network was trained on; without a background `x'` is uniform noise, which needs no
-            data but is nothing that the network ever saw.
+        background: The images from which `x'` is drawn; the method is meant for images like those
+            that the network was trained on. By default `x'` is uniform noise: it needs no data,
+            but the network never saw such images.
         samples: Number of draws `K` of a baseline and an `α`.
         seed: Seed of the draws.
-        stratified: Whether `α_k` is drawn from the `k`-th of `K` equal parts of [0, 1], and each
-            background image as often as every other, give or take one. The expectation stays the
-            same, the sampling error becomes smaller. Otherwise all draws are independent.
+        stratified: Whether `α_k` is drawn from the `k`-th of `K` equal parts of [0, 1], and all
+            background images are drawn equally often, up to one draw. This keeps the expectation
+            and lowers the sampling error. Otherwise all draws are independent.
     """
 
     background: Background | None = None
-    samples: int = 256
-    seed: int = 0
+    samples: Count = 256
+    seed: Seed = 0
     stratified: bool = True
 
     about: ClassVar[About] = About(
         family="gradient",
         shows="what each pixel adds to the score on the way from a typical baseline to the image",
-        caveat="the maps sum to what they should up to sampling error only; and noise as a "
-        "baseline is no image that the network knows",
+        caveat="the promised sum holds only up to sampling error; without a background the "
+        "baselines are noise, which the network never saw",
         reference="Erion, Janizek, Sturmfels, Lundberg, Lee 2021, section 2",
     )
 
     def __post_init__(self) -> None:
         check_background(self.background)
-        check_counts(samples=self.samples)
-        check_seed(self.seed)
+        super().__post_init__()
 
     def passes(self, network: Network) -> float:
-        """One gradient pass for each draw."""
+        """Return the number of draws: one gradient pass for each."""
         return self.samples
 
     def draws(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
-        """The baselines `(K, H, W, C)` and the `α` `(K,)` for images `(H, W, C)`."""
+        """Return baselines `(K, H, W, C)` and `α`, `(K,)`, for images of shape `(H, W, C)`."""
         rng = np.random.default_rng(self.seed)
         k = self.samples
         alphas = rng.random(k)
@@ -173,8 +176,8 @@ class ExpectedGradients:
             return rng.random((k, *shape), np.float32), alphas.astype(np.float32)
         images = self.background.of_shape(shape)
         if self.stratified:
-            # A random order of the images, again and again, and then of all draws: so neither
-            # which of them come once more nor their α depends on where they stand.
+            # The inner shuffle chooses the images that are drawn once more than the others. The
+            # outer shuffle makes the α of an image independent of its position.
             index = rng.permutation(np.resize(rng.permutation(len(images)), k))
         else:
             index = rng.integers(len(images), size=k)
@@ -190,14 +193,14 @@ class ExpectedGradients:
     def explain_and_absorb(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> tuple[Array, dict[str, Array]]:
-        """The maps, and the baselines' mean score, to which they add up to the image's."""
+        """Return the maps and the mean score of the baselines: together they sum to `S_c(x)`."""
         baselines, alphas = self.draws(images.shape[1:])
         maps = expected_gradients_over(network, images, targets, baselines, alphas, score=score)
         return maps, {"baselines": mean_score(network, baselines, targets, score)}
 
 
 def mean_score(network: Network, baselines: Array, targets: Targets, score: Score) -> Array:
-    """The mean score of baselines for each target, `(N,)`."""
+    """Return the mean score of the baselines for each target, `(N,)`."""
     values = network.logits(baselines) if score == "logit" else network.probabilities(baselines)
     means: Array = values.mean(axis=0)
     return means[targets]

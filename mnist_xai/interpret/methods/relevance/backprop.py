@@ -16,7 +16,7 @@ from mnist_xai.interpret.core.runner import score_of
 from mnist_xai.interpret.core.shortcuts import is_relu
 from mnist_xai.interpret.core.steps import Step, propagate_backwards, record
 from mnist_xai.interpret.methods.base import About, register
-from mnist_xai.interpret.methods.cam.cam import GradCAM
+from mnist_xai.interpret.methods.cam.gradient_based import GradCAM
 
 Targets = NDArray[np.int32]
 
