@@ -1,6 +1,6 @@
-"""Running a Keras model layer by layer, with every call written down.
+"""Run a Keras model layer by layer and record every call.
 
-The one place that knows how Keras keeps a model's graph.
+The only module that knows how Keras stores a model's graph.
 """
 
 import random
@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 
 class UnsupportedLayerError(ValueError):
@@ -18,7 +19,7 @@ class UnsupportedLayerError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of a layer: what went in, and what came out."""
+    """One call of a layer or operation: its arguments and its output."""
 
     layer: Any
     args: tuple[Any, ...]
@@ -26,19 +27,19 @@ class Call:
     output: Any
 
 
+Caller = Callable[[str, Any, tuple[Any, ...], dict[str, Any]], Any]
+"""`caller(name, layer, args, kwargs)` calls a layer and returns its output."""
+
+
 def functional_graph(model: keras.Model) -> Any:
-    """The functional graph behind a Sequential or Functional model; None for others."""
+    """Return the functional graph of a Sequential or Functional model; None for other models."""
     if isinstance(model, keras.Sequential):
-        return model._functional  # Keras has no public way to it.
+        return model._functional  # Keras has no public access to it.
     return model if isinstance(model, keras.src.models.functional.Functional) else None
 
 
-Caller = Callable[[str, Any, tuple[Any, ...], dict[str, Any]], Any]
-"""Calls a layer, given its name, itself and what goes in; returns what comes out."""
-
-
 def call_plainly(name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a layer as its model would."""
+    """Call a layer as its model does."""
     return layer(*args, **kwargs)
 
 
@@ -50,10 +51,17 @@ def run_graph(
     prefix: str = "",
     caller: Caller = call_plainly,
 ) -> Any:
-    """Call a model's layers in its own order, and write each call down under its name.
+    """Call a model's layers in the model's own order, in inference mode, and return its output.
 
-    Not `model(inputs)`, which shows nothing of the inside, nor a second model on the same
-    layers, which would leave its nodes in the user's.
+    `model(inputs)` would hide the inner tensors. A second model on the same layers would add
+    nodes to the user's layers.
+
+    Args:
+        model: A Sequential or Functional model.
+        inputs: The images.
+        calls: Receives every call, by the layer's name.
+        prefix: Put before each name: the name of the model that contains this one, and a slash.
+        caller: Calls each layer.
     """
     return functional_graph(model)._run_through_graph(
         inputs, operation_fn=lambda layer: partial(_call_layer, layer, calls, prefix, caller)
@@ -63,58 +71,118 @@ def run_graph(
 def _call_layer(
     layer: Any, calls: dict[str, Call], prefix: str, caller: Caller, *args: Any, **kwargs: Any
 ) -> Any:
-    name, again = prefix + layer.name, 2
+    name, count = prefix + layer.name, 2
     if isinstance(layer, keras.Model) and functional_graph(layer):
         return run_graph(layer, args[0], calls, prefix=f"{name}/", caller=caller)
     while name in calls:
-        name, again = f"{prefix}{layer.name}:{again}", again + 1
+        name, count = f"{prefix}{layer.name}:{count}", count + 1
     if getattr(layer, "_call_has_training_arg", False):
         kwargs["training"] = False
+    if isinstance(layer, keras.src.ops.numpy.Copy):
+        layer = _return_input  # A copy would hide that the call is the identity.
     output = caller(name, layer, args, kwargs)
     calls[name] = Call(layer, args, kwargs, output)
     return output
 
 
-def undo_softmax(calls: list[Call], output: Any) -> Any:
-    """Follow the output back to the logits of which the softmax was taken.
+def _return_input(x: Any) -> Any:
+    return x
 
-    Returns the output itself when it is no softmax's.
+
+# --- Calls that change nothing -------------------------------------------------------------------
+
+
+def reads(call: Call, tensor: Any) -> bool:
+    """Return whether a tensor is among the arguments of a call."""
+    return any(one is tensor for one in keras.tree.flatten((call.args, call.kwargs)))
+
+
+def first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the first tensor among the arguments of a call; None without one."""
+    return next(filter(tf.is_tensor, keras.tree.flatten((args, kwargs))), None)
+
+
+def is_identity(call: Call) -> bool:
+    """Return whether a call returned its input, the very same tensor.
+
+    In inference mode Dropout, noise, random augmentation, a linear activation and the like do.
+    The tensor tells, so no list of layers is needed, and the user's own layers count too.
     """
-    for i, call in reversed(list(enumerate(calls))):
+    return call.output is first_tensor(call.args, call.kwargs)
+
+
+def without_identities(calls: dict[str, Call]) -> dict[str, Call]:
+    """Return the calls that change something.
+
+    An identity's output is its input tensor, so leaving it out connects the calls before and
+    after it. Every search for neighbouring layers starts here: two models that compute the same
+    must be explained alike, whether or not there is a Dropout between two of their layers.
+    """
+    return {name: call for name, call in calls.items() if not is_identity(call)}
+
+
+def is_cast(call: Call) -> bool:
+    """Return whether a call changes the precision of its input and nothing else.
+
+    In a model of mixed precision, an identity layer of another dtype does.
+    """
+    x, y = first_tensor(call.args, call.kwargs), call.output
+    if not (tf.is_tensor(x) and tf.is_tensor(y) and x.dtype.is_floating and y.dtype.is_floating):
+        return False
+    if x.dtype == y.dtype:
+        return False
+    cast = tf.cast(x, y.dtype)
+    args, kwargs = keras.tree.map_structure(
+        lambda t: cast if t is x else t, (call.args, call.kwargs)
+    )
+    return call.layer(*args, **kwargs) is cast
+
+
+# --- The softmax at the end ----------------------------------------------------------------------
+
+
+def undo_softmax(calls: dict[str, Call], output: Any) -> Any:
+    """Return the logits that a model's softmax was applied to.
+
+    Args:
+        calls: The calls of a run.
+        output: An output of the model.
+
+    Returns:
+        The input of the softmax, or the output itself where it does not come from a softmax.
+    """
+    for call in reversed(without_identities(calls).values()):
         if all(output is not tensor for tensor in keras.tree.flatten(call.output)):
             continue
+        x = first_tensor(call.args, call.kwargs)
         if _is_softmax(call.layer):
-            return call.args[0]
+            return x
         if last_activation(call.layer) is keras.activations.softmax:
             return without_activation(call.layer)(*call.args, **call.kwargs)
-        if _passes_through(call.layer):
-            before = undo_softmax(calls[:i], call.args[0])
-            return output if before is call.args[0] else before
+        if is_cast(call):
+            logits = undo_softmax(calls, x)
+            return output if logits is x else logits
         break
     return output
 
 
 def _is_softmax(layer: Any) -> bool:
-    """Whether a layer, or an operation of `keras.ops`, is nothing but softmax over classes."""
+    """Return whether a layer or operation is softmax over the classes and nothing else."""
     if isinstance(layer, keras.layers.Activation):
         return layer.activation is keras.activations.softmax
     return type(layer).__name__ == "Softmax" and layer.axis in (-1, 1)
 
 
-def _passes_through(layer: Any) -> bool:
-    """Whether a layer gives, in inference mode, what it is given."""
-    if isinstance(layer, keras.layers.Activation):
-        return layer.activation is keras.activations.linear
-    return isinstance(layer, keras.layers.Identity | keras.layers.Dropout)
+# --- Fused activations ---------------------------------------------------------------------------
 
 
 def last_activation(layer: Any) -> Any:
-    """The activation in which a layer ends; None for one that may use it anywhere else.
+    """Return the activation that a layer applies last; None where that is not known.
 
-    A recurrent layer's is inside its cell, and where a layer of the user's own applies what it
-    calls its activation is known to nobody.
+    A recurrent layer applies its activation inside its cell. A layer of the user's own may have
+    an attribute `activation` and apply it anywhere.
     """
-    # By the method, so that a subclass which leaves it alone is what it inherits from.
+    # Compare the methods: a subclass that inherits `call` unchanged also ends in its activation.
     ends = any(type(layer).call is kind.call for kind in _END_IN_ACTIVATION)
     return layer.activation if ends else None
 
@@ -137,26 +205,29 @@ _END_IN_ACTIVATION = (
 
 
 def without_activation(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """The same layer, on the same weights, with the identity as its activation."""
-    # Neither copy.copy nor from_config: both would make weights of their own.
+    """Return the same layer, on the same weights, with the identity as its activation."""
+    # Neither copy.copy nor from_config, because both would make new weights.
     twin = object.__new__(type(layer))
     twin.__dict__.update(layer.__dict__, activation=keras.activations.linear)
     return twin
 
 
+# --- Copies and their layers ---------------------------------------------------------------------
+
+
 def copy_model(model: keras.Model) -> keras.Model:
-    """A model of the same configuration and the same weights, which are its own.
+    """Return a model of the same configuration, with a copy of the weights.
 
     Raises:
-        ValueError: When Keras cannot make it again from its configuration.
+        ValueError: When Keras cannot rebuild the model from its configuration.
     """
-    state = random.getstate()  # Keras seeds the initialisers of a new layer from it.
+    state = random.getstate()  # Keras seeds the initialisers of new layers from it.
     try:
         copy = keras.models.clone_model(model)
         copy.set_weights(model.get_weights())
         for layer in sublayers(copy):
             if isinstance(layer, keras.layers.Normalization):
-                layer.finalize_state()  # It computes with what it made of its weights.
+                layer.finalize_state()  # It computes with constants derived from its weights.
     except Exception as error:
         raise ValueError(
             f"model: expected one that Keras can make again from its configuration; {model.name!r} "
@@ -168,9 +239,9 @@ def copy_model(model: keras.Model) -> keras.Model:
 
 
 def prepend_to_model(model: keras.Model, step: Callable[[Any], Any]) -> keras.Model:
-    """A model that does something to the image and goes on as this one, layer by layer.
+    """Return a model that applies `step` to the image and then calls this model's layers.
 
-    It is made of this model's own layers, which it leaves with a node more: give it a copy.
+    It adds a node to each of these layers, so pass a copy of a user's model.
     """
     image = keras.Input(model.inputs[0].shape[1:])
     return keras.Model(
@@ -179,10 +250,5 @@ def prepend_to_model(model: keras.Model, step: Callable[[Any], Any]) -> keras.Mo
 
 
 def sublayers(layer: Any) -> list[Any]:
-    """A layer and those inside it, each once, in the order in which Keras keeps them."""
+    """Return a layer and all layers inside it, each once, in the order in which Keras has them."""
     return list({id(inner): inner for inner in layer._flatten_layers()}.values())
-
-
-def reads(call: Call, tensor: Any) -> bool:
-    """Whether a tensor is among what went into a call."""
-    return any(one is tensor for one in keras.tree.flatten((call.args, call.kwargs)))

@@ -1,12 +1,12 @@
-"""The linear first layer of a network, split off so that an average of gradients needs it once.
+"""The stem: a linear first layer, applied once for a whole average of gradients.
 
 A first convolution is linear up to its activation: `h = L x + b`. With `S(x) = T(h)`,
 
     ∂S/∂x = Lᵀ ∂T/∂h,    Σ_k w_k ∂S/∂x_k = Lᵀ Σ_k w_k ∂T/∂h_k,
 
-so an average over many points is pulled back through the layer once, and along a straight line
-`x_k = x' + α_k (x - x')` the layer's outputs are `h' + α_k (h - h')`. Where the first layer is not
-of this kind, `h = x` and both maps are the identity: the same code then is the plain way.
+so an average of gradients at many points needs `Lᵀ` once, and along a straight line
+`x_k = x' + α_k (x - x')` the layer's outputs are `h' + α_k (h - h')`. For any other first layer
+the stem is the identity, `h = x`, and the same code computes the plain average.
 """
 
 from collections.abc import Callable
@@ -16,36 +16,38 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mnist_xai.interpret.core.graph import Call, reads, without_activation
+from mnist_xai.interpret.core.graph import Call, first_tensor, reads, without_activation
 from mnist_xai.interpret.core.shortcuts import Shortcuts, is_only_relu
 
 
 @dataclass(frozen=True, eq=False)
 class LinearStem:
-    """What comes before the part of a network that has to be run for every point.
+    """The linear first layer of a network.
 
     Attributes:
-        name: Name of the layer that is split off, its activation apart; None without one.
-        pool: Name of the max-pooling that reads its output and before which the ReLU can wait;
-            None without one.
-        pool_forward: `h` to the pooled `h`; the identity without a pooling.
+        name: Name of the layer, of which the stem is the part before the activation; None when
+            the stem is the identity.
+        pool: Name of the max-pooling that reads the stem's output, with at most a deferred ReLU
+            in between; None without one.
         forward: Images `x` `(N, H, W, C)` to `h` `(N, …)`.
-        pull_back: Gradients with respect to `h` to gradients with respect to `x`.
+        transpose: Gradients with respect to `h` to gradients with respect to `x`.
+        pool_forward: `h` to the pooled `h`; the identity without a pooling.
     """
 
     name: str | None
     pool: str | None
     forward: Callable[[tf.Tensor], tf.Tensor]
-    pull_back: Callable[[tf.Tensor], tf.Tensor]
+    transpose: Callable[[tf.Tensor], tf.Tensor]
     pool_forward: Callable[[tf.Tensor], tf.Tensor]
 
 
 NO_STEM = LinearStem(None, None, lambda x: x, lambda g: g, lambda h: h)
-"""The front of a network that is run whole for every point."""
+"""The identity, for a network whose first layer is not linear."""
 
 
 def split_linear_stem(calls: dict[str, Call], images: Any, shortcuts: Shortcuts) -> LinearStem:
-    """The front of a network whose calls on these images were written down."""
+    """Return the stem of a network, given the calls of a run on these images."""
+    calls = {name: call for name, call in calls.items() if name not in shortcuts.identities}
     readers = [name for name, call in calls.items() if reads(call, images)]
     if len(readers) != 1 or not is_plain_convolution(calls[readers[0]].layer):
         return NO_STEM
@@ -62,12 +64,12 @@ def split_linear_stem(calls: dict[str, Call], images: Any, shortcuts: Shortcuts)
 
 
 def _pooling_of(calls: dict[str, Call], name: str, shortcuts: Shortcuts) -> str | None:
-    """The pooling that reads a layer's output directly, or through a ReLU that can wait."""
+    """Return the pooling that reads a layer's output, directly or through a deferred ReLU."""
     for pool in shortcuts.pools:
-        before = calls[pool].args[0]
+        before = first_tensor(calls[pool].args, calls[pool].kwargs)
         makers = [n for n, made in calls.items() if made.output is before]
         if makers[-1] != name and is_only_relu(calls[makers[-1]].layer):
-            before = calls[makers[-1]].args[0]
+            before = first_tensor(calls[makers[-1]].args, calls[makers[-1]].kwargs)
         readers = [other for other in calls.values() if reads(other, before)]
         if before is calls[name].output and len(readers) == 1:
             return pool
@@ -77,23 +79,23 @@ def _pooling_of(calls: dict[str, Call], name: str, shortcuts: Shortcuts) -> str 
 def overlap_add(gradient: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
     """Apply the transpose of a convolution of stride 1: `x_(i+u, j+v, c) = Σ_d g_ijd w_uvcd`.
 
-    The library's own is slow where images have few channels, which here are the outputs. So a
-    whole block of `s × s` pixels is made the channels of one output: a convolution of stride
-    `s` with the turned kernel shifted `s²` ways, and the blocks are spread out after it.
+    TensorFlow's transposed convolution is slow for images of few channels, which here are its
+    outputs. So the `s × s` pixels of a block become the channels of one output: a convolution of
+    stride `s` with the flipped kernel, shifted `s²` ways, and then `depth_to_space`.
 
     Args:
         gradient: `(N, h, w, filters)`.
         kernel: `(rows, columns, C, filters)`.
-        padding: `"valid"` or `"same"`, as the convolution's.
+        padding: The convolution's padding, `"valid"` or `"same"`.
 
     Returns:
         `(N, H, W, C)`.
     """
     rows, columns, channels, _ = kernel.shape
     s = 4 if channels == 1 else 2
-    turned = tf.transpose(tf.convert_to_tensor(kernel)[::-1, ::-1], [0, 1, 3, 2])
+    flipped = tf.transpose(tf.convert_to_tensor(kernel)[::-1, ::-1], [0, 1, 3, 2])
     shifts = [
-        tf.pad(turned, [[i, s - 1 - i], [j, s - 1 - j], [0, 0], [0, 0]])
+        tf.pad(flipped, [[i, s - 1 - i], [j, s - 1 - j], [0, 0], [0, 0]])
         for i in range(s)
         for j in range(s)
     ]
@@ -106,7 +108,7 @@ def overlap_add(gradient: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tens
 
 
 def _extent(outputs: int, taps: int, padding: str, s: int) -> tuple[int, int, int]:
-    """Pixels along an axis, and the zeros before and after its outputs that blocks need."""
+    """Return the pixels along an axis, and the zeros that go before and after its outputs."""
     cropped = (taps - 1) // 2 if padding == "same" else 0
     pixels = outputs if padding == "same" else outputs + taps - 1
     before = taps - 1 - cropped
@@ -114,7 +116,7 @@ def _extent(outputs: int, taps: int, padding: str, s: int) -> tuple[int, int, in
 
 
 def is_plain_convolution(layer: Any) -> bool:
-    """Whether a layer is a convolution that `fold` can transpose, then an activation."""
+    """Return whether a layer is a convolution that `overlap_add` can transpose."""
     return (
         type(layer) is keras.layers.Conv2D
         and layer.strides == layer.dilation_rate == (1, 1)
@@ -122,6 +124,6 @@ def is_plain_convolution(layer: Any) -> bool:
         and layer.padding in ("valid", "same")
         and layer.data_format == "channels_last"
         and layer.compute_dtype == "float32"
-        # With many channels the library's transposed convolution is no slower.
+        # For more channels TensorFlow's transposed convolution is as fast.
         and layer.kernel.shape[2] <= 4
     )

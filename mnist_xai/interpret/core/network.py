@@ -282,7 +282,7 @@ def _gradient(network: Network, score: Score) -> Pass:
 
     def gradient(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         slope, s = runner.gradient_after_stem(runner.stem.forward(x), target, score)
-        return runner.stem.pull_back(slope), s
+        return runner.stem.transpose(slope), s
 
     return gradient
 

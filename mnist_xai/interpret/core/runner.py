@@ -65,9 +65,10 @@ class Runner:
         calls, logits = self.run(images)
         self.rounding = _rounding(calls)
         self._check_run(images, logits)
-        self.shortcuts = find_shortcuts(calls)
+        fixed_size = None not in takes
+        self.shortcuts = find_shortcuts(calls, fixed_size=fixed_size)
         self.stem, self.h_spec = NO_STEM, self.image_spec
-        if None not in takes:  # The transposed convolution has to know the size.
+        if fixed_size:  # The transposed convolution has to know the size.
             self.stem = split_linear_stem(calls, images, self.shortcuts)
             h = self.stem.forward(images)
             self.h_spec = tf.TensorSpec([None, *h.shape[1:]], tf.float32)
@@ -87,7 +88,7 @@ class Runner:
     def logits(self, images: tf.Tensor, caller: Caller = call_plainly) -> tf.Tensor:
         """Return the logits `(N, classes)`."""
         calls, output = self.run(images, caller)
-        return tf.cast(undo_softmax(list(calls.values()), output), tf.float32)
+        return tf.cast(undo_softmax(calls, output), tf.float32)
 
     def logits_replaced(self, images: tf.Tensor, replaced: Mapping[str, Any]) -> tf.Tensor:
         """Return the logits with the outputs of the named layers replaced."""
@@ -194,7 +195,7 @@ def _check_ends(calls: dict[str, Call], images: Array, output: tf.Tensor) -> Non
             )
     p = tf.cast(output, tf.float32)
     sums_to_one = np.allclose(tf.reduce_sum(p, axis=1), 1, atol=1e-3) and np.min(p) >= 0
-    if undo_softmax(list(calls.values()), output) is output and sums_to_one:
+    if undo_softmax(calls, output) is output and sums_to_one:
         raise UnsupportedLayerError(
             f"{list(calls)[-1]}: its outputs are probabilities whose softmax cannot be undone; let "
             "a softmax layer, or a layer with softmax as its activation, come last"

@@ -166,7 +166,7 @@ def _apply_stem(network: Network) -> Pass:
 
 
 def _transpose_stem(network: Network) -> Pass:
-    return network.runner.stem.pull_back
+    return network.runner.stem.transpose
 
 
 def _pooling(network: Network) -> tuple[Pass, Pass]:
