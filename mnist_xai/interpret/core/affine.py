@@ -1,7 +1,7 @@
-"""Layers with weights as what they are, `z = W x + b`, for rules that change W, b or x.
+"""Layers with weights as `z = W x + b`, for rules that change `W`, `b` or `x`.
 
-The one place that knows which Keras layers are of this form, and where they keep their weights.
-Weights are read when a pass runs, never copied: an explanation is of the weights there are.
+The only module that knows which Keras layers have this form and where they keep their weights.
+Weights are read when a pass runs, never copied, so an explanation is of the current weights.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from mnist_xai.interpret.core.graph import Call
+from mnist_xai.interpret.core.graph import Call, first_tensor
 from mnist_xai.interpret.core.linear_stem import is_plain_convolution, overlap_add
 
 
@@ -22,13 +22,13 @@ class Affine:
     """`z = W x + b`.
 
     Attributes:
-        product: `x` and a kernel to `W x`, linear in both.
-        kernel: The numbers of which `W` is made.
-        bias: `b`, as it is added to `z`.
-        diagonal: Whether each output depends on the input of its own place alone.
-        convolution: Whether the same weights are at every position.
-        overlap_padding: Padding of a plain convolution with few input channels, whose transpose is
-            computed by `overlap_add`; None for every other layer.
+        product: `product(x, kernel)` is `W x`, linear in both.
+        kernel: The weights that `W` consists of.
+        bias: `b`, of a shape that broadcasts to `z`.
+        diagonal: Whether each output depends on the input at the same place only.
+        convolution: Whether all positions share their weights.
+        overlap_padding: Padding of a convolution whose transpose `overlap_add` computes; None for
+            every other layer.
     """
 
     product: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -39,42 +39,42 @@ class Affine:
     overlap_padding: str | None = None
 
     def transpose(
-        self, slope: tf.Tensor, like: tf.Tensor, kernel: tf.Tensor | None = None
+        self, g: tf.Tensor, like: tf.Tensor, kernel: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """`Wᵀ g`, of the shape of `like`, with another kernel if one is given."""
+        """Return `Wᵀ g`, of the shape of `like`; with `kernel`, that of another `W`."""
         kernel = self.kernel if kernel is None else kernel
-        slope = tf.cast(slope, tf.float32)
-        if self.overlap_padding and None not in slope.shape[1:3]:
-            return overlap_add(slope, kernel, self.overlap_padding)
+        g = tf.cast(g, tf.float32)
+        if self.overlap_padding and None not in g.shape[1:3]:
+            return overlap_add(g, kernel, self.overlap_padding)
         x = tf.cast(like, tf.float32)
         with tf.GradientTape() as tape:
             tape.watch(x)
             z = self.product(x, kernel)
-        return tape.gradient(z, x, slope)
+        return tape.gradient(z, x, g)
 
 
 def affine_parts(layer: Any) -> list[Affine]:
-    """The steps of this form that a layer consists of, its activation apart; empty for none."""
+    """Return the affine maps that a layer applies before its activation, in order, or `[]`."""
     for kind, parts in _PARTS.items():
         if type(layer) is kind:
             return parts(layer)
     return []
 
 
-def as_calls(call: Call) -> list[tuple[Affine, tf.Tensor, tf.Tensor]]:
-    """A call as steps `(affine, input, output)`; empty when it is not of this form."""
-    parts, made = affine_parts(call.layer), []
-    x = call.args[0] if call.args else None
+def affine_calls(call: Call) -> list[tuple[Affine, tf.Tensor, tf.Tensor]]:
+    """Return a call as `(affine, input, output)` for each of its affine maps, or `[]`."""
+    parts, found = affine_parts(call.layer), []
+    x = first_tensor(call.args, call.kwargs)
     for i, affine in enumerate(parts):
         last = i == len(parts) - 1
         z = call.output if last else affine.product(tf.cast(x, tf.float32), affine.kernel)
-        made.append((affine, x, z))
+        found.append((affine, x, z))
         x = z
-    return made
+    return found
 
 
 def normalised(affine: Affine, norm: Affine, layer: Any) -> Affine:
-    """One step for a linear layer and the normalisation of its outputs' last axis.
+    """Return a linear layer and the normalisation of its last axis as one affine map.
 
     `s (W x + b) + t = (s W) x + (s b + t)`.
     """
@@ -103,7 +103,7 @@ def _dense(layer: Any) -> list[Affine]:
 
 
 def _spatial(operation: Any, layer: Any, **more: Any) -> Callable[..., tf.Tensor]:
-    """An operation of `keras.ops` with a layer's geometry."""
+    """Return an operation of `keras.ops` with a layer's strides, padding and dilation."""
     return partial(
         operation,
         strides=layer.strides,
@@ -166,7 +166,7 @@ def _rescaling(layer: Any) -> list[Affine]:
 def _standardisation(layer: Any) -> list[Affine]:
     if layer.invert:
         return []
-    # As Keras: a pixel that never varied has a variance of zero.
+    # As Keras does, because a pixel that never varies has a variance of zero.
     scale = 1 / tf.maximum(tf.sqrt(_tensor(layer.variance)), keras.config.epsilon())
     return [Affine(tf.multiply, scale, -_tensor(layer.mean) * scale, diagonal=True)]
 

@@ -183,7 +183,8 @@ def last_activation(layer: Any) -> Any:
     an attribute `activation` and apply it anywhere.
     """
     # Compare the methods: a subclass that inherits `call` unchanged also ends in its activation.
-    ends = any(type(layer).call is kind.call for kind in _END_IN_ACTIVATION)
+    call = getattr(type(layer), "call", None)
+    ends = any(call is kind.call for kind in _END_IN_ACTIVATION)
     return layer.activation if ends else None
 
 

@@ -1,60 +1,61 @@
-"""What kind of step a Keras layer or operation is, as far as a propagation rule needs to know."""
+"""What kind of step a Keras layer or operation is, as far as a propagation rule has to know."""
 
 from typing import Any, Literal
 
-import keras
 import tensorflow as tf
 from keras import layers
 
-from mnist_xai.interpret.core.graph import Call
+from mnist_xai.interpret.core.graph import Call, first_tensor, is_cast
 
 Kind = Literal[
     "affine", "sum", "rearrange", "elementwise", "max", "relu_max", "product", "softmax", "other"
 ]
 """What a step does.
 
-affine: `z = W x + b` with weights; sum: linear in its inputs, nothing in it was learnt;
-rearrange: every number comes out as it went in, or not at all; elementwise: `a_i = f(z_i)`;
+affine: `z = W x + b` with weights; sum: affine in its inputs, without weights;
+rearrange: moves, repeats or drops numbers, and changes none; elementwise: `a_i = f(z_i)`;
 max: the largest of several numbers; relu_max: the largest of their ReLUs;
 product: linear in each of two inputs; softmax; other.
 """
 
 
 def kind_of(call: Call, inputs: int) -> Kind:
-    """The kind of a call of which so many inputs depend on the image, weighted layers apart.
+    """Return the kind of a call without weights.
 
-    One that is read twice is counted twice.
+    Args:
+        call: The call.
+        inputs: How many of its arguments depend on the image; a tensor read twice counts twice.
     """
     layer = call.layer
     if isinstance(layer, layers.Activation):
-        return _ACTIVATIONS.get(getattr(layer.activation, "__name__", ""), "other")
-    if isinstance(layer, layers.UpSampling2D) and layer.interpolation != "nearest":
+        kind = _ACTIVATIONS.get(getattr(layer.activation, "__name__", ""))
+    elif isinstance(layer, layers.UpSampling2D) and layer.interpolation != "nearest":
+        kind = "sum"
+    elif type(layer).__name__ == "Maximum" and inputs == 1:
+        kind = _maximum_with_constant(call)
+    elif type(layer).__module__.startswith("keras.src.ops"):
+        kind = _kind_of_operation(type(layer).__name__, inputs, call)
+    else:
+        kind = next((kind for kind, types in _LAYERS.items() if type(layer) in types), None)
+    if kind == "product" and inputs == 1:
         return "sum"
-    if type(layer).__name__ == "Maximum" and inputs == 1:
-        return _of_maximum(call)
-    for kind, types in _LAYERS.items():
-        if type(layer) in types:
-            return "sum" if kind == "product" and inputs == 1 else kind
-    if type(layer).__module__.startswith("keras.src.ops"):
-        return _operation(type(layer).__name__, inputs, call)
-    return "other"
+    return kind or ("rearrange" if is_cast(call) else "other")
 
 
-def _of_maximum(call: Call) -> Kind:
-    """The larger of an input and a constant: a ReLU's kin, where nothing is broadcast."""
-    x = next(t for t in keras.tree.flatten((call.args, call.kwargs)) if tf.is_tensor(t))
-    return "elementwise" if x.shape == call.output.shape else "other"
+def _maximum_with_constant(call: Call) -> Kind | None:
+    """Return "elementwise", as for a ReLU, unless the input is broadcast to the constant."""
+    x = first_tensor(call.args, call.kwargs)
+    return "elementwise" if x.shape == call.output.shape else None
 
 
-def _operation(name: str, inputs: int, call: Call) -> Kind:
+def _kind_of_operation(name: str, inputs: int, call: Call) -> Kind | None:
     if name == "Pad" and call.kwargs.get("constant_values") not in (None, 0):
-        return "other"
+        return None
     if name in {"Divide", "TrueDivide"}:
-        # A constant divided by the image is not linear in it.
+        # The image divided by a constant is linear in it; a constant divided by it is not.
         by_constant = len(call.args) == 2 and not tf.is_tensor(call.args[1])
-        return "sum" if inputs == 1 and by_constant else "other"
-    kind = _OPERATIONS.get(name, "other")
-    return "sum" if kind == "product" and inputs == 1 else kind
+        return "sum" if inputs == 1 and by_constant else None
+    return _OPERATIONS.get(name)
 
 
 _ELEMENTWISE = (
@@ -64,7 +65,6 @@ _ELEMENTWISE = (
 )
 _ACTIVATIONS: dict[str, Kind] = {
     **dict.fromkeys(_ELEMENTWISE.split(), "elementwise"),
-    "linear": "rearrange",
     "softmax": "softmax",
 }
 _LAYERS: dict[Kind, set[Any]] = {
@@ -80,29 +80,14 @@ _LAYERS: dict[Kind, set[Any]] = {
         layers.GlobalAveragePooling3D,
     },
     "rearrange": {
-        layers.ActivityRegularization,
-        layers.AlphaDropout,
         layers.Concatenate,
         layers.Cropping1D,
         layers.Cropping2D,
         layers.Cropping3D,
-        layers.Dropout,
         layers.Flatten,
-        layers.GaussianDropout,
-        layers.GaussianNoise,
-        layers.Identity,
         layers.Permute,
-        layers.RandomBrightness,
-        layers.RandomContrast,
-        layers.RandomFlip,
-        layers.RandomRotation,
-        layers.RandomTranslation,
-        layers.RandomZoom,
         layers.RepeatVector,
         layers.Reshape,
-        layers.SpatialDropout1D,
-        layers.SpatialDropout2D,
-        layers.SpatialDropout3D,
         layers.UpSampling1D,
         layers.UpSampling2D,
         layers.UpSampling3D,
@@ -128,11 +113,9 @@ _OPERATIONS: dict[str, Kind] = {
     **dict.fromkeys(
         (
             "Concatenate",
-            "Copy",
             "ExpandDims",
             "Flip",
             "GetItem",
-            "Identity",
             "Moveaxis",
             "Pad",
             "Ravel",
@@ -172,5 +155,5 @@ _OPERATIONS: dict[str, Kind] = {
     ),
     **dict.fromkeys(("MaxPool", "Maximum", "Max", "Amax"), "max"),
     **dict.fromkeys(("Multiply", "Matmul", "Dot"), "product"),
-    **dict.fromkeys(("Softmax",), "softmax"),
+    "Softmax": "softmax",
 }

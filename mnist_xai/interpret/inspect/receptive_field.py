@@ -16,7 +16,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from mnist_xai.interpret.core.network import Network
-from mnist_xai.interpret.core.steps import Step, propagate_backwards, record, transposed
+from mnist_xai.interpret.core.steps import Step, propagate_backwards, step_graph, vjp
 from mnist_xai.interpret.inspect.neurons import flat_index
 
 
@@ -80,10 +80,12 @@ def receptive_field(
     network = Network.of(model)
     unit = flat_index(network, layer, index)
     image = tf.ones([1, *network.image_shape])
-    run = record(network, image)
+    graph = step_graph(network, image)
     start = np.zeros([1, *network.layer_shapes[layer]], np.float32)
     start.flat[unit] = 1
-    seen = propagate_backwards(run.steps, (run.outputs[layer], tf.constant(start)), image, _reached)
+    seen = propagate_backwards(
+        graph.steps, (graph.outputs[layer], tf.constant(start)), image, _reached
+    )
     pixels = np.zeros(image.shape) if seen is None else np.asarray(seen)
     return ReceptiveField(np.any(pixels > 0, axis=(0, 3)))
 
@@ -98,9 +100,9 @@ def _reached(step: Step, seen: tf.Tensor) -> tuple[tf.Tensor, ...]:
         # Sums of ones are whole numbers; what a fast convolution adds to zero is less.
         return _where((step.affine.transpose(seen, ones[0], unit),), least=0.5)
     if step.kind in ("sum", "rearrange", "product"):
-        return _where(transposed(step.run, ones, seen))
+        return _where(vjp(step.function, ones, seen))
     if step.kind == "max":
-        return _where(transposed(_mean_of(step.layer), ones, seen))
+        return _where(vjp(_mean_of(step.layer), ones, seen))
     if step.kind != "softmax" and not isinstance(step.layer, _MIXING):
         step.refuse("a receptive field", "what it lets a unit see is not known")
     axis = getattr(step.layer, "axis", -1)

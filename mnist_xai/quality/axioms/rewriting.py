@@ -15,7 +15,13 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.graph import Call, prepend_to_model, reads, without_activation
+from mnist_xai.interpret.core.graph import (
+    Call,
+    prepend_to_model,
+    reads,
+    without_activation,
+    without_identities,
+)
 from mnist_xai.interpret.core.inputs import Array
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.runner import agree
@@ -191,7 +197,7 @@ def _noise(network: Network) -> Array:
 
 
 def _calls(network: Network, images: Array) -> dict[str, Call]:
-    return network.runner.run(tf.constant(images))[0]
+    return without_identities(network.runner.run(tf.constant(images))[0])
 
 
 def _weights(layer: Any) -> list[Any]:
@@ -273,9 +279,6 @@ _BY_CHANNEL = (
     layers.GlobalMaxPooling2D,
     layers.GlobalAveragePooling2D,
     layers.Flatten,
-    layers.Dropout,
-    layers.SpatialDropout2D,
-    layers.Identity,
     layers.Cropping2D,
     layers.ZeroPadding2D,
     layers.UpSampling2D,

@@ -19,7 +19,7 @@ from mnist_xai.interpret import (
     gradient_map,
     neuron_gradient,
 )
-from mnist_xai.interpret.core.steps import record
+from mnist_xai.interpret.core.steps import step_graph
 
 TARGETS = np.array([1, 0, 2])
 
@@ -72,8 +72,8 @@ def test_an_activation_inside_a_layer_is_not_put_off_behind_the_pooling(small):
 def test_the_activation_of_a_recurrent_layer_is_applied_once(small, layer):
     image = keras.Input((8, 8, 1))
     model = keras.Model(image, layers.Dense(5)(layer(6)(layers.Reshape((8, 8))(image))))
-    run = record(Network(model), tf.constant(small))
-    np.testing.assert_allclose(run.logits, model(small), atol=1e-6)
+    graph = step_graph(Network(model), tf.constant(small))
+    np.testing.assert_allclose(graph.logits, model(small), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_sigmoid_of_each_score_is_no_classification():
 def test_a_relu_that_may_be_inside_an_unknown_layer_is_not_overlooked(small, method):
     inner = layers.TimeDistributed(layers.Dense(4, activation="relu"), name="hidden")
     model = model_of(lambda x: layers.ReLU()(inner(layers.Reshape((64, 4))(x))))
-    with pytest.raises(UnsupportedLayerError, match="hidden: .* whether there is a ReLU inside"):
+    with pytest.raises(UnsupportedLayerError, match="hidden: .* it may contain a ReLU"):
         explain(model, small, TARGETS, method=method)
 
 

@@ -1,4 +1,4 @@
-"""Gradients that a ReLU treats in another way on their way back: guided, or as a deconvnet does."""
+"""Gradients with another rule at each ReLU: guided backpropagation and the deconvnet."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,12 +14,11 @@ from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.passes import Pass
 from mnist_xai.interpret.core.runner import score_of
 from mnist_xai.interpret.core.shortcuts import is_relu
-from mnist_xai.interpret.core.steps import Step, propagate_backwards, record
+from mnist_xai.interpret.core.steps import Step, propagate_backwards, step_graph
 from mnist_xai.interpret.methods.base import About, register
 from mnist_xai.interpret.methods.cam.gradient_based import GradCAM
 
 Targets = NDArray[np.int32]
-
 
 _WITHOUT_RELU = (
     keras.layers.GroupNormalization,
@@ -27,15 +26,15 @@ _WITHOUT_RELU = (
     keras.layers.RMSNormalization,
     keras.layers.UnitNormalization,
 )
-"""Layers of which no kind of step is known, but that there is no ReLU inside."""
+"""Unclassified layers that contain no ReLU."""
 
 
 @dataclass(frozen=True)
 class _RectifiedBackprop:
-    """The gradient, but for what a ReLU `a = max(z, 0)` does to it."""
+    """The gradient, with another rule at each ReLU `a = max(z, 0)`."""
 
     def passes(self, network: Network) -> float:
-        """One gradient pass."""
+        """Return 1: one gradient pass."""
         return 1
 
     def __call__(
@@ -44,18 +43,19 @@ class _RectifiedBackprop:
         """Return `(N, H, W, C)`.
 
         Raises:
-            UnsupportedLayerError: For an activation that is no ReLU, or a network without any.
+            UnsupportedLayerError: For an activation other than ReLU, a layer that may contain
+                one, or a network without activations.
         """
         maps: Array = network.in_chunks(_rectified_gradient, (self, score), images, targets)
         return maps
 
     def _rule(self, step: Step, slope: tf.Tensor) -> tuple[tf.Tensor, ...]:
         if step.kind == "other" and not isinstance(step.layer, _WITHOUT_RELU):
-            step.refuse(type(self).__name__, "whether there is a ReLU inside is not known")
+            step.refuse(type(self).__name__, "it may contain a ReLU, which cannot be reached")
         if step.kind != "elementwise":
-            return step.pull_back(slope)
+            return step.vjp(slope)
         if not is_relu(step.layer):
-            step.refuse(type(self).__name__, "it says what to do at a ReLU, and at nothing else")
+            step.refuse(type(self).__name__, "its rule is for ReLU only")
         return (self._rectify(tf.cast(step.inputs[0], tf.float32), slope),)
 
     def _rectify(self, z: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
@@ -69,9 +69,9 @@ class GuidedBackprop(_RectifiedBackprop):
 
     about: ClassVar[About] = About(
         family="relevance",
-        shows="which pixels raise the units that raise the score, all the way down",
+        shows="which pixels raise the units that raise the score, in every layer",
         caveat="it redraws the image's edges, hardly depends on the class, and hardly changes "
-        "when the upper layers' weights are drawn anew (Adebayo et al. 2018)",
+        "when the upper layers' weights are randomised (Adebayo et al. 2018)",
         reference="Springenberg, Dosovitskiy, Brox, Riedmiller 2015, section 3.4",
     )
 
@@ -82,13 +82,13 @@ class GuidedBackprop(_RectifiedBackprop):
 @register("deconvnet")
 @dataclass(frozen=True)
 class DeconvNet(_RectifiedBackprop):
-    """Deconvnet: at a ReLU `g ↦ max(g, 0)`, whatever `z` was; at a pooling, its switches."""
+    """Deconvnet: at a ReLU `g ↦ max(g, 0)`, whatever `z`; max-pooling is undone by its switches."""
 
     about: ClassVar[About] = About(
         family="relevance",
-        shows="what pattern in the image a deconvolutional network would draw for the class",
-        caveat="the image enters through the switches of the poolings alone; where dense layers "
-        "follow, what they draw looks like noise",
+        shows="which pattern a deconvolutional network draws for the class",
+        caveat="the image enters only through the switches of the poolings; below dense layers "
+        "the pattern looks like noise",
         reference="Zeiler, Fergus 2014, section 2.1",
     )
 
@@ -102,7 +102,7 @@ class GuidedGradCAM:
     """Guided Grad-CAM: guided backpropagation `⊙` Grad-CAM, upsampled.
 
     Attributes:
-        layer: The layer of Grad-CAM; by default the last one with positions.
+        layer: The layer of Grad-CAM; by default the last one with a spatial output.
     """
 
     layer: str | None = None
@@ -110,12 +110,12 @@ class GuidedGradCAM:
     about: ClassVar[About] = About(
         family="class activation map",
         shows="fine detail of the image inside the region that Grad-CAM finds",
-        caveat="the detail is guided backpropagation's, which redraws the image's edges",
+        caveat="the detail comes from guided backpropagation, which redraws the image's edges",
         reference="Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra 2017, section 3.2",
     )
 
     def passes(self, network: Network) -> float:
-        """A gradient pass for each factor."""
+        """Return 2: a gradient pass for each factor."""
         return 2
 
     def __call__(
@@ -136,9 +136,9 @@ def project_feature_map(
 ) -> Array:
     """Project one activation of a feature map back to pixels, as a deconvnet does.
 
-    All other activations of the layer are set to zero; then, layer by layer, poolings are undone
-    by the switches that the image set, ReLUs rectify, and convolutions are transposed:
-    `x̂ = W_1ᵀ max(0, unpool(… W_lᵀ max(0, a_l)))`.
+    `x̂ = W_1ᵀ max(0, unpool(… W_lᵀ max(0, a_l)))`, with all other activations of the layer set to
+    zero: layer by layer, each maximum goes back to its own place, each ReLU rectifies, and each
+    convolution is transposed.
 
     Args:
         model: A Keras classifier, or a `Network` made of it.
@@ -148,11 +148,11 @@ def project_feature_map(
         position: Row and column of the activation; by default each image's largest.
 
     Returns:
-        `(N, H, W, C)`, signed: what in each image the activation answered to.
+        `(N, H, W, C)`, signed: the pattern in each image that the activation responds to.
 
     Raises:
-        ValueError: For a layer without positions, or a channel or position that it has not.
-        UnsupportedLayerError: For an activation on the way that is no ReLU.
+        ValueError: For a layer without a spatial output, or a channel or position out of range.
+        UnsupportedLayerError: For an activation before the layer other than ReLU.
 
     Source: Zeiler, Fergus 2014, section 2.1; document 000, section 7.4.
     """
@@ -173,18 +173,18 @@ def project_feature_map(
 
 def _rectified_gradient(network: Network, method: _RectifiedBackprop, score: Score) -> Pass:
     def backwards(x: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-        run = record(network, x)
-        if not any(step.kind == "elementwise" for step in run.steps):
+        graph = step_graph(network, x)
+        if not any(step.kind == "elementwise" for step in graph.steps):
             raise UnsupportedLayerError(
                 f"{network.model.name}: has no activation, and without a ReLU "
-                f"{type(method).__name__} is the plain gradient: ask for that"
+                f"{type(method).__name__} is the plain gradient; use 'gradient'"
             )
-        logits = tf.cast(run.logits, tf.float32)
+        logits = tf.cast(graph.logits, tf.float32)
         with tf.GradientTape() as tape:
             tape.watch(logits)
             s = score_of(logits, target, score)
-        start = (run.logits, tape.gradient(s, logits))
-        return propagate_backwards(run.steps, start, x, method._rule)
+        start = (graph.logits, tape.gradient(s, logits))
+        return propagate_backwards(graph.steps, start, x, method._rule)
 
     return backwards
 
@@ -195,14 +195,14 @@ def _projection(
     shape = network.layer_shapes[layer]
 
     def project(x: tf.Tensor) -> tf.Tensor:
-        run = record(network, x)
-        a = tf.cast(run.outputs[layer], tf.float32)
+        graph = step_graph(network, x)
+        a = tf.cast(graph.outputs[layer], tf.float32)
         if position:
-            at = tf.fill(tf.shape(x)[:1], position[0] * shape[1] + position[1])
+            place = tf.fill(tf.shape(x)[:1], position[0] * shape[1] + position[1])
         else:
-            at = tf.argmax(tf.reshape(a[..., channel], [-1, shape[0] * shape[1]]), axis=1)
-        places = tf.reshape(tf.one_hot(at, shape[0] * shape[1]), [-1, *shape[:2], 1])
-        alone = a * places * tf.one_hot(channel, shape[2])
-        return propagate_backwards(run.steps, (run.outputs[layer], alone), x, DeconvNet()._rule)
+            place = tf.argmax(tf.reshape(a[..., channel], [-1, shape[0] * shape[1]]), axis=1)
+        at_place = tf.reshape(tf.one_hot(place, shape[0] * shape[1]), [-1, *shape[:2], 1])
+        start = graph.outputs[layer], a * at_place * tf.one_hot(channel, shape[2])
+        return propagate_backwards(graph.steps, start, x, DeconvNet()._rule)
 
     return project

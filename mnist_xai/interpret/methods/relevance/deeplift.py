@@ -1,6 +1,6 @@
-"""DeepLIFT: what the difference of the scores owes to each difference of the pixels.
+"""DeepLIFT: how much each pixel's difference from a baseline adds to the score's difference.
 
-Image `x` and baseline `x'` go through the network side by side, and multipliers come back.
+Image `x` and baseline `x'` are run forward, and multipliers are propagated back.
 """
 
 from dataclasses import dataclass, replace
@@ -12,17 +12,23 @@ from numpy.typing import NDArray
 
 from mnist_xai.interpret.core.inputs import Array, Score, check_score
 from mnist_xai.interpret.core.network import Network
-from mnist_xai.interpret.core.parameters import check_counts, check_pixels, check_seed
+from mnist_xai.interpret.core.parameters import (
+    ConstantBaseline,
+    Count,
+    Hyperparameters,
+    Pixel,
+    Seed,
+)
 from mnist_xai.interpret.core.passes import TARGETS, Pass
-from mnist_xai.interpret.core.steps import Record, propagate_backwards, record
+from mnist_xai.interpret.core.steps import StepGraph, propagate_backwards, step_graph
 from mnist_xai.interpret.methods.base import METHODS, About, register
 from mnist_xai.interpret.methods.gradients.expected import Background, check_background, mean_score
 from mnist_xai.interpret.methods.relevance.deeplift_rules import (
     Rescale,
     RevealCancel,
     Rule,
-    on_the_line,
-    pairs,
+    mean_vjp,
+    pair_steps,
 )
 
 Targets = NDArray[np.int32]
@@ -36,7 +42,7 @@ def contributions(
     score: Score,
     rule: Rule,
 ) -> Array:
-    """Mean over baselines of `m ⊙ (x - x')`, `(N, H, W, C)`.
+    """Return the mean over baselines of `m ⊙ (x - x')`, `(N, H, W, C)`.
 
     Args:
         network: The network.
@@ -44,12 +50,11 @@ def contributions(
         baselines: float `(B, H, W, C)`, the same for all images.
         targets: Integers `(N,)`.
         score: Whether the logit or the probability is explained.
-        rule: How multipliers come back.
+        rule: Propagates the multipliers.
     """
     check_score(score)
-    targets = network.inputs.check_targets(
-        targets, len(images)
-    )  # A class too many would be all zeros.
+    # Without this check a class out of range would get a map of zeros.
+    targets = network.inputs.check_targets(targets, len(images))
     one = len(baselines) == 1
     spec = tf.TensorSpec([1 if one else None, *network.image_shape], tf.float32)
 
@@ -72,88 +77,88 @@ def contributions(
 
 def _multipliers_times_differences(network: Network, rule: Rule, score: Score, one: bool) -> Pass:
     def total(x: tf.Tensor, other: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-        now, base = (_prepared(record(network, points), rule) for points in (x, other))
-        known = pairs(now, base)
+        of_images, of_baselines = (
+            _prepared(step_graph(network, points), rule) for points in (x, other)
+        )
+        pairs = pair_steps(of_images, of_baselines)
         count = tf.shape(other)[0]
-        wanted = tf.repeat(tf.one_hot(target, network.classes), count, axis=0)
+        m = tf.repeat(tf.one_hot(target, network.classes), count, axis=0)
         if score == "probability":
-            z = [tf.cast(t, tf.float32) for t in (now.logits, base.logits)]
-            ends = (tf.repeat(z[0], count, axis=0), tf.tile(z[1], [tf.shape(x)[0], 1]))
-            (wanted,) = on_the_line(tf.nn.softmax, ends, wanted)
-        handed = propagate_backwards(
-            now.steps,
-            (now.logits, rule.start(wanted)),
+            z, z_base = (tf.cast(g.logits, tf.float32) for g in (of_images, of_baselines))
+            ends = (tf.repeat(z, count, axis=0), tf.tile(z_base, [tf.shape(x)[0], 1]))
+            (m,) = mean_vjp(tf.nn.softmax, ends, m)
+        of_pixels = propagate_backwards(
+            of_images.steps,
+            (of_images.logits, rule.start(m)),
             x,
-            lambda step, m: rule.hand_down(known, step, m),
+            lambda step, of_output: rule.propagate(pairs, step, of_output),
         )
         dx = x[:, tf.newaxis] - other[tf.newaxis]
         rows = tf.reshape(dx, tf.concat([[-1], tf.shape(x)[1:]], 0))
-        return tf.reduce_sum(tf.reshape(rows * rule.end(handed, rows), tf.shape(dx)), axis=1)
+        return tf.reduce_sum(tf.reshape(rows * rule.end(of_pixels, rows), tf.shape(dx)), axis=1)
 
     return total
 
 
-def _prepared(run: Record, rule: Rule) -> Record:
-    return replace(run, steps=rule.prepare(run.to_logits))
+def _prepared(graph: StepGraph, rule: Rule) -> StepGraph:
+    return replace(graph, steps=rule.prepare(graph.to_logits))
 
 
 _RULES: dict[str, tuple[Rule, str, str]] = {
     "rescale": (
         Rescale(),
-        "pixels like the baseline get nothing; what cancels inside a unit stays hidden",
+        "pixels equal to the baseline get nothing; contributions that cancel inside a unit stay "
+        "hidden",
         "3.5.2",
     ),
     "reveal_cancel": (
         RevealCancel(),
-        "pixels like the baseline get nothing; another baseline, another map",
+        "pixels equal to the baseline get nothing; another baseline gives another map",
         "3.5.3",
     ),
 }
-"""Rules by name, with when they mislead and their section."""
+"""Rules by name, with their caveat and their section in the paper."""
 
 
 @register("deeplift_rescale")
 @dataclass(frozen=True)
-class DeepLIFT:
+class DeepLIFT(ConstantBaseline, Hyperparameters):
     """DeepLIFT: `m ⊙ (x - x')`, summing to `S_c(x) - S_c(x')`.
 
-    The multipliers `m` are handed down as gradients are, but at an activation `a = f(z)` a ratio
-    of differences from the baseline takes the place of the slope: by the rescale rule `Δa / Δz`; by
-    the reveal-cancel rule `Δa⁺ / Δz⁺` for what raised `z`, `Δa⁻ / Δz⁻` for what lowered it, with
-    `Δa⁺ = ½ (f(z' + Δz⁺) - f(z')) + ½ (f(z' + Δz⁻ + Δz⁺) - f(z' + Δz⁻))` and `Δa⁻` likewise.
+    The multipliers `m` are propagated as gradients are, but at an activation `a = f(z)` a ratio of
+    differences from the baseline replaces the slope. The rescale rule takes `Δa / Δz`. The
+    reveal-cancel rule takes `Δa⁺ / Δz⁺` for contributions that raise `z` and `Δa⁻ / Δz⁻` for those
+    that lower it: `Δa⁺ = ½ (f(z' + Δz⁺) - f(z')) + ½ (f(z' + Δz⁻ + Δz⁺) - f(z' + Δz⁻))`, and
+    `Δa⁻` likewise.
 
     Attributes:
-        rule: `"rescale"`, `m Δa / Δz` at an activation; or `"reveal_cancel"`, which treats what
-            raised `z` and what lowered it apart.
+        rule: `"rescale"`, with one multiplier for each unit; or `"reveal_cancel"`, with separate
+            ones for contributions that raise and that lower it.
         baseline: The value of every pixel of `x'`, in [0, 1].
     """
 
     rule: Literal["rescale", "reveal_cancel"] = "rescale"
-    baseline: float = 0.0
+    baseline: Pixel = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.rule not in _RULES:
             raise ValueError(f"rule: expected one of {', '.join(_RULES)}; got {self.rule!r}")
-        check_pixels(baseline=self.baseline)
 
     @property
     def about(self) -> About:
-        """What the rule promises."""
-        misleads, section = _RULES[self.rule][1:]
+        """What maps made with this rule show, and when they mislead."""
+        caveat, section = _RULES[self.rule][1:]
         return About(
             family="relevance",
             shows="what each pixel's difference from the baseline adds to the score's difference",
-            caveat=misleads,
+            caveat=caveat,
             reference=f"Shrikumar, Greenside, Kundaje 2017, section {section}",
         )
 
     def passes(self, network: Network) -> float:
-        """One gradient pass; the baseline is run once for all images."""
+        """Return 1: one gradient pass; the baseline is run once for all images."""
         return 1
-
-    def baselines(self, images: Array) -> Array:
-        """The images `x'`, `(N, H, W, C)`."""
-        return np.full_like(images, self.baseline)
 
     def __call__(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
@@ -161,49 +166,47 @@ class DeepLIFT:
         """Return `(N, H, W, C)`, in units of the score.
 
         Raises:
-            UnsupportedLayerError: For a layer that no rule is known for.
+            UnsupportedLayerError: For a layer without a rule.
         """
-        baseline = np.full_like(images[:1], self.baseline)
         rule = _RULES[self.rule][0]
-        return contributions(network, images, baseline, targets, score, rule)
+        return contributions(network, images, self.baselines(images[:1]), targets, score, rule)
 
 
 @register("deep_shap")
 @dataclass(frozen=True)
-class DeepSHAP:
+class DeepSHAP(Hyperparameters):
     """DeepSHAP: DeepLIFT's rescale rule, averaged over baselines: `1/B Σ_b m_b ⊙ (x - x'_b)`.
 
     Attributes:
-        background: The images `x'_b`. The method means data of the kind that the network was
-            trained on; without a background they are uniform noise, which needs no data but is
-            nothing that the network ever saw.
-        samples: Number `B` of noise images, where there is no background.
-        seed: Their seed.
+        background: The images `x'_b`: by the paper, images like those that the network was
+            trained on. Without them the baselines are uniform noise, which needs no data but is
+            unlike any training image.
+        samples: Number `B` of noise images, without a background.
+        seed: Seed of the noise.
     """
 
     background: Background | None = None
-    samples: int = 20
-    seed: int = 0
+    samples: Count = 20
+    seed: Seed = 0
 
     about: ClassVar[About] = About(
         family="relevance",
         shows="what each pixel adds to the score, compared with typical images",
         caveat="it approximates Shapley values as if the network were linear between the "
-        "baseline and the image; and noise as a baseline is no image that the network knows",
+        "baseline and the image; and noise as a baseline is unlike any training image",
         reference="Lundberg, Lee 2017, section 4.2",
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_background(self.background)
-        check_counts(samples=self.samples)
-        check_seed(self.seed)
 
     def passes(self, network: Network) -> float:
-        """One gradient pass for each baseline."""
+        """Return `B`: one gradient pass for each baseline."""
         return len(self.background.images) if self.background else self.samples
 
     def compared_with(self, shape: tuple[int, ...]) -> Array:
-        """The images `x'_b` for images `(H, W, C)`, `(B, H, W, C)`."""
+        """Return the baselines `x'_b` for images of a shape `(H, W, C)`: `(B, H, W, C)`."""
         if self.background is None:
             return np.random.default_rng(self.seed).random((self.samples, *shape), np.float32)
         return self.background.of_shape(shape)
@@ -211,7 +214,7 @@ class DeepSHAP:
     def explain_and_absorb(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> tuple[Array, dict[str, Array]]:
-        """The maps, and the baselines' mean score, to which they add up to the image's."""
+        """Return the maps, and the mean score of the baselines; together they sum to `S_c(x)`."""
         baselines = self.compared_with(images.shape[1:])
         maps = contributions(network, images, baselines, targets, score, Rescale())
         return maps, {"baselines": mean_score(network, baselines, targets, score)}
@@ -222,7 +225,7 @@ class DeepSHAP:
         """Return `(N, H, W, C)`, in units of the score, summing to `S_c(x) - 1/B Σ_b S_c(x'_b)`.
 
         Raises:
-            UnsupportedLayerError: For a layer that no rule is known for.
+            UnsupportedLayerError: For a layer without a rule.
         """
         baselines = self.compared_with(images.shape[1:])
         return contributions(network, images, baselines, targets, score, Rescale())

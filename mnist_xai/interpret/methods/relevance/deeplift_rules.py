@@ -1,4 +1,4 @@
-"""Multipliers, in which DeepLIFT's rules are told: `Σ_i m_i Δx_i = ΔS` at every layer.
+"""DeepLIFT's rules, which propagate multipliers: `Σ_i m_i Δx_i = ΔS` holds at every layer.
 
 `Δ` is the difference between an image's tensor and a baseline's.
 """
@@ -10,32 +10,33 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from mnist_xai.interpret.core.affine import Affine
 from mnist_xai.interpret.core.shortcuts import is_relu
 from mnist_xai.interpret.core.steps import (
-    Record,
     Step,
+    StepGraph,
     fold_normalisation,
     join_relu_and_maximum,
-    transposed,
+    vjp,
 )
 
-Both = tuple[tf.Tensor, tf.Tensor]
-"""Something of what raises a number, and of what lowers it."""
+UpDown = tuple[tf.Tensor, tf.Tensor]
+"""One tensor for contributions that raise a number, and one for those that lower it."""
 
 SMALL = 1e-6
-"""Differences below this count as none: a quotient of two of them would be rounding."""
+"""Smaller differences count as zero, because a quotient of two of them is rounding error."""
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """One step with an image's tensors and with a baseline's.
+    """One step, run on images and on baselines. The rows are pairs of an image and a baseline.
 
     Attributes:
-        step: The step, with the image's tensors.
-        inputs: The image's, and for each the baseline's, one row for each pair.
-        outputs: The image's output, and the baseline's.
+        step: The step, run on the images.
+        inputs: For each input the image's tensor and the baseline's.
+        outputs: The image's output and the baseline's.
     """
 
     step: Step
@@ -43,127 +44,129 @@ class Pair:
     outputs: tuple[tf.Tensor, tf.Tensor]
 
 
-def multiplier(pair: Pair, m: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """The multipliers of a step's inputs, from that of its output.
+def multipliers(pair: Pair, m: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Return the multipliers of a step's inputs, given those of its output.
 
-    Linear steps: `Wᵀ m`, exactly. An activation `a = f(z)`: the rescale rule `m Δa / Δz`. Maximum
-    pooling: the larger of both maxima parts the difference in two, one for the place of each.
-    A product: `Δ(ab) = (b + b')/2 Δa + (a + a')/2 Δb`. Softmax: the mean of its Jacobian on the
-    straight line, of which the rescale rule is the case of one input.
+    Linear steps: `Wᵀ m`, exactly. An activation `a = f(z)`: the rescale rule `m Δa / Δz`.
+    Max-pooling: the larger of the two maxima splits the difference into two parts, one for the
+    place of each maximum. A product: `Δ(ab) = (b + b')/2 Δa + (a + a')/2 Δb`. Softmax: the mean
+    of its Jacobian on the straight line; for one input that is the rescale rule.
     """
     step = pair.step
-    now = tuple(x for x, _ in pair.inputs)
+    of_image = tuple(x for x, _ in pair.inputs)
     if step.kind == "affine" and step.affine:
-        return (step.affine.transpose(m, now[0]),)
+        return (step.affine.transpose(m, of_image[0]),)
     if step.kind in ("sum", "rearrange"):
-        return transposed(step.run, now, m)
+        return vjp(step.function, of_image, m)
     if step.kind == "elementwise":
-        return (m * _rescaled(pair),)
+        return (m * _ratio(pair),)
     if step.kind == "max":
         return _of_maximum(pair, m)
     if step.kind == "relu_max":
         return _of_relu_and_maximum(pair, m)
     if step.kind == "product":
-        return transposed(step.run, tuple((x + y) / 2 for x, y in pair.inputs), m)
+        return vjp(step.function, tuple((x + y) / 2 for x, y in pair.inputs), m)
     if step.kind != "softmax":
         step.refuse("DeepLIFT", "no rule is known for it")
-    return on_the_line(step.run, pair.inputs[0], m)
+    return mean_vjp(step.function, pair.inputs[0], m)
 
 
-def on_the_line(
-    run: Callable[[tf.Tensor], tf.Tensor], ends: tuple[tf.Tensor, tf.Tensor], m: tf.Tensor
+def mean_vjp(
+    function: Callable[[tf.Tensor], tf.Tensor], ends: tuple[tf.Tensor, tf.Tensor], m: tf.Tensor
 ) -> tuple[tf.Tensor, ...]:
-    """`∫₀¹ J(x' + α (x - x'))ᵀ m dα` of a smooth function, by Gauss and Legendre."""
+    """Return `∫₀¹ J(x' + α (x - x'))ᵀ m dα` of a smooth function, by Gauss-Legendre quadrature."""
     x, base = ends
     parts = [
-        w / 2 * transposed(run, (base + (n + 1) / 2 * (x - base),), m)[0]
+        w / 2 * vjp(function, (base + (n + 1) / 2 * (x - base),), m)[0]
         for n, w in zip(_NODES, _WEIGHTS, strict=True)
     ]
     return (tf.add_n(parts),)
 
 
-def _rescaled(pair: Pair) -> tf.Tensor:
-    """`Δa / Δz`, and the slope half-way where `z` does not differ."""
+def _ratio(pair: Pair) -> tf.Tensor:
+    """Return `Δa / Δz`, and where `Δz` is about zero the slope half-way between both `z`."""
     (z, z_base), (a, a_base) = pair.inputs[0], pair.outputs
     dz = z - z_base
     middle = (z + z_base) / 2
     if is_relu(pair.step.layer):
         slope = tf.cast(middle > 0, tf.float32)
     else:
-        (slope,) = transposed(pair.step.run, (middle,), tf.ones_like(middle))
+        (slope,) = vjp(pair.step.function, (middle,), tf.ones_like(middle))
     return tf.where(tf.abs(dz) > SMALL, (a - a_base) / dz, slope)
 
 
 def _of_maximum(pair: Pair, m: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """`y - y' = (y - u) + (u - y')`, `u = max(y, y')`: the first owed to the baseline's place."""
-    run, now = pair.step.run, tuple(x for x, _ in pair.inputs)
-    base = tuple(tf.broadcast_to(x_base, tf.shape(x)) for x, x_base in pair.inputs)
+    """Return the multipliers of the inputs of a maximum.
+
+    With `u = max(y, y')`, `y - y' = (u - y') + (y - u)`. The first part goes to the place of the
+    image's maximum, the second one to the place of the baseline's.
+    """
+    function, x_all = pair.step.function, tuple(x for x, _ in pair.inputs)
+    base_all = tuple(tf.broadcast_to(x_base, tf.shape(x)) for x, x_base in pair.inputs)
     y, y_base = pair.outputs
     u = tf.maximum(y, y_base)
-    gained, lost = transposed(run, now, m * (u - y_base)), transposed(run, base, m * (y - u))
-    plain = transposed(run, now, m)
+    gained, lost = vjp(function, x_all, m * (u - y_base)), vjp(function, base_all, m * (y - u))
+    gradient = vjp(function, x_all, m)
     return tuple(
-        tf.where(tf.abs(x - x_base) > SMALL, (g + k) / (x - x_base), p)
-        for x, x_base, g, k, p in zip(now, base, gained, lost, plain, strict=True)
+        tf.where(tf.abs(x - x_base) > SMALL, (up + down) / (x - x_base), g)
+        for x, x_base, up, down, g in zip(x_all, base_all, gained, lost, gradient, strict=True)
     )
 
 
 def _of_relu_and_maximum(pair: Pair, m: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """`y = max relu(z)`: the share of a place over `Δa`, times `Δa / Δz`, is its share over `Δz`.
+    """Return the multipliers of `z` in `y = max relu(z)`.
 
-    The largest `relu(z)` is where the largest `z` is, or else nothing is shared.
+    The part of a place divided by `Δa`, times `Δa / Δz`, is that part divided by `Δz`. The largest
+    `relu(z)` is at the place of the largest `z`, unless all are zero.
     """
     (z, z_base), (y, y_base) = pair.inputs[0], pair.outputs
-    u, run, z_base = tf.maximum(y, y_base), pair.step.run, tf.broadcast_to(z_base, tf.shape(z))
-    # Where the place of the maximum does not differ, `(0 + tiny m) / (0 + tiny)` is the gradient;
-    # anywhere else the tiny number is lost in rounding. A comparison would take twice as long.
-    # It depends on the batch, so that no optimiser of the graph adds it to the constant `z'`.
+    z_base, function = tf.broadcast_to(z_base, tf.shape(z)), pair.step.function
+    u = tf.maximum(y, y_base)
+    # Where `z` at the place of the maximum does not differ, `(0 + tiny m) / (0 + tiny)` is the
+    # gradient; elsewhere rounding removes the tiny number. A comparison would take twice as long.
+    # The tiny number depends on the batch, or TensorFlow would add it to the constant `z'`.
     tiny = tf.where(tf.size(z) > 0, 1e-20, 0.0)
     gained = m * (u - y_base) + tf.where(y > 0, tiny * m, 0.0)
-    (shares,) = transposed(run, (z,), gained)
-    shares += transposed(run, (z_base,), m * (y - u))[0]
-    return (shares / (z - z_base + tiny),)
+    (parts,) = vjp(function, (z,), gained)
+    parts += vjp(function, (z_base,), m * (y - u))[0]
+    return (parts / (z - z_base + tiny),)
 
 
-def pairs(now: Record, base: Record) -> dict[int, Pair]:
-    """Each step with both runs' tensors, a row for each image and baseline, by the step's id."""
-    n, b = tf.shape(now.logits)[0], base.logits.shape[0]
+def pair_steps(of_images: StepGraph, of_baselines: StepGraph) -> dict[int, Pair]:
+    """Return the pair of each step by the step's id, with a row for each image and baseline."""
+    n, b = tf.shape(of_images.logits)[0], of_baselines.logits.shape[0]
 
-    def of_image(t: tf.Tensor) -> tf.Tensor:
-        t = tf.cast(t, tf.float32)
-        return t if b == 1 else tf.repeat(t, tf.shape(base.logits)[0], axis=0)
-
-    def of_baseline(t: tf.Tensor) -> tf.Tensor:
-        t = tf.cast(t, tf.float32)  # A single baseline is left to broadcasting.
-        return t if b == 1 else tf.tile(t, [n, *[1] * (len(t.shape) - 1)])
-
-    def both(x: tf.Tensor, x_base: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return of_image(x), of_baseline(x_base)
+    def rows(x: tf.Tensor, x_base: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        x, x_base = tf.cast(x, tf.float32), tf.cast(x_base, tf.float32)
+        if b == 1:  # A single baseline broadcasts.
+            return x, x_base
+        count = tf.shape(of_baselines.logits)[0]
+        return tf.repeat(x, count, axis=0), tf.tile(x_base, [n, *[1] * (len(x_base.shape) - 1)])
 
     return {
         id(step): Pair(
             step,
-            tuple(both(x, y) for x, y in zip(step.inputs, other.inputs, strict=True)),
-            both(step.output, other.output),
+            tuple(rows(x, y) for x, y in zip(step.inputs, other.inputs, strict=True)),
+            rows(step.output, other.output),
         )
-        for step, other in zip(now.steps, base.steps, strict=True)
+        for step, other in zip(of_images.steps, of_baselines.steps, strict=True)
     }
 
 
 class Rule(Protocol):
-    """How multipliers come back: as a tensor, or as whatever `start` makes of it."""
+    """Propagates multipliers, as tensors or in a form of its own that `start` makes of them."""
 
     def prepare(self, steps: list[Step]) -> list[Step]:
-        """The steps as the rule wants them."""
+        """Return the steps with those joined that the rule treats as one."""
 
     def start(self, m: tf.Tensor) -> Any:
-        """What the logits get."""
+        """Return the multipliers of the logits in the rule's own form."""
 
-    def hand_down(self, known: dict[int, Pair], step: Step, handed: Any) -> Sequence[Any]:
-        """What a step's inputs get, from what its output got."""
+    def propagate(self, pairs: dict[int, Pair], step: Step, m: Any) -> Sequence[Any]:
+        """Return the multipliers of a step's inputs, given those of its output."""
 
-    def end(self, handed: Any, dx: tf.Tensor) -> tf.Tensor:
-        """The multipliers of the pixels, of which these are the differences."""
+    def end(self, m: Any, dx: tf.Tensor) -> tf.Tensor:
+        """Return the multipliers of the pixels as a tensor; `dx` are the pixels' differences."""
 
 
 @dataclass(frozen=True)
@@ -171,148 +174,158 @@ class Rescale:
     """The rescale rule: one multiplier for each number."""
 
     def prepare(self, steps: list[Step]) -> list[Step]:
-        """A ReLU that a maximum alone reads, and the maximum, as one step."""
+        """Return the steps, each max-pooling joined with the ReLU before it."""
         return join_relu_and_maximum(steps)
 
     def start(self, m: tf.Tensor) -> tf.Tensor:
-        """As it is."""
+        """Return `m`."""
         return m
 
-    def hand_down(
-        self, known: dict[int, Pair], step: Step, handed: tf.Tensor
-    ) -> tuple[tf.Tensor, ...]:
-        """Every step for itself."""
-        return multiplier(known[id(step)], handed)
+    def propagate(self, pairs: dict[int, Pair], step: Step, m: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Return the multipliers of a step's inputs."""
+        return multipliers(pairs[id(step)], m)
 
-    def end(self, handed: tf.Tensor, dx: tf.Tensor) -> tf.Tensor:
-        """As it is."""
-        return handed
+    def end(self, m: tf.Tensor, dx: tf.Tensor) -> tf.Tensor:
+        """Return `m`."""
+        return m
 
 
 @dataclass(frozen=True)
 class RevealCancel:
-    """The reveal-cancel rule: one multiplier for what raised a number, one for what lowered it.
+    """The reveal-cancel rule: separate multipliers for what raises a number and what lowers it.
 
-    At an activation `a = f(z)` with `Δz = Δz⁺ + Δz⁻`, the sums of what raised and lowered `z`:
+    At an activation `a = f(z)` with `Δz = Δz⁺ + Δz⁻`, the sums of the contributions that raise and
+    that lower `z`:
 
         Δa⁺ = ½ (f(z' + Δz⁺) - f(z')) + ½ (f(z' + Δz⁻ + Δz⁺) - f(z' + Δz⁻)),
 
-    `Δa⁻` likewise, `m⁺ = m Δa⁺ / Δz⁺`, `m⁻ = m Δa⁻ / Δz⁻`: the Shapley values of the two.
+    `Δa⁻` likewise, `m⁺ = m Δa⁺ / Δz⁺`, `m⁻ = m Δa⁻ / Δz⁻`. `Δa⁺` and `Δa⁻` are the Shapley values
+    of the two sums.
     """
 
     def prepare(self, steps: list[Step]) -> list[Step]:
-        """BatchNorm folded, so that each activation reads the layer whose parts it tells apart."""
+        """Return the steps with BatchNorm folded: activations then read the linear layer itself."""
         return fold_normalisation(steps)
 
-    def start(self, m: tf.Tensor) -> Both:
-        """The same for what raises and what lowers."""
+    def start(self, m: tf.Tensor) -> UpDown:
+        """Return `m` twice."""
         return m, m
 
-    def hand_down(self, known: dict[int, Pair], step: Step, handed: Both) -> tuple[Both, ...]:
-        """Apart through activations and linear steps, together through the others."""
-        pair = known[id(step)]
+    def propagate(self, pairs: dict[int, Pair], step: Step, m: UpDown) -> tuple[UpDown, ...]:
+        """Return the multipliers of a step's inputs.
+
+        They are separate behind activations and rearrangements, and the same behind other steps.
+        """
+        pair = pairs[id(step)]
         if step.kind == "elementwise":
-            return (self._through_activation(known, pair, handed),)
+            return (_through_activation(pairs, pair, m),)
         if step.kind == "rearrange":
-            now = tuple(x for x, _ in pair.inputs)
-            raised, lowered = (transposed(step.run, now, m) for m in handed)
-            return tuple(zip(raised, lowered, strict=True))
+            of_image = tuple(x for x, _ in pair.inputs)
+            up, down = (vjp(step.function, of_image, one) for one in m)
+            return tuple(zip(up, down, strict=True))
         if step.kind in ("affine", "sum"):
-            return tuple((m, m) for m in self._through_linear(pair, handed))
+            return tuple((one, one) for one in _through_linear(pair, m))
         y, y_base = pair.outputs
-        m = _of_sign(y - y_base, *handed)
-        return tuple((share, share) for share in multiplier(pair, m))
+        return tuple((one, one) for one in multipliers(pair, _by_sign(y - y_base, *m)))
 
-    def end(self, handed: Both, dx: tf.Tensor) -> tf.Tensor:
-        """That of the difference's sign."""
-        return _of_sign(dx, *handed)
+    def end(self, m: UpDown, dx: tf.Tensor) -> tf.Tensor:
+        """Return the multipliers for the sign of each pixel's difference."""
+        return _by_sign(dx, *m)
 
-    def _through_activation(self, known: dict[int, Pair], pair: Pair, handed: Both) -> Both:
-        step, base = pair.step, pair.inputs[0][1]
-        up, down = _parts(known, step.inputs[0])
 
-        def f(z: tf.Tensor) -> tf.Tensor:
-            return tf.cast(step.run(z), tf.float32)
+def _through_activation(pairs: dict[int, Pair], pair: Pair, m: UpDown) -> UpDown:
+    step, base = pair.step, pair.inputs[0][1]
+    up, down = _up_down(pairs, step.inputs[0])
 
-        whole, none, raised, lowered = f(base + up + down), f(base), f(base + up), f(base + down)
-        by_up = ((raised - none) + (whole - lowered)) / 2
-        by_down = ((lowered - none) + (whole - raised)) / 2
-        slope = _rescaled(pair)
-        return (
-            handed[0] * tf.where(tf.abs(up) > SMALL, by_up / up, slope),
-            handed[1] * tf.where(tf.abs(down) > SMALL, by_down / down, slope),
+    def f(z: tf.Tensor) -> tf.Tensor:
+        return tf.cast(step.function(z), tf.float32)
+
+    whole, none, raised, lowered = f(base + up + down), f(base), f(base + up), f(base + down)
+    by_up = ((raised - none) + (whole - lowered)) / 2
+    by_down = ((lowered - none) + (whole - raised)) / 2
+    ratio = _ratio(pair)
+    return (
+        m[0] * tf.where(tf.abs(up) > SMALL, by_up / up, ratio),
+        m[1] * tf.where(tf.abs(down) > SMALL, by_down / down, ratio),
+    )
+
+
+def _through_linear(pair: Pair, m: UpDown) -> list[tf.Tensor]:
+    """Return the multipliers of the inputs: `m⁺` where they raise an output, `m⁻` otherwise."""
+    step = pair.step
+    of_image = tuple(x for x, _ in pair.inputs)
+    if step.affine:
+        positive, negative = _signed_kernels(step.affine)
+        (up_up, up_down), (down_up, down_down) = (
+            tuple(step.affine.transpose(one, of_image[0], w) for one in m)
+            for w in (positive, negative)
         )
-
-    def _through_linear(self, pair: Pair, handed: Both) -> list[tf.Tensor]:
-        """An input that raises an output gets its `m⁺`, one that lowers it its `m⁻`."""
-        step = pair.step
-        now = tuple(x for x, _ in pair.inputs)
-        if step.affine:
-            up, down = tf.maximum(step.affine.kernel, 0.0), tf.minimum(step.affine.kernel, 0.0)
-            positive, negative = (
-                {m: step.affine.transpose(g, now[0], w) for m, g in enumerate(handed)}
-                for w in (up, down)
-            )
-            ways = [(positive[0] + negative[1], positive[1] + negative[0])]
-        else:
-            signs = transposed(step.run, now, tf.ones_like(handed[0]))
-            both = [transposed(step.run, now, m) for m in handed]
-            ways = [
-                (tf.where(s > 0, g, k), tf.where(s > 0, k, g))
-                for s, g, k in zip(signs, *both, strict=True)
-            ]
-        return [
-            _of_sign(x - y, grows, shrinks)
-            for (x, y), (grows, shrinks) in zip(pair.inputs, ways, strict=True)
+        of_inputs = [(up_up + down_down, up_down + down_up)]
+    else:
+        signs = vjp(step.function, of_image, tf.ones_like(m[0]))
+        up, down = (vjp(step.function, of_image, one) for one in m)
+        of_inputs = [
+            (tf.where(s > 0, u, d), tf.where(s > 0, d, u))
+            for s, u, d in zip(signs, up, down, strict=True)
         ]
+    return [
+        _by_sign(x - y, if_raised, if_lowered)
+        for (x, y), (if_raised, if_lowered) in zip(pair.inputs, of_inputs, strict=True)
+    ]
 
 
-def _of_sign(d: tf.Tensor, up: tf.Tensor, down: tf.Tensor) -> tf.Tensor:
-    """`up` where `d` is positive, `down` where negative, their mean where it is neither."""
+def _by_sign(d: tf.Tensor, up: tf.Tensor, down: tf.Tensor) -> tf.Tensor:
+    """Return `up` where `d` is positive, `down` where it is negative, and their mean at zero."""
     return tf.where(d > 0, up, tf.where(d < 0, down, (up + down) / 2))
 
 
-def _parts(known: dict[int, Pair], tensor: tf.Tensor) -> Both:
-    """`Δz⁺` and `Δz⁻` of a tensor: the sums of what raised it, and of what lowered it."""
-    made = [p for p in known.values() if p.step.output is tensor and tensor is not p.step.inputs[0]]
-    if made and made[-1].step.kind == "affine" and made[-1].step.affine:
-        pair = made[-1]
-        affine, (x, y) = made[-1].step.affine, pair.inputs[0]
-        d = x - y
-        grown, shrunk = tf.maximum(d, 0.0), tf.minimum(d, 0.0)
-        up, down = tf.maximum(affine.kernel, 0.0), tf.minimum(affine.kernel, 0.0)
-        return (
-            affine.product(grown, up) + affine.product(shrunk, down),
-            affine.product(grown, down) + affine.product(shrunk, up),
-        )
-    if made and made[-1].step.kind == "sum":
-        return _parts_of_sum(made[-1])
-    if made and made[-1].step.kind == "rearrange" and len(made[-1].inputs) == 1:
-        up, down = _parts(known, made[-1].step.inputs[0])
-        return made[-1].step.run(up), made[-1].step.run(down)
-    source = made[-1].outputs if made else _as_input(known, tensor)
-    d = source[0] - source[1]
+def _signed_kernels(affine: Affine) -> UpDown:
+    return tf.maximum(affine.kernel, 0.0), tf.minimum(affine.kernel, 0.0)
+
+
+def _up_down(pairs: dict[int, Pair], tensor: tf.Tensor) -> UpDown:
+    """Return `Δz⁺` and `Δz⁻` of a tensor: the sums of the parts that raise and that lower it."""
+    pair = next((p for p in pairs.values() if p.step.output is tensor), None)
+    if pair and pair.step.affine:
+        return _up_down_of_affine(pair, pair.step.affine)
+    if pair and pair.step.kind == "sum":
+        return _up_down_of_sum(pair)
+    if pair and pair.step.kind == "rearrange" and len(pair.inputs) == 1:
+        up, down = _up_down(pairs, pair.step.inputs[0])
+        return pair.step.function(up), pair.step.function(down)
+    z, z_base = pair.outputs if pair else _read_by_steps(pairs, tensor)
+    d = z - z_base
     return tf.maximum(d, 0.0), tf.minimum(d, 0.0)
 
 
-def _as_input(known: dict[int, Pair], tensor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The image's and the baseline's tensor, for one that a step reads."""
+def _read_by_steps(pairs: dict[int, Pair], tensor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the image's and the baseline's version of a tensor that some step reads."""
     return next(
         ends
-        for pair in known.values()
+        for pair in pairs.values()
         for one, ends in zip(pair.step.inputs, pair.inputs, strict=True)
         if one is tensor
     )
 
 
-def _parts_of_sum(pair: Pair) -> Both:
-    """The parts of a sum without weights, whose inputs enter with one sign each."""
-    run, now = pair.step.run, tuple(x for x, _ in pair.inputs)
-    y = pair.outputs[0]
-    signs = transposed(run, now, tf.ones_like(y))
+def _up_down_of_affine(pair: Pair, affine: Affine) -> UpDown:
+    x, x_base = pair.inputs[0]
+    raised, lowered = tf.maximum(x - x_base, 0.0), tf.minimum(x - x_base, 0.0)
+    positive, negative = _signed_kernels(affine)
+    return (
+        affine.product(raised, positive) + affine.product(lowered, negative),
+        affine.product(raised, negative) + affine.product(lowered, positive),
+    )
+
+
+def _up_down_of_sum(pair: Pair) -> UpDown:
+    """Return the parts of a sum without weights, where each input has one sign."""
+    function, of_image = pair.step.function, tuple(x for x, _ in pair.inputs)
+    y, y_base = pair.outputs
+    signs = vjp(function, of_image, tf.ones_like(y))
     raising = tuple(
         tf.where((x - b) * s > 0, x - b, 0.0) for (x, b), s in zip(pair.inputs, signs, strict=True)
     )
-    constant = run(*(tf.zeros_like(x[:1]) for x in now))
-    up = tf.cast(run(*raising) - constant, tf.float32)
-    return up, y - pair.outputs[1] - up
+    constant = function(*(tf.zeros_like(x[:1]) for x in of_image))
+    up = tf.cast(function(*raising) - constant, tf.float32)
+    return up, y - y_base - up

@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation: the score, handed down layer by layer to the pixels."""
+"""Layer-wise relevance propagation: the score, propagated layer by layer to the pixels."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +11,12 @@ from mnist_xai.interpret.core.inputs import Array, Score
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.passes import Pass
 from mnist_xai.interpret.core.runner import score_of
-from mnist_xai.interpret.core.steps import Step, fold_normalisation, propagate_backwards, record
+from mnist_xai.interpret.core.steps import (
+    Step,
+    fold_normalisation,
+    propagate_backwards,
+    step_graph,
+)
 from mnist_xai.interpret.methods.base import METHODS, About, register
 from mnist_xai.interpret.methods.relevance.rules import (
     AlphaBeta,
@@ -24,13 +29,13 @@ from mnist_xai.interpret.methods.relevance.rules import (
     ZPlus,
     epsilon_unweighted,
     propagate,
-    summed,
+    sum_per_image,
 )
 
 Targets = NDArray[np.int32]
 
 ABSORBERS = ("biases", "stabilisers", "empty shares", "padding")
-"""What relevance can be lost to."""
+"""What can absorb relevance on the way to the pixels."""
 
 
 @register("lrp_epsilon")
@@ -38,13 +43,14 @@ ABSORBERS = ("biases", "stabilisers", "empty shares", "padding")
 class LRP:
     """Layer-wise relevance propagation: `R_i = Σ_j R_ij`, from `R_c = S_c` down to the pixels.
 
-    Each layer with weights has a rule. Pooling by averages and sums of branches share out in
-    proportion to their inputs, maximum pooling hands all to the largest, activations pass on.
+    A rule splits the relevance of each layer with weights among its inputs. BatchNorm is folded
+    into the layer before it. Average pooling and additions split it in proportion to their
+    inputs, max-pooling gives all of it to the largest input, and activations leave it as it is.
 
     Attributes:
         convolution: The rule of convolutions.
         dense: The rule of dense layers.
-        first: The rule of the layer that reads the pixels; by default as for the others.
+        first: The rule of the layer that reads the pixels; by default that of its kind.
     """
 
     convolution: Rule = field(default_factory=Epsilon)
@@ -53,11 +59,11 @@ class LRP:
 
     @property
     def about(self) -> About:
-        """What the rules promise together."""
+        """What maps made with these rules show, and when they mislead."""
         rules = [rule for rule in (self.first, self.convolution, self.dense) if rule]
         return About(
             family="relevance",
-            shows="how much of the score came from each pixel, handed down layer by layer",
+            shows="how much of the score comes from each pixel, propagated layer by layer",
             caveat="; ".join(dict.fromkeys(rule.caveat for rule in rules)),
             reference="Bach, Binder, Montavon, Klauschen, Müller, Samek 2015, section 4"
             + ("; several rules together: Kohlbrenner et al. 2020" if len(set(rules)) > 1 else ""),
@@ -65,18 +71,22 @@ class LRP:
         )
 
     def passes(self, network: Network) -> float:
-        """Products with the weights for each rule: one forward for `z`, two for each part."""
+        """Return the cost of the rule of the convolutions.
+
+        A pass is two products with the weights, forward and back. The epsilon rule needs these
+        two; any other rule needs one for `z` and two for each part.
+        """
         parts = sum(len(share.parts) for share in self.convolution.shares)
         return 1 if isinstance(self.convolution, Epsilon) else (1 + 2 * parts) / 2
 
     def explain_and_absorb(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> tuple[Array, dict[str, Array]]:
-        """The maps `(N, H, W, C)`, and what of each score reached no pixel, `(N,)`.
+        """Return the maps `(N, H, W, C)`, and by name the relevance that no pixel gets, `(N,)`.
 
-        Biases and stabilisers keep a part, and so do the zeros that an image was padded with. A
-        rule with two shares, one of what raised an output and one of what lowered it, may find
-        no input to give one of them to.
+        Biases, stabilisers and the zeros of a padding absorb relevance. So does a share without
+        inputs: a rule may have a share for inputs that raise an output and another one for
+        inputs that lower it, and an output may have inputs of one kind only.
         """
         maps, *absorbed = network.in_chunks(_relevance, (self, score), images, targets)
         return maps, dict(zip(ABSORBERS, absorbed, strict=True))
@@ -87,34 +97,36 @@ class LRP:
         """Return `(N, H, W, C)`, in units of the score.
 
         Raises:
-            UnsupportedLayerError: For a layer that no rule is known for.
+            UnsupportedLayerError: For a layer without a rule.
         """
         return self.explain_and_absorb(network, images, targets, score=score)[0]
 
-    def _propagate_step(self, step: Step, handed: tf.Tensor, first: list[Step]) -> Any:
-        """What the inputs of a step get, and by name what it keeps."""
+    def _propagate_step(self, step: Step, relevance: tf.Tensor, first: list[Step]) -> Any:
+        """Return the relevance of a step's inputs, and by name what the step absorbs."""
         if step.kind == "elementwise":
-            return (handed,), {}
+            return (relevance,), {}
         if step.kind in ("rearrange", "max"):
-            inputs = step.pull_back(handed)
-            pads = type(step.layer).__name__.startswith(("ZeroPadding", "Pad"))
-            return inputs, {"padding": summed(handed) - summed(inputs[0])} if pads else {}
+            inputs = step.vjp(relevance)
+            if not type(step.layer).__name__.startswith(("ZeroPadding", "Pad")):
+                return inputs, {}
+            return inputs, {"padding": sum_per_image(relevance) - sum_per_image(inputs[0])}
         if step.kind == "sum":
-            return epsilon_unweighted(step, handed)
+            return epsilon_unweighted(step, relevance)
         if step.affine is None:
             step.refuse("relevance propagation", f"no rule is known for this kind ({step.kind})")
         rule = self.convolution if step.affine.convolution else self.dense
         if self.first and step in first:
             rule = self.first
         elif step.affine.diagonal:
-            rule = Epsilon()  # Each output has one input: there is nothing to choose.
-        relevance, kept = propagate(rule, step, step.affine, handed)
-        return (relevance,), kept
+            rule = Epsilon()  # Each output has one input, so all rules would be alike.
+        of_input, absorbed = propagate(rule, step, step.affine, relevance)
+        return (of_input,), absorbed
 
     def _first_steps(self, steps: list[Step], images: tf.Tensor) -> list[Step]:
-        """The steps that the rule of the first layer is for; they have weights.
+        """Return the steps that the rule `first` applies to.
 
-        They read the pixels, which may have been moved, scaled or added up before.
+        They have weights and read the pixels, which earlier steps may have moved, scaled or
+        added up.
         """
         if self.first is None:
             return []
@@ -138,20 +150,20 @@ class LRP:
 
 def _relevance(network: Network, method: LRP, score: Score) -> Pass:
     def relevance(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        run = record(network, x)
-        steps = fold_normalisation(run.to_logits)
+        graph = step_graph(network, x)
+        steps = fold_normalisation(graph.to_logits)
         first = method._first_steps(steps, x)
         absorbed = dict.fromkeys(ABSORBERS, tf.zeros(tf.shape(x)[:1]))
 
-        def rule(step: Step, handed: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            inputs, swallowed = method._propagate_step(step, handed, first)
-            for name, share in swallowed.items():
-                absorbed[name] += share
-            return inputs
+        def rule(step: Step, of_output: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            of_inputs, absorbed_here = method._propagate_step(step, of_output, first)
+            for name, amount in absorbed_here.items():
+                absorbed[name] += amount
+            return of_inputs
 
-        s = score_of(tf.cast(run.logits, tf.float32), target, score)
+        s = score_of(tf.cast(graph.logits, tf.float32), target, score)
         start = s[:, tf.newaxis] * tf.one_hot(target, network.classes)
-        return propagate_backwards(steps, (run.logits, start), x, rule), *absorbed.values()
+        return propagate_backwards(steps, (graph.logits, start), x, rule), *absorbed.values()
 
     return relevance
 

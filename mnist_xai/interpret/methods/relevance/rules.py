@@ -1,12 +1,12 @@
 """Rules of layer-wise relevance propagation, as data over one engine.
 
-A rule hands the relevance `R` of a layer's outputs to its inputs in proportion to what each
-contributed to `z = W x + b`. All of them are sums of shares
+A rule splits the relevance `R` of a layer's outputs among its inputs, in proportion to what each
+input contributes to `z = W x + b`. Every rule is a sum of shares,
 
     R_in = Σ_s c_s Σ_p x_p ⊙ W_pᵀ (R / z_s),    z_s = Σ_p (W_p x_p + b_p),
 
-and differ in what they take for `x_p`, `W_p`, `b_p`: parts of the inputs and of the weights. What
-a bias or the stabiliser of the denominator contributed reaches no input: it is counted.
+and chooses the parts `x_p`, `W_p`, `b_p` of the inputs, the weights and the bias. The relevance
+that belongs to a bias or to the stabiliser of the denominator reaches no input and is reported.
 
 Sources: Bach et al. 2015; Montavon et al. 2017 and 2019; Lapuschkin et al. 2019.
 """
@@ -19,7 +19,7 @@ from typing import ClassVar, Protocol
 import tensorflow as tf
 
 from mnist_xai.interpret.core.affine import Affine
-from mnist_xai.interpret.core.parameters import LARGEST, check_at_least
+from mnist_xai.interpret.core.parameters import LARGEST, Hyperparameters, NonNegative
 from mnist_xai.interpret.core.steps import Step
 
 Change = Callable[[tf.Tensor], tf.Tensor]
@@ -38,12 +38,12 @@ def _negative(t: tf.Tensor) -> tf.Tensor:
 
 
 def _ones(t: tf.Tensor) -> tf.Tensor:
-    return tf.ones_like(t[:1])  # The same for every image, so one row will do.
+    return tf.ones_like(t[:1])  # One row, because it is the same for every image.
 
 
 @dataclass(frozen=True)
 class Part:
-    """What stands in for the inputs, the weights and the bias of a layer."""
+    """`x_p`, `W_p` and `b_p`, as functions of the inputs, the weights and the bias of a layer."""
 
     x: Change = _same
     w: Change = _same
@@ -53,7 +53,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Share:
-    """`c Σ_p x_p ⊙ W_pᵀ (R / Σ_p (W_p x_p + b_p))`, of the outputs where `sign(z)` is as given."""
+    """`c Σ_p x_p ⊙ W_pᵀ (R / Σ_p (W_p x_p + b_p))`.
+
+    Attributes:
+        parts: The parts `p`.
+        weight: `c`.
+        only: 1 for the outputs with `z > 0`, -1 for those with `z < 0`, 0 for all outputs.
+    """
 
     parts: tuple[Part, ...]
     weight: float = 1.0
@@ -61,61 +67,53 @@ class Share:
 
 
 class Rule(Protocol):
-    """A rule: the shares of which it is the sum, and its stabiliser."""
+    """A rule: a sum of shares, and a stabiliser."""
 
     caveat: ClassVar[str]
     signed: ClassVar[bool]
 
     @property
     def epsilon(self) -> float:
-        """Added to a denominator, away from zero."""
+        """`ε`, added to each denominator with the denominator's sign."""
 
     @property
     def shares(self) -> tuple[Share, ...]:
-        """What the relevance of the inputs is the sum of."""
+        """The shares; the relevance of the inputs is their sum."""
 
 
 @dataclass(frozen=True)
-class _Stabilised:
-    """A rule whose denominators are moved away from zero by `ε sign z`."""
-
-    def __post_init__(self) -> None:
-        check_at_least(0, **{name: getattr(self, name, 0.0) for name in ("epsilon", "gamma")})
-
-
-@dataclass(frozen=True)
-class Epsilon(_Stabilised):
+class Epsilon(Hyperparameters):
     """`R_i = Σ_j x_i w_ij R_j / (z_j + ε sign z_j)`; Bach et al. 2015, equation 58."""
 
     caveat: ClassVar[str] = (
-        "layers under the epsilon rule do what input times gradient does, and are as noisy"
+        "layers with the epsilon rule do what input times gradient does, and are as noisy"
     )
     signed: ClassVar[bool] = True
 
-    epsilon: float = 1e-6
+    epsilon: NonNegative = 1e-6
 
     @property
     def shares(self) -> tuple[Share, ...]:
-        """All contributions, as they are."""
+        """All contributions."""
         return (Share((Part(),)),)
 
 
 @dataclass(frozen=True)
-class AlphaBeta(_Stabilised):
+class AlphaBeta(Hyperparameters):
     """`R_i = Σ_j (α z_ij⁺ / z_j⁺ - β z_ij⁻ / z_j⁻) R_j`, `α - β = 1`; Bach et al. 2015, eq. 60."""
 
     caveat: ClassVar[str] = (
-        "how much counts for the class, how much against it, is set by alpha and beta, not found"
+        "alpha and beta set how much counts for the class and how much against it"
     )
     signed: ClassVar[bool] = True
 
     alpha: float = 2.0
     beta: float = 1.0
-    epsilon: float = 1e-6
+    epsilon: NonNegative = 1e-6
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (self.beta >= 0 and abs(self.alpha - self.beta - 1) <= 1e-6):  # NaN is neither.
+        if not (self.beta >= 0 and abs(self.alpha - self.beta - 1) <= 1e-6):  # Also true for NaN.
             raise ValueError(
                 f"alpha, beta: expected alpha - beta = 1 and beta at least 0; got alpha = "
                 f"{self.alpha}, beta = {self.beta}"
@@ -134,13 +132,13 @@ class AlphaBeta(_Stabilised):
 
 
 @dataclass(frozen=True)
-class ZPlus(_Stabilised):
+class ZPlus(Hyperparameters):
     """`R_i = Σ_j z_ij⁺ / z_j⁺ R_j`; Montavon et al. 2017, section 5.1, inputs of either sign."""
 
     caveat: ClassVar[str] = "evidence against the class is left out, and classes look alike"
     signed: ClassVar[bool] = False
 
-    epsilon: float = 1e-6
+    epsilon: NonNegative = 1e-6
 
     @property
     def shares(self) -> tuple[Share, ...]:
@@ -149,24 +147,22 @@ class ZPlus(_Stabilised):
 
 
 @dataclass(frozen=True)
-class Gamma(_Stabilised):
+class Gamma(Hyperparameters):
     """`R_i = Σ_j x_i (w_ij + γ w_ij⁺) R_j / Σ_i x_i (w_ij + γ w_ij⁺)`; Montavon et al. 2019.
 
-    For outputs below zero and inputs below zero, the parts of the other sign are raised, so that
-    what made the output what it is is favoured (Andéol et al. 2021).
+    For outputs or inputs below zero the weights of the other sign are amplified, so that the
+    contributions of the output's own sign are favoured (Andéol et al. 2021).
     """
 
-    caveat: ClassVar[str] = (
-        "how far evidence against the class is left out is set by gamma, not found"
-    )
+    caveat: ClassVar[str] = "gamma sets how much evidence against the class is left out"
     signed: ClassVar[bool] = True
 
-    gamma: float = 0.25
-    epsilon: float = 1e-6
+    gamma: NonNegative = 0.25
+    epsilon: NonNegative = 1e-6
 
     @property
     def shares(self) -> tuple[Share, ...]:
-        """Outputs above zero, and outputs below."""
+        """One for outputs above zero, and one for outputs below zero."""
 
         def up(w: tf.Tensor) -> tf.Tensor:
             return w + self.gamma * _positive(w)
@@ -181,13 +177,13 @@ class Gamma(_Stabilised):
 
 
 @dataclass(frozen=True)
-class WSquare(_Stabilised):
-    """`R_i = Σ_j w_ij² / Σ_i w_ij² R_j`: whatever the inputs; Montavon et al. 2017, section 4.1."""
+class WSquare(Hyperparameters):
+    """`R_i = Σ_j w_ij² / Σ_i w_ij² R_j`, for any inputs; Montavon et al. 2017, section 4.1."""
 
-    caveat: ClassVar[str] = "at the pixels it goes by the weights alone, whatever the pixels show"
+    caveat: ClassVar[str] = "at the pixels it depends on the weights only, not on the image"
     signed: ClassVar[bool] = False
 
-    epsilon: float = 1e-6
+    epsilon: NonNegative = 1e-6
 
     @property
     def shares(self) -> tuple[Share, ...]:
@@ -196,25 +192,25 @@ class WSquare(_Stabilised):
 
 
 @dataclass(frozen=True)
-class Flat(_Stabilised):
+class Flat(Hyperparameters):
     """`R_i = Σ_j R_j / Σ_i 1`: evenly; Lapuschkin et al. 2019, supplementary note 4."""
 
-    caveat: ClassVar[str] = "maps are blurred to the size of the first layer's window"
+    caveat: ClassVar[str] = "maps are blurred to the size of the first layer's kernel"
     signed: ClassVar[bool] = False
 
-    epsilon: float = 1e-6
+    epsilon: NonNegative = 1e-6
 
     @property
     def shares(self) -> tuple[Share, ...]:
-        """The same for every input."""
+        """An equal part for every input."""
         return (Share((Part(_ones, tf.ones_like, tf.zeros_like),)),)
 
 
 @dataclass(frozen=True)
-class ZBox(_Stabilised):
+class ZBox(Hyperparameters):
     """`R_i = Σ_j (x_i w_ij - l w_ij⁺ - h w_ij⁻) / Σ_i (…) R_j`; Montavon et al. 2017, section 4.2.
 
-    For inputs that lie in `[low, high]`: the pixels.
+    For inputs in `[low, high]`, such as pixels; `l` is `low`, `h` is `high`.
     """
 
     caveat: ClassVar[str] = "black pixels get relevance for not being white"
@@ -222,7 +218,7 @@ class ZBox(_Stabilised):
 
     low: float = 0.0
     high: float = 1.0
-    epsilon: float = 1e-6
+    epsilon: NonNegative = 1e-6
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -234,7 +230,7 @@ class ZBox(_Stabilised):
 
     @property
     def shares(self) -> tuple[Share, ...]:
-        """The inputs, from the lowest and the highest that there could be."""
+        """The differences from the lowest and the highest possible inputs."""
 
         def constant(value: float) -> Change:
             return lambda x: tf.fill(tf.shape(x[:1]), value)
@@ -245,35 +241,35 @@ class ZBox(_Stabilised):
 
 
 def stabiliser(z: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """`ε sign z`, with `sign 0 = 1`."""
+    """Return `ε sign z`, with `sign 0 = 1`."""
     return tf.where(z < 0, -epsilon, epsilon)
 
 
 def propagate(
     rule: Rule, step: Step, affine: Affine, relevance: tf.Tensor
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Hand the relevance of a layer's outputs to its inputs.
+    """Propagate the relevance of a layer's outputs to its inputs.
 
     Returns:
-        The relevance of the inputs, and by name what the bias, the stabiliser and shares that no
-        input was there to receive kept of each image's, `(N,)` each.
+        The relevance of the inputs, and by name the relevance that the biases, the stabilisers
+        and the shares without inputs absorb, `(N,)` each.
     """
     x = tf.cast(step.inputs[0], tf.float32)
     z = tf.cast(step.output, tf.float32)
     total = tf.zeros_like(x)
-    by_bias = by_stabiliser = by_none = tf.zeros(tf.shape(x)[:1])
+    by_bias = by_stabiliser = empty = tf.zeros(tf.shape(x)[:1])
     for share in rule.shares:
         changed = [(p, p.x(x), p.w(affine.kernel), p.b(affine.bias)) for p in share.parts]
         if share == Share((Part(),)) and step.output.dtype == tf.float32:
-            denominator = z  # The output is known.
+            denominator = z  # It is known already.
         else:
             parts = [p.sign * (affine.product(x_p, w) + b) for p, x_p, w, b in changed]
             denominator = functools.reduce(tf.add, parts)
         part = share.weight * relevance
         if share.only:
             part = tf.where(z * share.only > 0, part, 0.0)
-        if len(rule.shares) > 1:  # Nothing lowers the output, say, and it has a share to lose.
-            by_none += summed(tf.where(denominator == 0, part, 0.0))
+        if len(rule.shares) > 1:  # A share may have no inputs: none that lowers an output, say.
+            empty += sum_per_image(tf.where(denominator == 0, part, 0.0))
             part = tf.where(denominator == 0, 0.0, part)
         added = stabiliser(denominator, rule.epsilon)
         quotient = part / (denominator + added)
@@ -283,37 +279,37 @@ def propagate(
         by_bias += _product(quotient, bias)
         by_stabiliser += _product(quotient, added)
     if any(share.only for share in rule.shares):
-        by_none += summed(tf.where(z == 0, relevance, 0.0))  # Neither above nor below.
-    return total, {"biases": by_bias, "stabilisers": by_stabiliser, "empty shares": by_none}
+        empty += sum_per_image(tf.where(z == 0, relevance, 0.0))  # Neither above nor below zero.
+    return total, {"biases": by_bias, "stabilisers": by_stabiliser, "empty shares": empty}
 
 
 def _product(q: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-    """Sum over everything but the images of `q` times something that broadcasts to it."""
-    if other.shape.rank <= 1:  # One number for each channel: the positions first.
+    """Return the sum of `q ⊙ other` for each image, `(N,)`; `other` broadcasts to `q`."""
+    if other.shape.rank <= 1:  # One number per channel: add up the positions first, it is faster.
         by_channel = tf.reduce_sum(q, axis=range(1, len(q.shape) - 1))
         return tf.reduce_sum(by_channel * other, axis=1)
-    return summed(q * other)
+    return sum_per_image(q * other)
 
 
-def summed(t: tf.Tensor) -> tf.Tensor:
-    """The sum over everything but the images, `(N,)`."""
+def sum_per_image(t: tf.Tensor) -> tf.Tensor:
+    """Return the sum over all axes but the first, `(N,)`."""
     return tf.reduce_sum(t, axis=range(1, len(t.shape)))
 
 
 def epsilon_unweighted(
     step: Step, relevance: tf.Tensor
 ) -> tuple[tuple[tf.Tensor, ...], dict[str, tf.Tensor]]:
-    """The epsilon rule of a step without weights: each input gets in proportion to its part.
+    """Apply the epsilon rule to a step without weights, such as an addition.
 
     Returns:
-        As `propagate`, with a relevance for each input.
+        As `propagate`, with the relevance of each input.
     """
     z = tf.cast(step.output, tf.float32)
     added = stabiliser(z, Epsilon.epsilon)
     quotient = relevance / (z + added)
     inputs = [tf.cast(x, tf.float32) for x in step.inputs]
-    relevances = [x * r for x, r in zip(inputs, step.pull_back(quotient), strict=True)]
-    # What the step puts out for nothing: a constant that was added.
-    constant = tf.cast(step.run(*(tf.zeros_like(x[:1]) for x in step.inputs)), tf.float32)
-    kept = {"biases": _product(quotient, constant), "stabilisers": _product(quotient, added)}
-    return tuple(relevances), kept
+    relevances = [x * r for x, r in zip(inputs, step.vjp(quotient), strict=True)]
+    # The output for zeros is a constant that the step adds, and counts as a bias.
+    constant = tf.cast(step.function(*(tf.zeros_like(x[:1]) for x in step.inputs)), tf.float32)
+    absorbed = {"biases": _product(quotient, constant), "stabilisers": _product(quotient, added)}
+    return tuple(relevances), absorbed
