@@ -96,7 +96,7 @@ def test_methods_lists_every_method_within_the_terminal(monkeypatch, columns):
 def test_methods_columns_are_aligned(monkeypatch):
     monkeypatch.setenv("COLUMNS", "132")
     lines = CliRunner().invoke(main, ["methods"]).output.splitlines()
-    starts = [lines[0].index(head) for head in ("family", "passes", "shows", "misleads")]
+    starts = [lines[0].index(head) for head in ("family", "passes", "shows", "caveat")]
     for line in lines:
         assert all(line[start - 1 : start].strip() == "" for start in starts), line
     row = next(line for line in lines if line.startswith("occlusion"))

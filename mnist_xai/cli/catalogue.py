@@ -41,7 +41,7 @@ def table(methods: Mapping[str, Method], network: Network, width: int) -> str:
     widths = [max(map(len, methods)), 12, 8]
     sentence = (width - sum(widths) - 2 * (len(widths) + 1)) // 2
     widths += [min(sentence, _MAX_LINE)] * 2
-    head = _as_row(("method", "family", "passes", "shows", "misleads"), widths)
+    head = _as_row(("method", "family", "passes", "shows", "caveat"), widths)
     body = [_as_row((*row[:2], row[2].rsplit(" ", 1)[0], *row[3:]), widths) for row in rows]
     return "\n\n".join([head, *body])
 
@@ -52,7 +52,7 @@ def details(name: str, method: Method, network: Network, width: int) -> str:
     about = method.about
     facts = {
         "shows": about.shows,
-        "misleads": about.caveat,
+        "caveat": about.caveat,
         "promises": ", ".join(docstrings.promises(method)),
         "returns": docstrings.returned(method),
         "cost": f"{docstrings.cost(method, network)} for an image of the case study",

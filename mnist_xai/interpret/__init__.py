@@ -55,15 +55,12 @@ from mnist_xai.interpret.methods.perturbation.features import (
     Pixels,
     Segmentation,
 )
+from mnist_xai.interpret.methods.perturbation.kernel_shap import KernelSHAP
 from mnist_xai.interpret.methods.perturbation.lime import LIME
 from mnist_xai.interpret.methods.perturbation.occlusion import Occlusion
 from mnist_xai.interpret.methods.perturbation.rise import RISE
 from mnist_xai.interpret.methods.perturbation.sensitivity import HSIC, Sobol
-from mnist_xai.interpret.methods.perturbation.shapley import (
-    ExactShapley,
-    KernelSHAP,
-    ShapleySampling,
-)
+from mnist_xai.interpret.methods.perturbation.shapley import ExactShapley, ShapleySampling
 from mnist_xai.interpret.methods.relevance.backprop import (
     DeconvNet,
     GuidedBackprop,

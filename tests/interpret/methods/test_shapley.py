@@ -7,11 +7,8 @@ from keras import layers
 
 import mnist_xai as mx
 from mnist_xai.interpret.methods.perturbation.features import Grid, Pixels, Segmentation
-from mnist_xai.interpret.methods.perturbation.shapley import (
-    ExactShapley,
-    KernelSHAP,
-    ShapleySampling,
-)
+from mnist_xai.interpret.methods.perturbation.kernel_shap import KernelSHAP
+from mnist_xai.interpret.methods.perturbation.shapley import ExactShapley, ShapleySampling
 
 METHODS = [ExactShapley, KernelSHAP, ShapleySampling]
 every_method = pytest.mark.parametrize("method", METHODS)
@@ -147,20 +144,20 @@ def test_kernel_shap_does_not_depend_on_neighbours_with_other_dummies(cnn, spars
 
 
 def test_kernel_shap_in_blocks_is_the_same(cnn, sparse, monkeypatch):
-    from mnist_xai.interpret.methods.perturbation import shapley
+    from mnist_xai.interpret.methods.perturbation import kernel_shap
 
     whole = run(KernelSHAP(samples=40), cnn, sparse, range(4))
-    monkeypatch.setattr(shapley, "PAIRS", 90)  # Two images at a time.
+    monkeypatch.setattr(kernel_shap, "PAIRS", 90)  # Two images at a time.
     found = run(KernelSHAP(samples=40), cnn, sparse, range(4))
     np.testing.assert_allclose(found, whole, atol=1e-5 * np.abs(whole).max())
 
 
 def test_kernel_shap_solves_its_weighted_least_squares():
     """Against the method of Lagrange on sampled sets of ten players."""
-    from mnist_xai.interpret.methods.perturbation.shapley import _Game
+    from mnist_xai.interpret.methods.perturbation.kernel_shap import _Regression
 
     sets, weights = KernelSHAP(samples=200, seed=3).coalitions(10)
-    game = _Game.of(sets, weights)
+    game = _Regression.of(sets, weights)
     v = np.random.default_rng(0).normal(size=len(sets) + 2)
     z, y, gap = sets.astype(float), v[1:-1] - v[0], v[-1] - v[0]
     system = np.zeros((11, 11))

@@ -1,1 +1,1 @@
-"""Methods that mask parts of the image and watch the score."""
+"""Methods that mask parts of the image and measure the change of the score."""

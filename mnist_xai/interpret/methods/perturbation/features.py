@@ -1,7 +1,7 @@
-"""The features of an image: which pixels are switched off together.
+"""Features: groups of pixels that are switched off together.
 
-A game over an image has as many players as there are features. An image's own pixels are shared
-out among them by labels `(H, W)`, 0 to F - 1; a feature covers all channels of its pixels.
+Labels `(H, W)` from 0 to F - 1 give the feature of each pixel. A feature covers all channels of its
+pixels. In terms of game theory (`shapley.py`), the features are the players.
 """
 
 from dataclasses import dataclass
@@ -12,60 +12,54 @@ from numpy.typing import NDArray
 
 from mnist_xai.interpret.core.inputs import Array
 from mnist_xai.interpret.core.network import Network
-from mnist_xai.interpret.core.parameters import check_counts
+from mnist_xai.interpret.core.parameters import Count, Hyperparameters
 
 Labels = NDArray[np.int32]
 
 
 class Features(Protocol):
-    """A way to share out the pixels of an image, a value that can be hashed and compared."""
+    """A way to group the pixels of an image into features; hashable and comparable."""
 
     def labels(self, height: int, width: int) -> Labels:
-        """The feature of each pixel of an image of this size, `(H, W)`, from 0 upwards."""
+        """Return the feature of each pixel of an image of this size, `(H, W)`, from 0 upwards."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """Every pixel is a feature of its own."""
+    """Each pixel is one feature."""
 
     def labels(self, height: int, width: int) -> Labels:
-        """The feature of each pixel, `(H, W)`."""
+        """Return the feature of each pixel, `(H, W)`."""
         return np.arange(height * width, dtype=np.int32).reshape(height, width)
 
 
 @dataclass(frozen=True)
-class Patches:
-    """Square patches; those at the right and lower edge are cut off by it.
+class Patches(Hyperparameters):
+    """Square patches, cut off at the right and lower edges of the image.
 
     Attributes:
         side: Side of a patch in pixels.
     """
 
-    side: int = 4
-
-    def __post_init__(self) -> None:
-        check_counts(side=self.side)
+    side: Count = 4
 
     def labels(self, height: int, width: int) -> Labels:
-        """The feature of each pixel, `(H, W)`."""
+        """Return the feature of each pixel, `(H, W)`."""
         return _product(np.arange(height) // self.side, np.arange(width) // self.side)
 
 
 @dataclass(frozen=True)
-class Grid:
-    """A grid of rectangles as equal as the pixels allow.
+class Grid(Hyperparameters):
+    """A grid of rectangles of equal size, up to one pixel.
 
     Attributes:
-        cells: Rectangles along each side, `cells²` in all.
+        cells: Number of rectangles along each side, `cells²` in all.
     """
 
-    cells: int = 7
-
-    def __post_init__(self) -> None:
-        check_counts(cells=self.cells)
+    cells: Count = 7
 
     def labels(self, height: int, width: int) -> Labels:
-        """The feature of each pixel, `(H, W)`.
+        """Return the feature of each pixel, `(H, W)`.
 
         Raises:
             ValueError: For an image with fewer pixels along a side than the grid has cells.
@@ -81,10 +75,10 @@ class Grid:
 
 @dataclass(frozen=True, repr=False)
 class Segmentation:
-    """Features drawn by hand or found by a segmentation.
+    """Features given by a segmentation mask.
 
     Attributes:
-        mask: Integers `(H, W)`, as an array or as rows: pixels of one number are one feature.
+        mask: Integers `(H, W)`, as an array or as rows. Pixels with equal numbers are one feature.
     """
 
     mask: tuple[tuple[int, ...], ...]
@@ -93,7 +87,7 @@ class Segmentation:
         array = np.asarray(self.mask)
         if array.ndim != 2 or not array.size or array.dtype.kind not in "iu":
             raise ValueError(f"mask: expected integers (H, W); got {array.dtype} {array.shape}")
-        # Rows of plain integers can be hashed and compared; arrays cannot.
+        # Stored as tuples of integers, which can be hashed and compared; arrays cannot.
         object.__setattr__(self, "mask", tuple(map(tuple, array.tolist())))
 
     def __repr__(self) -> str:
@@ -102,7 +96,7 @@ class Segmentation:
         return f"Segmentation({height} x {width} pixels, {len(np.unique(array))} features)"
 
     def labels(self, height: int, width: int) -> Labels:
-        """The feature of each pixel, `(H, W)`, in the order of the mask's numbers.
+        """Return the feature of each pixel, `(H, W)`, in the order of the mask's numbers.
 
         Raises:
             ValueError: For images of another size than the mask.
@@ -116,27 +110,25 @@ class Segmentation:
 
 
 def feature_count(features: Features, network: Network) -> int:
-    """How many features the network's images have; 32 pixels stand for a side of any length."""
+    """Return the number of features in the network's images; a side of any length counts as 32."""
     height, width = network.inputs.typical_shape[:2]
     return int(features.labels(height, width).max()) + 1
 
 
 def present(images: Array, labels: Labels, baseline: float) -> NDArray[np.bool_]:
-    """Whether a feature of an image differs from the baseline at all, `(N, F)`.
+    """Return whether any pixel of each feature differs from the baseline, `(N, F)`.
 
-    Where it does not, switching it off changes nothing: it is a dummy of the game.
+    Switching off a feature that does not differ changes nothing.
     """
     differs = (images != np.float32(baseline)).any(axis=-1).reshape(len(images), -1)
-    order = np.argsort(labels, axis=None, kind="stable")
-    starts = np.searchsorted(labels.ravel()[order], np.arange(labels.max() + 1))
+    order, starts = _by_feature(labels)
     return np.logical_or.reduceat(differs[:, order], starts, axis=1)
 
 
 def summed(places: NDArray[Any], labels: Labels) -> NDArray[Any]:
-    """Add up what the places of each feature hold: `(N, H, W)` to `(N, F)`."""
-    order = np.argsort(labels, axis=None, kind="stable")
-    starts = np.searchsorted(labels.ravel()[order], np.arange(labels.max() + 1))
-    with np.errstate(invalid="ignore"):  # Of maps that are not finite.
+    """Add up the values at the places of each feature: `(N, H, W)` to `(N, F)`."""
+    order, starts = _by_feature(labels)
+    with np.errstate(invalid="ignore"):  # For maps that are not finite.
         found: NDArray[Any] = np.add.reduceat(
             places.reshape(len(places), -1)[:, order], starts, axis=1
         )
@@ -153,5 +145,12 @@ def spread(values: NDArray[Any], labels: Labels) -> Array:
     return values.astype(np.float32)[:, labels, np.newaxis]
 
 
+def _by_feature(labels: Labels) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the pixels sorted by feature, `(H W,)`, and where each feature starts, `(F,)`."""
+    order = np.argsort(labels, axis=None, kind="stable")
+    return order, np.searchsorted(labels.ravel()[order], np.arange(labels.max() + 1))
+
+
 def _product(rows: NDArray[np.integer], columns: NDArray[np.integer]) -> Labels:
+    """Return labels for a grid from the row and column of cells of each pixel."""
     return (rows[:, np.newaxis] * (columns.max() + 1) + columns).astype(np.int32)

@@ -1,7 +1,7 @@
-"""Scores of masked images: the passes of which the perturbation methods are made.
+"""Scores of masked images, which all perturbation methods use.
 
-A mask holds a number `m_f` for each feature: 1 keeps its pixels, 0 puts the baseline `b` in their
-place, and between them `x ⊙ m + b (1 - m)`.
+A mask has one number `m_f` for each feature: 1 keeps its pixels, 0 replaces them by the baseline
+`b`, and numbers in between mix the two: `x ⊙ m + b (1 - m)`.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.pairs import PAIRS, Change, Indices, scores_of_pairs
 from mnist_xai.interpret.core.passes import NUMBER
@@ -20,25 +20,25 @@ from mnist_xai.interpret.methods.perturbation.features import Labels, present
 def scores_of_masks(
     network: Network,
     images: Array,
-    targets: Indices,
+    targets: Targets,
     masks: NDArray[Any],
     labels: Labels,
     *,
     baseline: float = 0.0,
     score: Score = "logit",
 ) -> Array:
-    """The target's score of every image under every mask, `(N, K)`.
+    """Return the target's score of every image under every mask, `(N, K)`.
 
-    Masks that differ only where an image already is the baseline make one masked image, whose
-    score is computed once.
+    Masks that differ only where an image equals the baseline give the same masked image, which is
+    scored once.
 
     Args:
         network: The network.
         images: float `(N, H, W, C)`.
         targets: Integers `(N,)`.
-        masks: `(K, F)`, booleans or float32 in [0, 1], 1 for what is kept.
+        masks: Booleans or float32 in [0, 1], `(K, F)`; 1 keeps a feature.
         labels: The feature of each pixel, `(H, W)`.
-        baseline: The value `b` of what is switched off.
+        baseline: The value `b` of pixels that are switched off.
         score: Whether the score is the logit or the probability.
     """
     found = []
@@ -67,7 +67,7 @@ def scores_of_masks(
 def masked_scores(
     network: Network,
     images: Array,
-    targets: Indices,
+    targets: Targets,
     masks: NDArray[Any],
     labels: Labels,
     rows: Indices,
@@ -76,7 +76,22 @@ def masked_scores(
     baseline: float = 0.0,
     score: Score = "logit",
 ) -> Array:
-    """The target's score of image `rows[p]` under mask `columns[p]` for each pair: `(P,)`."""
+    """Return the target's score of image `rows[p]` under mask `columns[p]` for each pair `p`.
+
+    Args:
+        network: The network.
+        images: float `(N, H, W, C)`.
+        targets: Integers `(N,)`.
+        masks: `(K, F)`, see `scores_of_masks`.
+        labels: The feature of each pixel, `(H, W)`.
+        rows: Image of each pair, `(P,)`.
+        columns: Mask of each pair, `(P,)`.
+        baseline: The value `b` of pixels that are switched off.
+        score: Whether the score is the logit or the probability.
+
+    Returns:
+        float32 `(P,)`.
+    """
     numbers = tf.TensorSpec([None, None], tf.float32)
     return scores_of_pairs(
         network,
@@ -96,6 +111,8 @@ def masked_scores(
 
 
 def _masked_images(network: Network) -> Change:
+    """Return the change that masks an image."""
+
     def change(
         row: tf.Tensor,
         column: tf.Tensor,
@@ -107,7 +124,7 @@ def _masked_images(network: Network) -> Change:
         shape = tf.concat([[-1], tf.shape(labels), [1]], axis=0)
         mask = tf.gather(tf.gather(masks, column), tf.reshape(labels, [-1]), axis=1)
         mask = tf.reshape(mask, shape)
-        # Not `b + m (x - b)`, which does not return `x` to the last bit.
+        # Not `b + m (x - b)`: for m = 1 it differs from `x` in the last bit.
         masked = tf.gather(images, row) * mask + baseline * (1 - mask)
         return tf.ensure_shape(masked, images.shape), {}
 
@@ -115,7 +132,7 @@ def _masked_images(network: Network) -> Change:
 
 
 def _equal_masks(masks: NDArray[Any], present: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """For each image and mask, the first mask that makes the same masked image: `(N, K)`."""
+    """Return for each image and mask the first mask with the same masked image, `(N, K)`."""
     if masks.dtype == np.bool_:
         packed = np.packbits(present, axis=1)[:, np.newaxis] & np.packbits(masks, axis=1)
         relevant: NDArray[Any] = np.ascontiguousarray(packed)

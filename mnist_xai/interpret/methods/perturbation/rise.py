@@ -20,7 +20,8 @@ class RISE(Hyperparameters):
     """RISE: `1/(n p) Σ_k S_c(x ⊙ m_k) m_k`, the mean score of the masked images that show a pixel.
 
     A mask `m_k` starts as a coarse grid of random zeros and ones. Bilinear interpolation makes it
-    larger than the image by one cell, and a random part of the image's size is cut out.
+    larger than the image, and a part of the image's size is cut out, at a random offset of up to
+    one cell.
 
     Attributes:
         samples: Number of masks `n`.
