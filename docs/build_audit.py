@@ -1,4 +1,4 @@
-"""Write docs/audit.html, the full audit of the case study's network: a quarter of an hour.
+"""Write docs/audit.html, the full audit of the case study's network, in a quarter of an hour.
 
 .venv/bin/python docs/build_audit.py [--budget fast]
 """
@@ -18,9 +18,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--budget", choices=["fast", "full"], default="full")
     model = DOCS.parent / "saved_models" / "cnn.keras"
-    # Without files beside it: the table of all scores has several MB.
-    found = mx.audit(model, budget=parser.parse_args().budget, save_to=None)
-    write_atomically(DOCS / "audit.html", audit_page(found))
+    # Without the .json and .csv files: the scores of all images take several MB.
+    outcome = mx.audit(model, budget=parser.parse_args().budget, save_to=None)
+    write_atomically(DOCS / "audit.html", audit_page(outcome))
 
 
 if __name__ == "__main__":

@@ -130,16 +130,14 @@ class Audit:
 
     def _method_summary(self, name: str) -> dict[str, Any]:
         result = self.results[name]
-        residuals = result.missing
+        residuals = result.residual_shares.tolist()
         return {
             "control": name in CONTROLS,
             "refused": result.refused or None,
             "seconds_per_image": _finite_or_none(result.seconds),
-            "residual_share_median": _finite_or_none(np.median(residuals))
-            if len(residuals)
-            else None,
-            "residual_share_max": _finite_or_none(residuals.max()) if len(residuals) else None,
-            "absorbed_shares": dict(result.absorbed),
+            "residual_share_median": _finite_or_none(np.median(residuals)) if residuals else None,
+            "residual_share_max": _finite_or_none(max(residuals)) if residuals else None,
+            "absorbed_shares": dict(result.absorbed_shares),
             "scores": {metric: self._score_summary(name, metric) for metric in result.scores},
         }
 

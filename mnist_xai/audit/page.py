@@ -173,7 +173,7 @@ def _example_maps(audit: Audit) -> Iterator[Section]:
             png(
                 plots.method_rows(
                     images,
-                    {name: result.shown for name, result in results.items()},
+                    {name: result.example_maps for name, result in results.items()},
                     titles,
                     f"Explanations: {family}",
                     stamp=_stamp(audit),
@@ -234,9 +234,11 @@ def _mean_curve(scores: Scores | None) -> Values | None:
 def _residuals(audit: Audit) -> Section:
     rows: list[list[str | Cell]] = []
     for name, result in audit.results.items():
-        residuals = result.missing
+        residuals = result.residual_shares
         if len(residuals):
-            absorbed = ", ".join(f"{key} {share:.1%}" for key, share in result.absorbed.items())
+            absorbed = ", ".join(
+                f"{key} {share:.1%}" for key, share in result.absorbed_shares.items()
+            )
             median, largest = float(np.median(residuals)), float(residuals.max())
             rows.append(
                 [

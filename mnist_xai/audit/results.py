@@ -1,4 +1,4 @@
-"""What an audit found of each method, kept on disk while the audit goes on."""
+"""The result of each method in an audit, stored on disk until the audit is complete."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,35 +11,32 @@ import numpy as np
 from mnist_xai.interpret.core.inputs import Array
 from mnist_xai.io.files import temporary_folder
 from mnist_xai.io.stores import read_store, write_store
-from mnist_xai.quality.base import (
-    Scores,
-)
+from mnist_xai.quality.base import Scores
 from mnist_xai.quality.statistics import Values
-
-_NOTHING = np.zeros(0)
 
 
 @dataclass(frozen=True, eq=False)
 class MethodResult:
-    """What an audit found of one method.
+    """The result of one method in an audit.
 
     Attributes:
-        name: The method's.
-        refused: Why the network cannot be explained by it; empty when it can.
-        shown: Its maps of the images shown, `(S, H, W, C)`.
-        scores: By metric, its score for every image.
-        missing: For each image, the share of what the map should sum to that is missing; empty
-            for a method that promises no sum.
-        absorbed: By name, the mean share of the score that biases or stabilisers kept.
-        seconds: Time that one explanation took, measured once.
+        name: Name of the method.
+        refused: Why the method cannot explain the network; empty if it can.
+        example_maps: Its maps of the images that the page shows, `(S, H, W, C)` or `(S, H, W, 1)`.
+        scores: Its scores for every image, by metric.
+        residual_shares: For each image, the residual of the map as a share of the sum that the
+            method guarantees, `(N,)`; empty for a method without such a guarantee.
+        absorbed_shares: By name, the part that biases or stabilisers absorb, as a share of the
+            same sum; mean of the magnitudes.
+        seconds: Time for one image, measured once.
     """
 
     name: str
     refused: str = ""
-    shown: Array = field(default_factory=lambda: np.zeros((0, 1, 1, 1), np.float32))
+    example_maps: Array = field(default_factory=lambda: np.zeros((0, 1, 1, 1), np.float32))
     scores: Mapping[str, Scores] = field(default_factory=dict)
-    missing: Values = field(default_factory=lambda: _NOTHING)
-    absorbed: Mapping[str, float] = field(default_factory=dict)
+    residual_shares: Values = field(default_factory=lambda: np.zeros(0))
+    absorbed_shares: Mapping[str, float] = field(default_factory=dict)
     seconds: float = float("nan")
 
     def parts(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -47,12 +44,15 @@ class MethodResult:
         header = {
             "name": self.name,
             "refused": self.refused,
-            "absorbed": dict(self.absorbed),
+            "absorbed_shares": dict(self.absorbed_shares),
             "seconds": self.seconds,
             "metrics": list(self.scores),
             "reasons": [dict(scores.refused) for scores in self.scores.values()],
         }
-        arrays: dict[str, Any] = {"shown": self.shown, "missing": self.missing}
+        arrays: dict[str, Any] = {
+            "example_maps": self.example_maps,
+            "residual_shares": self.residual_shares,
+        }
         for number, scores in enumerate(self.scores.values()):
             arrays[f"values {number}"] = scores.values
             if scores.curves is not None:
@@ -61,7 +61,7 @@ class MethodResult:
 
     @classmethod
     def of_parts(cls, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> "MethodResult":
-        """Return the result that `parts` has taken apart."""
+        """Return the result with these parts, the opposite of `parts`."""
         scores = {
             metric: Scores(
                 arrays[f"values {number}"],
@@ -73,10 +73,10 @@ class MethodResult:
         return cls(
             header["name"],
             header["refused"],
-            arrays["shown"],
+            arrays["example_maps"],
             scores,
-            arrays["missing"],
-            header["absorbed"],
+            arrays["residual_shares"],
+            header["absorbed_shares"],
             header["seconds"],
         )
 

@@ -122,9 +122,9 @@ def _not_better_than_control(audit: Audit) -> Iterator[str]:
 
 def _incomplete_sums(audit: Audit) -> Iterator[str]:
     residuals = {
-        name: float(np.median(result.missing))
+        name: float(np.median(result.residual_shares))
         for name, result in _explained_methods(audit)
-        if len(result.missing) and np.median(result.missing) > _LARGE_RESIDUAL
+        if len(result.residual_shares) and np.median(result.residual_shares) > _LARGE_RESIDUAL
     }
     if residuals:
         yield (

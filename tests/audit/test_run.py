@@ -55,9 +55,9 @@ def test_residual_shares_are_the_residuals_of_the_explanation_over_the_guarantee
     explanation = mx.explain(model, images, method="lrp_epsilon")
     shares = np.abs(explanation.residuals / explanation.differences)
     result = audited.results["lrp_epsilon"]
-    np.testing.assert_allclose(result.missing, shares, atol=1e-5)
-    assert set(result.absorbed) == set(explanation.absorbed)
-    assert len(audited.results["gradient"].missing) == 0
+    np.testing.assert_allclose(result.residual_shares, shares, atol=1e-5)
+    assert set(result.absorbed_shares) == set(explanation.absorbed)
+    assert len(audited.results["gradient"].residual_shares) == 0
 
 
 def test_the_best_control_has_the_best_mean_score(audited):
@@ -82,7 +82,7 @@ def test_examples_are_right_wrong_and_uncertain_predictions(audited, small_digit
     top = np.sort(test.probabilities, axis=1)
     margins = top[:, -1] - top[:, -2]
     assert margins[uncertain].max() <= np.sort(margins)[len(uncertain) + len(wrong)]
-    assert audited.results["gradient"].shown.shape == (9, 14, 14, 1)
+    assert audited.results["gradient"].example_maps.shape == (9, 14, 14, 1)
 
 
 def test_the_csv_holds_every_score_and_every_reason(audited):

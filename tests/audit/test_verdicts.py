@@ -17,19 +17,19 @@ class InventedAudit:
     """An audit with given scores, by method and metric."""
 
     scores: dict = field(default_factory=dict)
-    missing: dict = field(default_factory=dict)
+    residual_shares: dict = field(default_factory=dict)
     refused: dict = field(default_factory=dict)
     probabilities: np.ndarray = field(default_factory=lambda: np.eye(3)[[0, 1, 2, 0]])
     labels: np.ndarray = field(default_factory=lambda: np.array([0, 1, 2, 0]))
 
     def warnings(self):
-        names = [*dict.fromkeys([*self.scores, *self.missing, *self.refused]), *CONTROLS]
+        names = [*dict.fromkeys([*self.scores, *self.residual_shares, *self.refused]), *CONTROLS]
         results = {
             name: MethodResult(
                 name,
                 self.refused.get(name, ""),
                 scores=self.scores.get(name, {}),
-                missing=np.array(self.missing.get(name, [])),
+                residual_shares=np.array(self.residual_shares.get(name, [])),
             )
             for name in names
         }
@@ -90,7 +90,7 @@ def test_warnings_name_the_methods_that_beat_the_best_control_or_the_others_if_f
 
 def test_large_residuals_are_a_warning_with_the_largest_first():
     found = InventedAudit(
-        missing={"fair": [0.001, 0.02, 0.005], "bad": [0.03] * 3, "worse": [0.5] * 3}
+        residual_shares={"fair": [0.001, 0.02, 0.005], "bad": [0.03] * 3, "worse": [0.5] * 3}
     )
     assert found.warnings() == [
         "Maps that do not sum to the score as the method guarantees (median residual, as a share "

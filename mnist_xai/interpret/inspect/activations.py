@@ -6,10 +6,10 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mnist_xai.interpret.core.graph import UnsupportedLayerError
 from mnist_xai.interpret.core.inputs import Array
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import check_at_least
+from mnist_xai.interpret.core.spatial import last_spatial_layer
 
 
 def layer_outputs(
@@ -92,22 +92,6 @@ def learned_attention(
     if not np.allclose(alpha.sum(axis=1), 1, atol=1e-3):
         raise ValueError(f"layer: expected weights that sum to one; those of {layer!r} do not")
     return alpha.reshape(len(alpha), *_grid(network, alpha.shape[1], layer), 1)
-
-
-def last_spatial_layer(network: Network) -> str:
-    """Name of the last layer whose output has positions, `(h, w, channels)`, more than one.
-
-    Raises:
-        UnsupportedLayerError: When no layer has.
-    """
-    shapes = network.layer_shapes.items()
-    # Not 1 x 1, as a global pooling that keeps its axes gives: its maps would show no place.
-    spatial = [name for name, shape in shapes if len(shape) == 3 and shape[0] * shape[1] > 1]
-    if not spatial:
-        raise UnsupportedLayerError(
-            f"{network.model.name}: none of its layers has outputs (N, h, w, channels)"
-        )
-    return spatial[-1]
 
 
 def _grid(network: Network, positions: int, before: str) -> tuple[int, int]:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mnist_xai import Network, attention_map, build_model, layer_outputs, learned_attention
-from mnist_xai.interpret.inspect.activations import last_spatial_layer
+from mnist_xai.interpret.core.spatial import last_spatial_layer
 from tests.conftest import nested
 
 

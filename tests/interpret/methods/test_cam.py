@@ -16,7 +16,7 @@ from mnist_xai.interpret import (
     LayerCAM,
     ScoreCAM,
 )
-from mnist_xai.interpret.inspect.activations import last_spatial_layer
+from mnist_xai.interpret.core.spatial import last_spatial_layer
 from tests.conftest import mixed_precision, nested
 
 TARGETS = [0, 3, 5, 7, 9]

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
-from mnist_xai.interpret.inspect.activations import last_spatial_layer
+from mnist_xai.interpret.core.spatial import last_spatial_layer
 from mnist_xai.interpret.methods.base import About
 
 
