@@ -276,8 +276,8 @@ def _costs(audit: Audit) -> Section:
 
 def _glossary(audit: Audit) -> Section:
     points = [
-        f"{_spaced(name).capitalize()} says {m.about.shows}. It misleads where "
-        f"{m.about.caveat}. Asked here as {m!r}. {m.about.reference}."
+        f"{_spaced(name).capitalize()} says {m.about.shows}. Caveat: "
+        f"{m.about.caveat}. Settings: {m!r}. Source: {m.about.reference}."
         for name, m in audit.metrics.items()
     ]
     return Section("What the metrics are", "Every metric of this page.", points=points)
