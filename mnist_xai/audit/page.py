@@ -278,8 +278,8 @@ def _costs(audit: Audit) -> Section:
 
 def _glossary(audit: Audit) -> Section:
     points = [
-        f"{capitalised(name)} shows {m.about.shows}. Caveat: {m.about.caveat}. "
-        f"Used here: {m!r}. Source: {m.about.reference}."
+        f"{capitalised(name)} says {m.about.shows}. Caveat: {m.about.caveat}. "
+        f"Settings: {m!r}. Source: {m.about.reference}."
         for name, m in audit.metrics.items()
     ]
     return Section("Metrics", "What each metric of this page shows.", points=points)

@@ -1,9 +1,6 @@
-"""How far an explanation can be trusted: metrics, controls, and data that know the answer."""
+"""Quality of explanations: metrics, controls, and data whose correct explanation is known."""
 
-from mnist_xai.quality.axioms.completeness import (
-    Completeness,
-    NonSensitivity,
-)
+from mnist_xai.quality.axioms.completeness import Completeness, NonSensitivity
 from mnist_xai.quality.axioms.invariance import (
     ImplementationInvariance,
     InputInvariance,
@@ -19,17 +16,8 @@ from mnist_xai.quality.base import (
     paired_difference,
     register,
 )
-from mnist_xai.quality.complexity import (
-    EffectiveComplexity,
-    EntropyComplexity,
-    Sparseness,
-)
-from mnist_xai.quality.controls import (
-    CONTROLS,
-    ImageItself,
-    RandomMap,
-    SobelEdges,
-)
+from mnist_xai.quality.complexity import EffectiveComplexity, EntropyComplexity, Sparseness
+from mnist_xai.quality.controls import CONTROLS, ImageItself, RandomMap, SobelEdges
 from mnist_xai.quality.faithfulness.correlation import (
     FaithfulnessCorrelation,
     FaithfulnessEstimate,
@@ -41,19 +29,9 @@ from mnist_xai.quality.faithfulness.flipping import (
     RegionPerturbation,
     Selectivity,
 )
-from mnist_xai.quality.faithfulness.infidelity import (
-    AddedNoise,
-    Infidelity,
-    RemovedSquares,
-)
+from mnist_xai.quality.faithfulness.infidelity import AddedNoise, Infidelity, RemovedSquares
 from mnist_xai.quality.faithfulness.irof import IROF
-from mnist_xai.quality.faithfulness.removal import (
-    Baseline,
-    Blur,
-    NoisyImputation,
-    Removal,
-    Uniform,
-)
+from mnist_xai.quality.faithfulness.removal import Baseline, Blur, NoisyImputation, Removal, Uniform
 from mnist_xai.quality.faithfulness.road import ROAD
 from mnist_xai.quality.localisation import (
     LocalisationAUC,
@@ -62,38 +40,18 @@ from mnist_xai.quality.localisation import (
     RelevanceRank,
     TopKIntersection,
 )
-from mnist_xai.quality.randomisation.random_networks import (
-    randomised,
-    stages,
-)
+from mnist_xai.quality.randomisation.random_networks import randomised, randomised_layers
 from mnist_xai.quality.randomisation.sanity_checks import (
     EfficientParameterRandomisation,
     ParameterRandomisation,
     RandomLogit,
     SmoothParameterRandomisation,
 )
-from mnist_xai.quality.robustness.consistency import (
-    Consistency,
-)
-from mnist_xai.quality.robustness.sensitivity import (
-    AvgSensitivity,
-    LocalLipschitz,
-    MaxSensitivity,
-)
-from mnist_xai.quality.robustness.stability import (
-    RelativeInputStability,
-    RelativeOutputStability,
-)
-from mnist_xai.quality.synthetic.closed_forms import (
-    ClosedForm,
-    closed_forms,
-)
-from mnist_xai.quality.synthetic.ground_truth import (
-    Known,
-    digit_grid,
-    distractor,
-    planted_rule,
-)
+from mnist_xai.quality.robustness.consistency import Consistency
+from mnist_xai.quality.robustness.sensitivity import AvgSensitivity, LocalLipschitz, MaxSensitivity
+from mnist_xai.quality.robustness.stability import RelativeInputStability, RelativeOutputStability
+from mnist_xai.quality.synthetic.closed_forms import ClosedForm, closed_forms
+from mnist_xai.quality.synthetic.ground_truth import Known, digit_grid, distractor, planted_rule
 
 __all__ = [
     "CONTROLS",
@@ -154,6 +112,6 @@ __all__ = [
     "paired_difference",
     "planted_rule",
     "randomised",
+    "randomised_layers",
     "register",
-    "stages",
 ]

@@ -1,4 +1,7 @@
-"""What a quality metric is: a value with a pure call, that puts maps on batch and scores them."""
+"""Interface of quality metrics: an `ExplainedBatch` goes in, `Scores` come out.
+
+A metric is a frozen dataclass of hyper-parameters with a pure `__call__`.
+"""
 
 import hashlib
 from collections.abc import Callable, Hashable, Mapping
@@ -21,12 +24,12 @@ Family = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class MetricAbout(Description):
-    """What a metric says of itself, for readers of its scores.
+    """Description of a metric, for readers of its scores.
 
     Attributes:
-        higher_is_better: Its direction; None where more is different, but not better.
-        needs: What it looks at: the maps alone, the network as well, the method, which it runs
-            again, or masks of where the evidence lies.
+        higher_is_better: Whether a higher score is better; None if neither direction is.
+        needs: What the metric uses: only the maps, the network too, the method (it explains other
+            images or networks), or masks that mark the evidence.
         range: The least and the greatest possible score.
     """
 
@@ -38,17 +41,17 @@ class MetricAbout(Description):
 
 @dataclass(frozen=True, eq=False)
 class ExplainedBatch:
-    """Maps on batch, with the method and the network that made them.
+    """Images, targets and maps that a metric scores, with the network and method behind them.
 
     Attributes:
         network: The network explained.
         images: float32 `(N, H, W, C)` in [0, 1].
         targets: The classes explained, `(N,)`.
-        method: What made the maps; run again by metrics that ask what it does elsewhere.
-        maps: Its maps, `(N, H, W, C)` or `(N, H, W, 1)`.
-        masks: Where the evidence is known to lie, `(N, H, W)`; None where it is not known.
-        score: What of the target was explained.
-        cache: What batches of the same images have to compute only once, when it is shared.
+        method: The method that made the maps. Some metrics run it again.
+        maps: The maps, `(N, H, W, C)` or `(N, H, W, 1)`.
+        masks: True where the evidence is known to lie, `(N, H, W)`; None if unknown.
+        score: The score of the target that was explained, `"logit"` or `"probability"`.
+        cache: Results that do not depend on the maps; batches of several methods may share it.
     """
 
     network: Network
@@ -73,25 +76,25 @@ class ExplainedBatch:
         score: Score = "logit",
         cache: dict[Hashable, Any] | None = None,
     ) -> "ExplainedBatch":
-        """Check what is put on batch, and make the maps unless they are given.
+        """Validate the arguments and return the batch; explain the images unless maps are given.
 
         Args:
             network: The network explained.
             images: float `(N, H, W, C)` in [0, 1].
-            method: The method on batch.
+            method: The method to score.
             targets: Integers `(N,)`; by default the predicted classes.
-            maps: Its maps, when they are there already.
+            maps: Its maps `(N, H, W, C)` or `(N, H, W, 1)`, if they exist already.
             masks: Booleans `(N, H, W)`, true where the evidence lies.
-            score: What of the target is explained, `"logit"` or `"probability"`.
-            cache: A dictionary that batches of several methods share. They have to be of one
-                network, whose weights stay as they are.
+            score: The score of the target that is explained, `"logit"` or `"probability"`.
+            cache: A dictionary that batches of several methods share. All batches must have the
+                same network, and its weights must not change.
 
         Returns:
             The batch.
 
         Raises:
-            TypeError, ValueError: For arguments out of shape, type or range.
-            UnsupportedLayerError: For a network that the method cannot treat.
+            TypeError, ValueError: For arguments of the wrong shape, type or range.
+            UnsupportedLayerError: For a network that the method does not support.
         """
         check_score(score)
         checked = network.inputs.check_images(images)
@@ -111,8 +114,8 @@ class ExplainedBatch:
         )
 
     @property
-    def places(self) -> Values:
-        """The maps summed over their channels, `(N, H, W)`: what each place is said to matter."""
+    def relevance(self) -> Values:
+        """Relevance of each pixel: the maps summed over their channels, `(N, H, W)`."""
         return self.maps.sum(axis=-1, dtype=np.float64)
 
     @property
@@ -124,7 +127,7 @@ class ExplainedBatch:
         return len(self.images)
 
     def take(self, rows: NDArray[np.integer] | slice) -> "ExplainedBatch":
-        """The same batch of some of the images."""
+        """Return the batch of the images in these rows only."""
         return ExplainedBatch(
             self.network,
             self.images[rows],
@@ -137,40 +140,39 @@ class ExplainedBatch:
         )
 
     def explain(self, images: Array, network: Network | None = None) -> Array:
-        """What the method says of other images, or of another network, for the same targets."""
+        """Return the method's maps of other images, or of another network, for the same targets."""
         network = network or self.network
         return explain_in_chunks(self.method, network, images, self.targets, self.score)
 
-    def once(self, key: Hashable, compute: Callable[[], Values]) -> Values:
-        """What does not depend on the maps, computed once for all batches that share a cache.
+    def cached(self, key: Hashable, compute: Callable[[], Values]) -> Values:
+        """Return `compute()`; batches that share a cache compute it once.
 
         Args:
-            key: Whatever `compute` depends on beside network, images, targets and score.
-            compute: Makes it.
+            key: Everything that `compute` depends on, except network, images, targets and score.
+            compute: Returns values that do not depend on the maps.
         """
         if self.cache is None:
             return compute()
-        whole = key, self.score, digest(self.images, self.targets)
-        if whole not in self.cache:
-            made = compute()
-            made.flags.writeable = False  # Before another thread may find it.
-            self.cache[whole] = made
-        found: Values = self.cache[whole]
-        return found
+        full_key = key, self.score, digest(self.images, self.targets)
+        if full_key not in self.cache:
+            values = compute()
+            values.flags.writeable = False  # Before another thread can read it from the cache.
+            self.cache[full_key] = values
+        cached: Values = self.cache[full_key]
+        return cached
 
     def scores(self, images: Array) -> Values:
-        """The targets' scores of other images in the place of these, `(N,)`."""
-        found = self.network.scores(images, self.targets, score=self.score)
-        return found.astype(np.float64)
+        """Return the targets' scores for `images`, one for each image of the batch, `(N,)`."""
+        return self.network.scores(images, self.targets, score=self.score).astype(np.float64)
 
 
 def digest(*arrays: NDArray[Any]) -> bytes:
-    """A name for these numbers: others have another."""
-    found = hashlib.sha256()
+    """Return a hash of the arrays' types, shapes and values."""
+    sha256 = hashlib.sha256()
     for array in arrays:
-        found.update(f"{array.dtype} {array.shape}".encode())
-        found.update(np.ascontiguousarray(array).data)
-    return found.digest()
+        sha256.update(f"{array.dtype} {array.shape}".encode())
+        sha256.update(np.ascontiguousarray(array).data)
+    return sha256.digest()
 
 
 def explain_in_chunks(
@@ -180,7 +182,7 @@ def explain_in_chunks(
     targets: NDArray[np.int32],
     score: Score = "logit",
 ) -> Array:
-    """The method's maps, a chunk of the network's batch size at a time."""
+    """Return the method's maps; explain at most `network.batch_size` images at a time."""
     parts = [
         method(network, images[rows], targets[rows], score=score)
         for rows in network.chunks(len(images))
@@ -190,12 +192,13 @@ def explain_in_chunks(
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What a metric says of every image.
+    """Scores of all images of a batch by one metric.
 
     Attributes:
-        values: A score for each image, `(N,)`; NaN where there is none.
-        refused: Why an image has no score, by its number.
-        curves: What the scores were computed from, `(N, K)`, for metrics that have it.
+        values: One score for each image, `(N,)`; NaN if the image has none.
+        refused: For each image without a score, its index and the reason.
+        curves: The curves from which the scores were computed, `(N, K)`; None for metrics
+            without curves.
     """
 
     values: Values
@@ -204,110 +207,113 @@ class Scores:
 
     @property
     def mean(self) -> float:
-        """Mean over the images that have a score; NaN when none has."""
-        kept = self._kept
-        return float(kept.mean()) if len(kept) else float("nan")
+        """Mean over the images that have a score; NaN if none has."""
+        finite = self._finite
+        return float(finite.mean()) if len(finite) else float("nan")
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Confidence interval of the mean over the images.
+        """Return the confidence interval of the mean over the images.
 
         Args:
-            confidence: Share of such intervals that hold the mean, in (0, 1).
+            confidence: Confidence level, in (0, 1).
 
         Returns:
             Lower and upper end; NaN for fewer than two scores.
         """
-        return bootstrap_interval(self._kept, confidence)
+        return bootstrap_interval(self._finite, confidence)
 
     @property
-    def _kept(self) -> Values:
+    def _finite(self) -> Values:
         return self.values[np.isfinite(self.values)]
 
 
 @runtime_checkable
 class Metric(Protocol):
-    """Scores every image of a batch; a score depends on no other image and not on the batch.
+    """Scores every image of a batch, independently of the other images and the batch size.
 
-    A random metric carries its seed, and draws what all images share.
+    A metric that draws random numbers has a seed and uses the same numbers for all images.
     """
 
     @property
     def about(self) -> MetricAbout:
-        """What the metric promises."""
+        """Description of the metric."""
 
     def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
 
 
 METRICS: Registry[Metric] = Registry("metric", "mnist_xai.quality", get_args(Family))
-"""Ready metrics by name."""
+"""The metrics with their default hyper-parameters, by name."""
 
 register = METRICS.register
 """Class decorator: `@register("name")` adds a metric with its defaults to `METRICS`."""
 
 Refusals = dict[int, str]
+"""Why images have no score: the reason by index of the image."""
 
 
-def measured(
+def score_images(
     batch: ExplainedBatch,
     measure: Callable[[ExplainedBatch], Values | tuple[Values, Values]],
     refused: Refusals | None = None,
     *,
     undefined: str = "its score is not defined",
 ) -> Scores:
-    """Score the images that are not refused, and leave NaN for those that are.
+    """Score the images that are not refused; the others get NaN and a reason.
 
-    Refused are, whatever the metric, maps that are not finite or zero everywhere: the order of
-    their pixels means nothing.
+    Maps that are not finite or zero everywhere are always refused: they have no order of pixels.
 
     Args:
-        batch: The maps on batch.
-        measure: Scores of a batch in which every image can be scored, and curves if it has any.
-        refused: What the metric refuses besides, and why, by number of the image.
-        undefined: Why an image has none after all, where its score comes out as NaN.
+        batch: The maps to score.
+        measure: Returns the scores, and curves if the metric has any, of a batch without refused
+            images.
+        refused: Images that the metric refuses as well, with the reasons.
+        undefined: The reason for images whose score `measure` returns as NaN.
     """
-    reasons = {**(refused or {}), **_unfit_maps(batch.places)}
+    reasons = {**(refused or {}), **_unusable_maps(batch.relevance)}
     rows = np.setdiff1d(np.arange(len(batch)), list(reasons))
     values = np.full(len(batch), np.nan)
     if not len(rows):
         return Scores(values, reasons)
-    found = measure(batch.take(rows))
-    scores, curves = found if isinstance(found, tuple) else (found, None)
+    result = measure(batch.take(rows))
+    scores, curves = result if isinstance(result, tuple) else (result, None)
     values[rows] = scores
     reasons |= {int(row): undefined for row in rows[np.isnan(scores)]}
     if curves is not None:
-        spread = np.full((len(batch), curves.shape[1]), np.nan)
-        spread[rows] = curves
-        curves = spread
+        all_curves = np.full((len(batch), curves.shape[1]), np.nan)
+        all_curves[rows] = curves
+        curves = all_curves
     return Scores(values, dict(sorted(reasons.items())), curves)
 
 
 def paired_difference(metric: Metric, scores: Scores, others: Scores) -> tuple[float, float, float]:
-    """By how much one method is better than another on the same images, image by image.
+    """Compare two methods by their scores of the same images: `1/N Σ_n ±(a_n - b_n)`.
+
+    The sign is such that a positive difference means that the first method is better.
 
     Args:
-        metric: What both were scored by.
-        scores: Of the one, `(N,)`.
-        others: Of the other, for the same images.
+        metric: The metric that gave the scores.
+        scores: Scores `a` of the first method, `(N,)`.
+        others: Scores `b` of the second method, for the same images.
 
     Returns:
-        Mean difference in the metric's better direction, and its 95 % interval. NaN when no
-        image has both scores, or the metric has no better direction.
+        The mean difference and the two ends of its 95 % interval. NaN if no image has both
+        scores, or if the metric has no better direction.
     """
     better = metric.about.higher_is_better
     difference = (scores.values - others.values) * (1 if better else -1)
-    kept = difference[np.isfinite(difference)]
-    if better is None or not len(kept):
+    finite = difference[np.isfinite(difference)]
+    if better is None or not len(finite):
         return float("nan"), float("nan"), float("nan")
-    return float(kept.mean()), *bootstrap_interval(kept)
+    return float(finite.mean()), *bootstrap_interval(finite)
 
 
-def _unfit_maps(places: Values) -> Refusals:
+def _unusable_maps(relevance: Values) -> Refusals:
     reasons = {}
-    for row in np.flatnonzero(~places.any(axis=(1, 2))):
+    for row in np.flatnonzero(~relevance.any(axis=(1, 2))):
         reasons[int(row)] = "its map is zero everywhere"
-    for row in np.flatnonzero(~np.isfinite(places).all(axis=(1, 2))):
-        reasons[int(row)] = "its map holds NaN or infinite values"
+    for row in np.flatnonzero(~np.isfinite(relevance).all(axis=(1, 2))):
+        reasons[int(row)] = "its map contains NaN or infinite values"
     return reasons
 
 

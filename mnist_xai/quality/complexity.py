@@ -1,7 +1,7 @@
-"""Complexity: how few places a map needs to say what it says.
+"""Complexity: over how few pixels a map spreads its relevance.
 
-These look at the map alone. A map of one random pixel is the simplest there is, so that none of
-them says anything about the network.
+These metrics look at the map alone and say nothing about the network: the map of one random pixel
+has the best possible score.
 """
 
 from dataclasses import dataclass
@@ -9,10 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Scores, measured, register
+from mnist_xai.interpret.core.parameters import Hyperparameters
+from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Scores, register, score_images
+from mnist_xai.quality.parameters import Threshold
 from mnist_xai.quality.statistics import Values
 
-_ALONE = "the map says little and is wrong: simple is not faithful"
+_CAVEAT = "a simple map can be wrong: simple is not faithful"
 
 
 @register("sparseness")
@@ -20,15 +22,15 @@ _ALONE = "the map says little and is wrong: simple is not faithful"
 class Sparseness:
     """Gini index of the magnitudes: `Σ_i (2i - n - 1) |R|_(i) / (n Σ_i |R|_i)`.
 
-    `|R|_(i)` is the i-th smallest of `n` magnitudes. 0 is a map of equal magnitudes, `1 - 1/n`
-    one of a single place.
+    `|R|_(i)` is the i-th smallest of `n` magnitudes. A map of equal magnitudes scores 0, a map of
+    a single pixel `1 - 1/n`.
     """
 
     about: ClassVar[MetricAbout] = MetricAbout(
         family="complexity",
         higher_is_better=True,
-        shows="how unequally a map shares out its magnitude among the places",
-        caveat=_ALONE,
+        shows="how unequally the map distributes its magnitude over the pixels",
+        caveat=_CAVEAT,
         reference="Chalasani et al. 2020, section 2.3",
         needs="maps",
         range=(0, 1),
@@ -36,7 +38,7 @@ class Sparseness:
 
     def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        return measured(batch, self._measure)
+        return score_images(batch, self._measure)
 
     def _measure(self, batch: ExplainedBatch) -> Values:
         sizes = np.sort(_magnitudes(batch), axis=1)
@@ -48,16 +50,16 @@ class Sparseness:
 @register("entropy_complexity")
 @dataclass(frozen=True)
 class EntropyComplexity:
-    """Entropy of the shares: `-Σ_i p_i ln p_i`, `p_i = |R_i| / Σ_j |R_j|`, in nats.
+    """Entropy of the magnitudes: `-Σ_i p_i ln p_i`, `p_i = |R_i| / Σ_j |R_j|`, in nats.
 
-    0 is a map of a single place, `ln n` one of equal magnitudes.
+    A map of a single pixel scores 0, a map of `n` equal magnitudes `ln n`.
     """
 
     about: ClassVar[MetricAbout] = MetricAbout(
         family="complexity",
         higher_is_better=False,
-        shows="over how many places, as e to this power, a map shares out its magnitude",
-        caveat=_ALONE,
+        shows="over how many pixels the map distributes its magnitude: e to the power of the score",
+        caveat=_CAVEAT,
         reference="Bhatt et al. 2020, section 4",
         needs="maps",
         range=(0, np.inf),
@@ -65,7 +67,7 @@ class EntropyComplexity:
 
     def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        return measured(batch, self._measure)
+        return score_images(batch, self._measure)
 
     def _measure(self, batch: ExplainedBatch) -> Values:
         sizes = _magnitudes(batch)
@@ -75,41 +77,37 @@ class EntropyComplexity:
 
 @register("effective_complexity")
 @dataclass(frozen=True)
-class EffectiveComplexity:
-    """Number of places that carry more than a share of the largest: `#{i: |R_i| > ε max_j |R_j|}`.
+class EffectiveComplexity(Hyperparameters):
+    """Number of pixels above a share of the largest magnitude: `#{i: |R_i| > ε max_j |R_j|}`.
 
-    The threshold is relative: an absolute one would count the unit of the map.
+    The threshold is relative, so the unit of the map makes no difference.
 
     Attributes:
         epsilon: The share `ε`, in [0, 1).
     """
 
-    epsilon: float = 0.01
+    epsilon: Threshold = 0.01
 
     about: ClassVar[MetricAbout] = MetricAbout(
         family="complexity",
         higher_is_better=False,
-        shows="how many places a map needs",
-        caveat=_ALONE,
+        shows="how many pixels have noticeable relevance",
+        caveat=_CAVEAT,
         reference="Nguyen and Martínez 2020, section 3",
         needs="maps",
         range=(1, np.inf),
     )
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.epsilon < 1:
-            raise ValueError(f"epsilon: expected a share in [0, 1); got {self.epsilon}")
-
     def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        return measured(batch, self._measure)
+        return score_images(batch, self._measure)
 
     def _measure(self, batch: ExplainedBatch) -> Values:
         sizes = _magnitudes(batch)
-        enough = sizes > self.epsilon * sizes.max(axis=1, keepdims=True)
-        return enough.sum(axis=1).astype(np.float64)
+        relevant = sizes > self.epsilon * sizes.max(axis=1, keepdims=True)
+        return relevant.sum(axis=1).astype(np.float64)
 
 
 def _magnitudes(batch: ExplainedBatch) -> Values:
-    """`|R|` of every place, `(N, n)`."""
-    return np.abs(batch.places).reshape(len(batch), -1)
+    """Return the magnitude `|R|` of every pixel, `(N, n)`."""
+    return np.abs(batch.relevance).reshape(len(batch), -1)

@@ -1,8 +1,7 @@
-"""Maps that explain nothing, made like explanations: what a method has to beat.
+"""Controls: methods that never look at the network, as a baseline for the scores of real methods.
 
-Controls are methods as those of `METHODS` are, so that whatever scores a method scores them. None
-of them looks at the network. A method that a control beats has not shown that it knows more of the
-network than the control does.
+Controls have the interface of all methods, so every metric can score them. If a method scores no
+better than a control, the metric is no evidence that the method explains the network.
 """
 
 import zlib
@@ -16,36 +15,33 @@ from scipy import ndimage
 
 from mnist_xai.interpret.core.inputs import Array, Score
 from mnist_xai.interpret.core.network import Network
-from mnist_xai.interpret.core.parameters import check_seed
+from mnist_xai.interpret.core.parameters import Hyperparameters, Seed
 from mnist_xai.interpret.methods.base import About, Method
 
 _FAMILY = "control"
-_BLIND = "always: it does not look at the network"
+_CAVEAT = "it explains nothing, because it does not look at the network"
 
 
 @dataclass(frozen=True)
-class RandomMap:
-    """Independent normal numbers, drawn anew for every image and target.
+class RandomMap(Hyperparameters):
+    """Independent standard normal numbers for every image and target: `R_i ~ N(0, 1)`.
 
     Attributes:
-        seed: Seed of the numbers; with it and the image they are the same again.
+        seed: Seed of the numbers. The same seed, image and target give the same map.
     """
 
-    seed: int = 0
+    seed: Seed = 0
 
     about: ClassVar[About] = About(
         family=_FAMILY,
         shows="nothing: independent standard normal numbers",
-        caveat=_BLIND,
+        caveat=_CAVEAT,
         reference="Adebayo et al. 2018, section 3",
         unit="forward",
     )
 
-    def __post_init__(self) -> None:
-        check_seed(self.seed)
-
     def passes(self, network: Network) -> float:
-        """None."""
+        """Return 0: the network is not run."""
         return 0
 
     def __call__(
@@ -56,11 +52,11 @@ class RandomMap:
         *,
         score: Score = "logit",
     ) -> Array:
-        """Make maps `(N, H, W, 1)`."""
+        """Return maps `(N, H, W, 1)`."""
         shape = (*images.shape[1:3], 1)
         return np.stack(
             [
-                # Keyed by what the map belongs to, and not by its place in the batch.
+                # Seeded by image and target, so that the map does not depend on the batch.
                 np.random.default_rng(
                     [self.seed, int(target), zlib.crc32(np.ascontiguousarray(image).data)]
                 ).standard_normal(shape, np.float32)
@@ -71,12 +67,12 @@ class RandomMap:
 
 @dataclass(frozen=True)
 class SobelEdges:
-    """Length of the image's own gradient, by Sobel's filters: `√(G_x² + G_y²)`."""
+    """Edges of the image: length of its gradient by Sobel's filters, `√(G_x² + G_y²)`."""
 
     about: ClassVar[About] = About(
         family=_FAMILY,
         shows="where the image has edges",
-        caveat=_BLIND,
+        caveat=_CAVEAT,
         reference="Adebayo et al. 2018, section 5.2, where an edge detector is the control",
         signed=False,
         class_sensitive=False,
@@ -84,7 +80,7 @@ class SobelEdges:
     )
 
     def passes(self, network: Network) -> float:
-        """None."""
+        """Return 0: the network is not run."""
         return 0
 
     def __call__(
@@ -95,19 +91,19 @@ class SobelEdges:
         *,
         score: Score = "logit",
     ) -> Array:
-        """Make maps `(N, H, W, 1)`."""
-        # One image at a time: the filter smooths along every axis that it is given.
+        """Return maps `(N, H, W, 1)`."""
+        # One image at a time, because Sobel's filter smooths along all other axes.
         return np.stack([_edges(grey) for grey in images.mean(axis=-1)])[..., np.newaxis]
 
 
 @dataclass(frozen=True)
 class ImageItself:
-    """The image: what is bright is said to matter."""
+    """The image itself as its map: `R = x`, so bright pixels are relevant."""
 
     about: ClassVar[About] = About(
         family=_FAMILY,
         shows="where the image is bright",
-        caveat=_BLIND,
+        caveat=_CAVEAT,
         reference="Adebayo et al. 2018, section 5.2, on maps that are multiplied by the image",
         signed=False,
         class_sensitive=False,
@@ -115,7 +111,7 @@ class ImageItself:
     )
 
     def passes(self, network: Network) -> float:
-        """None."""
+        """Return 0: the network is not run."""
         return 0
 
     def __call__(
@@ -126,7 +122,7 @@ class ImageItself:
         *,
         score: Score = "logit",
     ) -> Array:
-        """Make maps `(N, H, W, C)`."""
+        """Return maps `(N, H, W, C)`."""
         return images.copy()
 
 
@@ -135,7 +131,7 @@ CONTROLS: Mapping[str, Method] = {
     "sobel_edges": SobelEdges(),
     "image_itself": ImageItself(),
 }
-"""The controls by name."""
+"""The controls, by name."""
 
 
 def _edges(grey: Array) -> Array:

@@ -1,11 +1,10 @@
 """Localisation: whether the relevance lies where the evidence is known to lie.
 
-A mask marks the evidence. It is the user's, not the network's: a network that looks elsewhere is
-explained rightly by a map that does so too, and such a map scores badly here.
+A mask marks the evidence. The user chooses it, not the network: if the network uses evidence
+elsewhere, a correct map lies elsewhere too and scores badly here.
 
-An empty mask marks nothing and a full one everything: both are refused. Of places with the same
-relevance none comes first; where the order is cut among them, they count as a random choice
-does on average.
+Images with an empty or a full mask are refused. Pixels of equal relevance have no order: where a
+metric takes only some of them, they count as a random choice among them does on average.
 """
 
 import dataclasses
@@ -17,42 +16,46 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
-from mnist_xai.interpret.core.parameters import check_at_least, check_counts
-from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Refusals, Scores, measured, register
+from mnist_xai.interpret.core.parameters import Count, Hyperparameters, NonNegative
+from mnist_xai.quality.base import (
+    ExplainedBatch,
+    MetricAbout,
+    Refusals,
+    Scores,
+    register,
+    score_images,
+)
 from mnist_xai.quality.statistics import Values
 
 Marked = NDArray[np.bool_]
 
-_ELSEWHERE = "the network finds its evidence elsewhere, and the map rightly says so"
+_CAVEAT = "if the network uses evidence outside the mask, a correct map scores badly"
 
 
 @register("pointing_game")
 @dataclass(frozen=True)
-class PointingGame:
-    """1 where the place of the most relevance lies in the mask, or near it, and 0 elsewhere.
+class PointingGame(Hyperparameters):
+    """Whether the most relevant pixel lies in the mask `M` or near it: `[argmax_i R_i ∈ M]`.
 
-    Where several places share the maximum, the share of them that hit. A map without positive
-    relevance points nowhere and is refused. (Quantus counts any of several maxima, and an empty
-    mask, as a hit.)
+    If several pixels share the maximum, the score is the share of them that hit. Maps without
+    positive relevance are refused. (Quantus counts a hit if any of several maxima hits, and if the
+    mask is empty.)
 
     Attributes:
-        tolerance: How far from the mask, in pixels, the place may lie.
+        tolerance: The largest distance from the mask that counts as a hit, in pixels.
     """
 
-    tolerance: float = 0
+    tolerance: NonNegative = 0
 
     about: ClassVar[MetricAbout] = MetricAbout(
         family="localisation",
         higher_is_better=True,
-        shows="whether the map's one largest value lies where the evidence does",
-        caveat=f"one place speaks for the whole map; {_ELSEWHERE}",
+        shows="whether the largest value of the map lies where the evidence does",
+        caveat=f"it judges the whole map by a single pixel; {_CAVEAT}",
         reference="Zhang et al. 2018, section 4.1, the pointing game",
         needs="masks",
         range=(0, 1),
     )
-
-    def __post_init__(self) -> None:
-        check_at_least(0, tolerance=self.tolerance)
 
     def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
@@ -60,14 +63,14 @@ class PointingGame:
         if self.tolerance:
             masks = np.stack([self._widened(mask) for mask in masks])
             batch = dataclasses.replace(batch, masks=masks)
-        return _localised(batch, self._measure, _nothing_positive(batch))
+        return _score_localisation(batch, self._measure, _maps_without_positive(batch))
 
     def _measure(self, batch: ExplainedBatch) -> Values:
         relevance, marked = _flat(batch)
         return _hits_of_top(relevance, marked, np.ones(len(batch), np.intp))
 
     def _widened(self, mask: Marked) -> Marked:
-        if not mask.any():  # The distance to nothing is not defined.
+        if not mask.any():  # The distance to an empty mask is not defined.
             return mask
         near: Marked = ndimage.distance_transform_edt(~mask) <= self.tolerance
         return near
@@ -75,37 +78,34 @@ class PointingGame:
 
 @register("top_k_intersection")
 @dataclass(frozen=True)
-class TopKIntersection:
-    """Share of the `k` places of the most relevance that lie in the mask.
+class TopKIntersection(Hyperparameters):
+    """Share of the `k` most relevant pixels that lie in the mask `M`: `|top_k(R) ∩ M| / k`.
 
-    The order is that of the signed relevance. A mask `M` of fewer than `k` places allows `|M| / k`
-    at most; a map that knows nothing of it reaches its share of the image.
+    Pixels are ordered by signed relevance. If `M` has fewer than `k` pixels, the best possible
+    score is `|M| / k`. A random map scores the mask's share of the image on average.
 
     Attributes:
-        k: Number of places.
+        k: Number of pixels.
     """
 
-    k: int = 50
+    k: Count = 50
 
     about: ClassVar[MetricAbout] = MetricAbout(
         family="localisation",
         higher_is_better=True,
-        shows="how much of the top of a map lies where the evidence does",
-        caveat=f"masks of unequal size are compared; {_ELSEWHERE}",
+        shows="what share of the most relevant pixels lies where the evidence does",
+        caveat=f"scores of masks of different sizes cannot be compared; {_CAVEAT}",
         reference="Theiner et al. 2021, concept influence, undivided by the mask's share",
         needs="masks",
         range=(0, 1),
     )
 
-    def __post_init__(self) -> None:
-        check_counts(k=self.k)
-
     def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        places = int(np.prod(batch.height_width))
-        if self.k > places:
-            raise ValueError(f"k: expected at most the {places} places; got {self.k}")
-        return _localised(batch, self._measure)
+        pixels = int(np.prod(batch.height_width))
+        if self.k > pixels:
+            raise ValueError(f"k: expected at most the {pixels} pixels of an image; got {self.k}")
+        return _score_localisation(batch, self._measure)
 
     def _measure(self, batch: ExplainedBatch) -> Values:
         relevance, marked = _flat(batch)
@@ -117,15 +117,16 @@ class TopKIntersection:
 class RelevanceMass:
     """Mass accuracy: `Σ_{i∈M} R_i⁺ / Σ_i R_i⁺`, `R⁺ = max(R, 0)`, for a mask `M`.
 
-    Negative relevance speaks against the class and does not count. (Quantus sums both signs, which
-    cancel: shares are no longer in [0, 1].) A map without positive relevance is refused.
+    Negative relevance is evidence against the class and does not count. Maps without positive
+    relevance are refused. (Quantus sums both signs; they cancel, so its scores are not in [0, 1].)
     """
 
     about: ClassVar[MetricAbout] = MetricAbout(
         family="localisation",
         higher_is_better=True,
-        shows="how much of the positive relevance lies where the evidence does",
-        caveat=f"much relevance of both signs cancels, and half of it is read; {_ELSEWHERE}",
+        shows="what share of the positive relevance lies where the evidence does",
+        caveat=f"it ignores negative relevance, even where that almost cancels the positive; "
+        f"{_CAVEAT}",
         reference="Arras et al. 2022, relevance mass accuracy",
         needs="masks",
         range=(0, 1),
@@ -133,7 +134,9 @@ class RelevanceMass:
 
     def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        return _localised(batch, self._measure, _nothing_positive(batch), constant=True)
+        return _score_localisation(
+            batch, self._measure, _maps_without_positive(batch), constant=True
+        )
 
     def _measure(self, batch: ExplainedBatch) -> Values:
         relevance, marked = _flat(batch)
@@ -144,17 +147,17 @@ class RelevanceMass:
 @register("relevance_rank")
 @dataclass(frozen=True)
 class RelevanceRank:
-    """Rank accuracy: share of the `|M|` places of the most relevance that lie in the mask `M`.
+    """Rank accuracy: `|top_|M|(R) ∩ M| / |M|`, the share of the top pixels in the mask `M`.
 
-    The order is that of the signed relevance: what speaks against the class comes last, behind what
-    says nothing.
+    Pixels are ordered by signed relevance: evidence against the class comes last, after pixels
+    without relevance.
     """
 
     about: ClassVar[MetricAbout] = MetricAbout(
         family="localisation",
         higher_is_better=True,
-        shows="whether the evidence comes before everything else in the order of the map",
-        caveat=_ELSEWHERE,
+        shows="whether the map ranks the evidence above everything else",
+        caveat=_CAVEAT,
         reference="Arras et al. 2022, relevance rank accuracy",
         needs="masks",
         range=(0, 1),
@@ -162,7 +165,7 @@ class RelevanceRank:
 
     def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        return _localised(batch, self._measure)
+        return _score_localisation(batch, self._measure)
 
     def _measure(self, batch: ExplainedBatch) -> Values:
         relevance, marked = _flat(batch)
@@ -173,17 +176,18 @@ class RelevanceRank:
 @register("localisation_auc")
 @dataclass(frozen=True)
 class LocalisationAUC:
-    """`P(R_i > R_j) + P(R_i = R_j) / 2` for a place `i` in the mask and a place `j` outside.
+    """`P(R_i > R_j) + P(R_i = R_j) / 2` for a pixel `i` inside the mask and a pixel `j` outside.
 
-    The area under the ROC curve of the signed relevance as a score for the mask. 0.5 is a map that
-    knows nothing of it.
+    This is the area under the ROC curve of a classifier that predicts the mask by the signed
+    relevance. A random map scores 0.5 on average.
     """
 
     about: ClassVar[MetricAbout] = MetricAbout(
         family="localisation",
         higher_is_better=True,
-        shows="how well the map tells the evidence from the rest, whatever the threshold",
-        caveat=f"a mask is small: many places outside are easy to tell; {_ELSEWHERE}",
+        shows="how well the map separates the evidence from the rest, over all thresholds",
+        caveat=f"a small mask makes high scores easy, because most pixels outside are easy to "
+        f"tell apart; {_CAVEAT}",
         reference="Fawcett 2006, section 7",
         needs="masks",
         range=(0, 1),
@@ -191,7 +195,7 @@ class LocalisationAUC:
 
     def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        return _localised(batch, self._measure)
+        return _score_localisation(batch, self._measure)
 
     def _measure(self, batch: ExplainedBatch) -> Values:
         relevance, marked = _flat(batch)
@@ -200,33 +204,34 @@ class LocalisationAUC:
         return ((ranks * marked).sum(axis=1) - inside * (inside + 1) / 2) / (inside * outside)
 
 
-def _localised(
+def _score_localisation(
     batch: ExplainedBatch,
     measure: Callable[[ExplainedBatch], Values],
     refused: Refusals | None = None,
     *,
     constant: bool = False,
 ) -> Scores:
-    """Score the images whose mask, and whose map unless it may be constant, can tell places."""
-    marked = _masks(batch).reshape(len(batch), -1)
-    places = batch.places.reshape(len(batch), -1)
+    """Score the images; refuse empty and full masks, and constant maps unless `constant`."""
+    relevance, marked = _flat(batch)
     reasons = dict(refused or {})
     if not constant:
-        equal = np.flatnonzero((places == places[:, :1]).all(axis=1))
+        equal = np.flatnonzero((relevance == relevance[:, :1]).all(axis=1))
         reasons |= {int(row): "its map is the same everywhere" for row in equal}
     for row in np.flatnonzero(marked.all(axis=1)):
         reasons[int(row)] = "its mask covers the whole image"
     for row in np.flatnonzero(~marked.any(axis=1)):
         reasons[int(row)] = "its mask is empty"
-    return measured(batch, measure, reasons)
+    return score_images(batch, measure, reasons)
 
 
 def _hits_of_top(relevance: Values, marked: Marked, counts: NDArray[np.intp]) -> Values:
-    """How many of the `counts` places of the most relevance are marked; ties by their mean."""
-    # Ascending: the least of the top `k` is the k-th from the end.
-    order = np.sort(relevance, axis=1)
-    least = np.take_along_axis(order, order.shape[1] - counts[:, np.newaxis], axis=1)
-    above, tied = relevance > least, relevance == least
+    """Return how many of the `counts` most relevant pixels are marked, `(N,)`.
+
+    Of pixels tied at the limit, the expected number under a random choice counts.
+    """
+    ascending = np.sort(relevance, axis=1)
+    limit = np.take_along_axis(ascending, ascending.shape[1] - counts[:, np.newaxis], axis=1)
+    above, tied = relevance > limit, relevance == limit
     left = counts - above.sum(axis=1)
     return (marked & above).sum(axis=1) + left * (marked & tied).sum(axis=1) / tied.sum(axis=1)
 
@@ -240,10 +245,10 @@ def _masks(batch: ExplainedBatch) -> Marked:
 
 
 def _flat(batch: ExplainedBatch) -> tuple[Values, Marked]:
-    """Relevance and mask of every place, `(N, n)`."""
-    return batch.places.reshape(len(batch), -1), _masks(batch).reshape(len(batch), -1)
+    """Return relevance and mask of every pixel, `(N, n)` each."""
+    return batch.relevance.reshape(len(batch), -1), _masks(batch).reshape(len(batch), -1)
 
 
-def _nothing_positive(batch: ExplainedBatch) -> Refusals:
-    rows = np.flatnonzero(~(batch.places > 0).any(axis=(1, 2)))
+def _maps_without_positive(batch: ExplainedBatch) -> Refusals:
+    rows = np.flatnonzero(~(batch.relevance > 0).any(axis=(1, 2)))
     return {int(row): "it has no positive relevance" for row in rows}

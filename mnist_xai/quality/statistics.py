@@ -1,4 +1,4 @@
-"""Correlations and intervals: what the metrics make of their numbers."""
+"""Correlations and bootstrap intervals for the metrics."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ _RESAMPLES = 2000
 
 
 def correlation(first: Values, second: Values) -> Values:
-    """Pearson's correlation of each row with its counterpart, `(N,)`; NaN for a constant row."""
+    """Return Pearson's correlation of each pair of rows, `(N,)`; NaN if a row is constant."""
     a, b = (rows - rows.mean(axis=1, keepdims=True) for rows in (first, second))
     norm = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -18,28 +18,28 @@ def correlation(first: Values, second: Values) -> Values:
 
 
 def rank_correlation(first: Values, second: Values) -> Values:
-    """Spearman's correlation of each row with its counterpart, ties sharing their mean rank.
+    """Return Spearman's correlation of each pair of rows; ties get their mean rank.
 
     Args:
         first: `(N, K)`.
         second: `(N, K)`.
 
     Returns:
-        `(N,)` in [-1, 1]; NaN where a row is constant.
+        `(N,)` in [-1, 1]; NaN if a row is constant.
     """
     ranks = (stats.rankdata(rows, axis=1) for rows in (first, second))
     return correlation(*ranks)
 
 
 def bootstrap_interval(values: Values, confidence: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap of a mean, seeded; NaN for fewer than two values.
+    """Return a confidence interval of the mean by the percentile bootstrap, with a fixed seed.
 
     Args:
         values: `(N,)`.
-        confidence: Share of such intervals that hold the mean, in (0, 1).
+        confidence: Confidence level, in (0, 1).
 
     Returns:
-        Lower and upper end.
+        Lower and upper end; NaN for fewer than two values.
 
     Source: Efron and Tibshirani 1993, chapter 13.
     """

@@ -32,7 +32,7 @@ def network():
     return mx.Network(mx.build_model("cnn", seed=0))
 
 
-def trial_of(network, maps, images=None, **given):
+def batch_of(network, maps, images=None, **given):
     """Put maps on batch, for random images unless there are others."""
     if images is None:
         images = np.random.default_rng(1).random(

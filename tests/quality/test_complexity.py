@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mnist_xai.quality import EffectiveComplexity, EntropyComplexity, Sparseness
-from tests.quality.conftest import trial_of
+from tests.quality.conftest import batch_of
 
 N = 28 * 28
 
@@ -15,7 +15,7 @@ def one_place(value=1.0):
 
 @pytest.mark.parametrize("value", [1.0, -1e-20, 3e20])
 def test_the_simplest_map_is_one_place_whatever_its_unit(network, value):
-    batch = trial_of(network, one_place(value))
+    batch = batch_of(network, one_place(value))
     assert Sparseness()(batch).values == pytest.approx([1 - 1 / N])
     assert EntropyComplexity()(batch).values == pytest.approx([0], abs=1e-12)
     assert EffectiveComplexity()(batch).values == [1]
@@ -24,7 +24,7 @@ def test_the_simplest_map_is_one_place_whatever_its_unit(network, value):
 def test_the_least_simple_map_is_equal_everywhere(network):
     maps = np.full((1, 28, 28, 1), 0.3, np.float32)
     maps[0, :5] *= -1  # The sign does not count.
-    batch = trial_of(network, maps)
+    batch = batch_of(network, maps)
     assert Sparseness()(batch).values == pytest.approx([0], abs=1e-12)
     assert EntropyComplexity()(batch).values == pytest.approx([np.log(N)])
     assert EffectiveComplexity()(batch).values == [N]
@@ -35,7 +35,7 @@ def test_the_gini_index_is_the_mean_difference_of_all_pairs(network):
     sizes = np.abs(maps.astype(np.float64)).reshape(3, -1)
     pairs = np.abs(sizes[:, :, None] - sizes[:, None]).sum(axis=(1, 2))
     expected = pairs / (2 * N * sizes.sum(axis=1))
-    np.testing.assert_allclose(Sparseness()(trial_of(network, maps)).values, expected, rtol=1e-12)
+    np.testing.assert_allclose(Sparseness()(batch_of(network, maps)).values, expected, rtol=1e-12)
 
 
 def test_the_entropy_is_scipys(network):
@@ -43,14 +43,14 @@ def test_the_entropy_is_scipys(network):
 
     maps = np.random.default_rng(0).normal(size=(3, 28, 28, 1)).astype(np.float32)
     expected = entropy(np.abs(maps.astype(np.float64)).reshape(3, -1), axis=1)
-    values = EntropyComplexity()(trial_of(network, maps)).values
+    values = EntropyComplexity()(batch_of(network, maps)).values
     np.testing.assert_allclose(values, expected, rtol=1e-10)
 
 
 def test_a_map_counts_the_places_above_a_share_of_its_largest(network):
     maps = one_place(2.0)
     maps[0, 0, :3, 0] = [1.0, -0.2, 0.09]
-    batch = trial_of(network, maps)
+    batch = batch_of(network, maps)
     assert EffectiveComplexity(0.05)(batch).values == [3]
     assert EffectiveComplexity(0.2)(batch).values == [2]
     assert EffectiveComplexity(0)(batch).values == [4]

@@ -10,7 +10,7 @@ from mnist_xai.quality import (
     RelevanceRank,
     TopKIntersection,
 )
-from tests.quality.conftest import trial_of
+from tests.quality.conftest import batch_of
 
 ALL = [METRICS[name] for name in METRICS if METRICS[name].about.family == "localisation"]
 every_metric = pytest.mark.parametrize("metric", ALL, ids=lambda m: type(m).__name__)
@@ -32,7 +32,7 @@ def maps():
 
 
 def values(network, metric, maps, masks):
-    return metric(trial_of(network, np.float32(maps), masks=masks)).values
+    return metric(batch_of(network, np.float32(maps), masks=masks)).values
 
 
 # --- Against the papers' formulas ------------------------------------------------------------
@@ -135,7 +135,7 @@ def test_channels_are_summed_before_anything_is_compared(masks):
 def test_masks_that_tell_no_places_apart_are_refused(network, maps, masks, metric):
     whole = values(network, metric, maps, masks)
     masks[0], masks[2] = False, True
-    scores = metric(trial_of(network, maps, masks=masks))
+    scores = metric(batch_of(network, maps, masks=masks))
     assert scores.refused == {0: "its mask is empty", 2: "its mask covers the whole image"}
     assert np.isnan(scores.values[[0, 2]]).all()
     np.testing.assert_array_equal(scores.values[[1, 3]], whole[[1, 3]])
@@ -145,7 +145,7 @@ def test_a_tolerance_that_reaches_everywhere_is_refused_and_widens_no_empty_mask
     network, maps, masks
 ):
     masks[0] = False
-    scores = PointingGame(40)(trial_of(network, maps, masks=masks))
+    scores = PointingGame(40)(batch_of(network, maps, masks=masks))
     assert scores.refused == {
         0: "its mask is empty",
         **dict.fromkeys((1, 2, 3), "its mask covers the whole image"),
@@ -157,7 +157,7 @@ def test_maps_that_point_nowhere_are_refused(network, maps, masks, metric):
     maps[1] = 0.5
     maps[2] = -np.abs(maps[2])
     maps[2, 0] = 0
-    refused = metric(trial_of(network, maps, masks=masks)).refused
+    refused = metric(batch_of(network, maps, masks=masks)).refused
     only_order = isinstance(metric, TopKIntersection | RelevanceRank | LocalisationAUC)
     constant, nothing = "its map is the same everywhere", "it has no positive relevance"
     expected = {
@@ -171,7 +171,7 @@ def test_maps_that_point_nowhere_are_refused(network, maps, masks, metric):
 def test_parameters_out_of_range_are_refused_by_name(network, maps, masks):
     with pytest.raises(ValueError, match="k: expected at least 1; got 0"):
         TopKIntersection(0)
-    with pytest.raises(ValueError, match="k: expected at most the 784 places; got 785"):
+    with pytest.raises(ValueError, match="k: expected at most the 784 pixels of an image; got 785"):
         values(network, TopKIntersection(785), maps, masks)
     for tolerance in (-1, np.nan, np.inf):
         with pytest.raises(ValueError, match="tolerance: expected at .*; got"):

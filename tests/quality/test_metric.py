@@ -28,7 +28,7 @@ def test_a_trial_explains_the_predicted_classes_in_chunks(network, images):
 def test_the_places_of_a_map_are_its_sum_over_channels(network, images):
     maps = np.ones((5, 28, 28, 1), np.float32)
     assert (
-        ExplainedBatch.of(network, images, Gradient(), maps=maps).places.tolist()
+        ExplainedBatch.of(network, images, Gradient(), maps=maps).relevance.tolist()
         == [[[1] * 28] * 28] * 5
     )
 
@@ -104,17 +104,17 @@ def test_what_does_not_depend_on_the_maps_is_computed_once_for_all_methods(netwo
     first = ExplainedBatch.of(network, images, Gradient(), cache=cache)
     second = ExplainedBatch.of(network, images, SmoothGrad(samples=2), cache=cache)
     for batch in (first, second, second.take(slice(0, 5))):
-        batch.once("a", compute)
+        batch.cached("a", compute)
     assert len(asked) == 1
-    second.once("b", compute)
-    second.take(slice(0, 2)).once("a", compute)
-    ExplainedBatch.of(network, images, Gradient(), [1] * 5, cache=cache).once("a", compute)
-    ExplainedBatch.of(network, images, Gradient(), score="probability", cache=cache).once(
+    second.cached("b", compute)
+    second.take(slice(0, 2)).cached("a", compute)
+    ExplainedBatch.of(network, images, Gradient(), [1] * 5, cache=cache).cached("a", compute)
+    ExplainedBatch.of(network, images, Gradient(), score="probability", cache=cache).cached(
         "a", compute
     )
     assert len(asked) == 5
-    ExplainedBatch.of(network, images, Gradient()).once("a", compute)
-    ExplainedBatch.of(network, images, Gradient()).once("a", compute)
+    ExplainedBatch.of(network, images, Gradient()).cached("a", compute)
+    ExplainedBatch.of(network, images, Gradient()).cached("a", compute)
     assert len(asked) == 7
 
 

@@ -71,7 +71,7 @@ def test_a_dead_map_is_refused_and_leaves_the_others_alone(name, batch, scores, 
         ExplainedBatch(batch.network, images, batch.targets, batch.method, maps, batch.masks)
     )
     assert found.refused[1] == "its map is zero everywhere"
-    assert found.refused[2] == "its map holds NaN or infinite values"
+    assert found.refused[2] == "its map contains NaN or infinite values"
     assert np.isnan(found.values[1:3]).all()
     np.testing.assert_allclose(found.values[[0, 3, 4]], scores(name).values[[0, 3, 4]], rtol=1e-5)
 

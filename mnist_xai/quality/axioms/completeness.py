@@ -1,8 +1,7 @@
-"""Axioms: what should hold of every explanation, whatever the network.
+"""Axioms of a single network: properties that every explanation should have.
 
-An axiom that a method keeps does not make its maps right; one that it breaks is a reason to ask
-what else they depend on than the network's function. Here are the axioms
-of one network; `invariance.py` has those that compare it with another.
+A method that satisfies an axiom can still be wrong. If it violates one, its maps depend on more
+than the network's function. The axioms in `invariance.py` compare two networks.
 """
 
 from dataclasses import dataclass, field, replace
@@ -11,54 +10,50 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.parameters import check_counts, check_pixels
+from mnist_xai.interpret.core.parameters import Hyperparameters, Pixel
 from mnist_xai.interpret.methods.base import Complete, Conservative
 from mnist_xai.interpret.methods.explain import explain
 from mnist_xai.interpret.methods.explanation import Explanation
 from mnist_xai.interpret.methods.perturbation.features import Features, Labels, Pixels
-from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Scores, measured, register
-from mnist_xai.quality.faithfulness.correlation import scores_of_kept
+from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Scores, register, score_images
+from mnist_xai.quality.faithfulness.correlation import masked_scores
+from mnist_xai.quality.parameters import AtLeastTwo, Threshold
 from mnist_xai.quality.statistics import Values
 
-_ROUNDING = 1e-5  # Share of a score by which it may differ from batch to batch.
+_ROUNDING = 1e-5  # Relative difference of equal scores that were computed in different batches.
 
 
 @register("completeness")
 @dataclass(frozen=True)
-class Completeness:
-    """Share of the score's difference that the map misses.
+class Completeness(Hyperparameters):
+    """Missing share of the score's difference: `|Σ_i R_i + Σ absorbed - Δ| / |Δ|`.
 
-    `|Σ_i R_i + Σ lost - Δ| / |Δ|`, `Δ = S_c(x) - S_c(x')`.
-
-    For a method that states its baseline `x'`, it is that one; for one that accounts for what is
-    lost on the way, `Δ = S_c(x)` and `lost` is what it names; any other is held to a baseline of
-    one colour, to which it never promised anything. (Quantus asks whether two floats are `==`, of
-    maps divided by their largest value.)
+    `Δ = S_c(x) - S_c(x')`. If the method has a baseline `x'`, that one is used. If the method
+    reports the relevance absorbed on the way, such as relevance propagation, `Δ = S_c(x)`. For all
+    other methods, which do not promise completeness, `x'` is an image of one colour. (Quantus
+    divides the maps by their largest value and compares two floats with `==`.)
 
     Attributes:
-        baseline: The pixels of `x'` for a method that promises nothing.
+        baseline: Pixel value of `x'` for methods that do not promise completeness.
     """
 
-    baseline: float = 0.0
+    baseline: Pixel = 0.0
 
     about: ClassVar[MetricAbout] = MetricAbout(
         family="axiom",
         higher_is_better=False,
-        shows="how much of the score's difference is missing from the sum of the map",
-        caveat="the sum is right and the places are wrong; where the difference is small, so "
-        "that its share is large",
+        shows="what share of the score's difference is missing from the sum of the map",
+        caveat="a complete map can have the right sum at the wrong pixels; if the difference is "
+        "small, a small error is a large share of it",
         reference="Sundararajan, Taly and Yan 2017, section 3, completeness",
         needs="method",
         range=(0, np.inf),
     )
 
-    def __post_init__(self) -> None:
-        check_pixels(baseline=self.baseline)
-
     def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        undefined = "its score is that of the baseline, so that there is nothing to share out"
-        return measured(batch, self._measure, undefined=undefined)
+        undefined = "its score equals that of the baseline, so there is no difference to explain"
+        return score_images(batch, self._measure, undefined=undefined)
 
     def _measure(self, batch: ExplainedBatch) -> Values:
         promise = self._promise(batch)
@@ -70,86 +65,83 @@ class Completeness:
         return np.divide(missed, whole, out=np.full(len(batch), np.nan), where=whole > rounding)
 
     def _promise(self, batch: ExplainedBatch) -> Explanation:
-        """The maps on batch, with what they should sum to."""
+        """Return the maps of the batch together with what they should sum to."""
         method, images, targets, score = batch.method, batch.images, batch.targets, batch.score
         if isinstance(method, Conservative):
-            # Only a run tells what was lost; the maps stay those on batch.
-            made = explain(batch.network, images, targets, method=method, score=score)
-            return replace(made, maps=batch.maps)
-        plain = np.full_like(images, self.baseline)
-        start = method.baselines(images) if isinstance(method, Complete) else plain
+            # Only a new explanation tells what was absorbed; the maps of the batch are kept.
+            explanation = explain(batch.network, images, targets, method=method, score=score)
+            return replace(explanation, maps=batch.maps)
+        constant = np.full_like(images, self.baseline)
+        baselines = method.baselines(images) if isinstance(method, Complete) else constant
         scores = batch.network.scores(images, targets, score=score)
-        differences = scores - batch.network.scores(start, targets, score=score)
+        differences = scores - batch.network.scores(baselines, targets, score=score)
         return Explanation(batch.maps, images, targets, scores, score, method, "", differences)
 
 
 @register("non_sensitivity")
 @dataclass(frozen=True)
-class NonSensitivity:
-    """Share of the places of which map and network disagree whether they matter: `|A₀ Δ X₀| / n`.
+class NonSensitivity(Hyperparameters):
+    """Share of the pixels on whose importance map and network disagree: `|A₀ Δ X₀| / n`.
 
-    `A₀` are the places without relevance, `|R_i| ≤ ε max_j |R_j|`, `X₀` those on which the score
-    does not depend: whatever of several values is put in the place, `x[i ← v]`,
+    `A₀` are the pixels without relevance, `|R_i| ≤ ε max_j |R_j|`. `X₀` are the pixels that do not
+    influence the score, whichever of several values `v` they get, `x[i ← v]`:
 
         max_v |S_c(x) - S_c(x[i ← v])| ≤ ε max_jv |S_c(x) - S_c(x[j ← v])|.
 
-    The paper counts the places, and has the change of the score as an expectation over `v`.
-    (Quantus looks at `R_i < ε`, so that what speaks against the class has no relevance unless it is
-    made positive, and at one `v`, so that nothing depends on a pixel that is black already.)
+    The paper counts the pixels, and uses the expected change of the score over `v`. (Quantus tests
+    `R_i < ε`, so negative relevance counts as none unless absolute values are used. It tries one
+    value `v`, so a pixel that already has this value never matters.)
 
     Attributes:
-        epsilon: Share `ε` of the largest up to which relevance and change count as none, in [0, 1).
-        levels: Number of values `v`, evenly spaced from black to white.
-        features: What is changed together; the relevance of a feature is its largest.
+        epsilon: Threshold `ε`: relevance or change up to this share of the largest counts as none,
+            in [0, 1).
+        levels: Number of values `v`, evenly spaced from black to white, at least 2.
+        features: How pixels are grouped into features. A feature has the largest magnitude of
+            relevance of its pixels.
     """
 
-    epsilon: float = 1e-4
-    levels: int = 2
+    epsilon: Threshold = 1e-4
+    levels: AtLeastTwo = 2
     features: Features = field(default_factory=Pixels)
 
     about: ClassVar[MetricAbout] = MetricAbout(
         family="axiom",
         higher_is_better=False,
-        shows="how often the map is wrong on whether a place matters at all",
-        caveat="the network is saturated, so that no one place matters and all together do; "
-        "or the method's baseline is black, so that it says nothing of black places",
+        shows="for what share of the pixels the map is wrong about whether they matter at all",
+        caveat="in a saturated network no single pixel matters, although all together do; a "
+        "method with a black baseline gives black pixels no relevance",
         reference="Nguyen and Martínez 2020, section 3, non-sensitivity",
         needs="network",
         range=(0, 1),
     )
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.epsilon < 1:
-            raise ValueError(f"epsilon: expected a share in [0, 1); got {self.epsilon}")
-        check_counts(2, levels=self.levels)  # Black and white.
-
     def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        return measured(batch, self._measure, undefined="its score depends on no one place")
+        return score_images(batch, self._measure, undefined="its score depends on no single pixel")
 
     def _measure(self, batch: ExplainedBatch) -> Values:
         labels = self.features.labels(*batch.height_width)
         changes = self._changes(batch, labels)
-        places = np.abs(batch.places).reshape(len(batch), -1)
-        sizes = np.zeros(changes.shape)
-        for size, place in zip(sizes, places, strict=True):
-            np.maximum.at(size, labels.ravel(), place)
-        differ = self._matters(sizes) != self._matters(changes)
+        magnitudes = np.abs(batch.relevance).reshape(len(batch), -1)
+        largest = np.zeros(changes.shape)
+        for of_features, of_pixels in zip(largest, magnitudes, strict=True):
+            np.maximum.at(of_features, labels.ravel(), of_pixels)
+        differ = self._matters(largest) != self._matters(changes)
         return np.where(changes.any(axis=1), differ.mean(axis=1), np.nan)
 
     def _matters(self, sizes: Values) -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = sizes > self.epsilon * sizes.max(axis=1, keepdims=True)
-        return found
+        matters: NDArray[np.bool_] = sizes > self.epsilon * sizes.max(axis=1, keepdims=True)
+        return matters
 
     def _changes(self, batch: ExplainedBatch, labels: Labels) -> Values:
-        """The largest change of the score by each feature, rounding taken off, `(N, F)`."""
+        """Return the largest change of the score by each feature, `(N, F)`; 0 for rounding."""
         count = int(labels.max()) + 1
         masks = np.concatenate([np.ones((1, count), np.bool_), ~np.eye(count, dtype=np.bool_)])
         largest = np.zeros((len(batch), count))
         for level in np.linspace(0, 1, self.levels):
-            found = scores_of_kept(batch, masks, labels, float(level))
-            changes = np.abs(found[:, 1:] - found[:, :1])
-            # Equal scores of two batches differ in their last digits.
-            changes[changes <= _ROUNDING * np.abs(found).max(axis=1, keepdims=True)] = 0
+            scores = masked_scores(batch, masks, labels, float(level))
+            changes = np.abs(scores[:, 1:] - scores[:, :1])
+            # Equal scores computed in different batches differ in their last digits.
+            changes[changes <= _ROUNDING * np.abs(scores).max(axis=1, keepdims=True)] = 0
             largest = np.maximum(largest, changes)
         return largest

@@ -1,12 +1,12 @@
-"""Axioms of two networks: how a map changes when the network is rewritten.
+"""Axioms that compare two networks: how a map changes if the network is rewritten.
 
-The map of the network that a rewriting makes (`rewriting.py`) follows from that of the network it
-was made of. The scores are the distance of the two maps, summed over channels,
+`rewriting.py` rewrites a network so that its correct map follows from the map of the original. The
+score is the distance of the expected and the actual map, both summed over channels:
 
-    d(A, B) = ‖A - B‖ / (‖A‖ + ‖B‖):
+    d(A, B) = ‖A - B‖ / (‖A‖ + ‖B‖).
 
-0 where they are equal, 1 where they are opposite or one of them is zero everywhere. A network that
-cannot be rewritten exactly is refused, with the reason.
+It is 0 for equal maps, and 1 for opposite maps or if one of them is zero everywhere. If a network
+cannot be rewritten exactly, all images are refused and the reason is given.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ import numpy as np
 from mnist_xai.interpret.core.graph import UnsupportedLayerError
 from mnist_xai.interpret.core.inputs import Array
 from mnist_xai.interpret.core.network import Network
-from mnist_xai.interpret.core.parameters import check_seed
+from mnist_xai.interpret.core.parameters import Hyperparameters, Seed
 from mnist_xai.quality.axioms.rewriting import (
     CannotRewriteError,
     combined,
@@ -31,29 +31,29 @@ from mnist_xai.quality.base import (
     MetricAbout,
     Scores,
     explain_in_chunks,
-    measured,
     register,
+    score_images,
 )
 from mnist_xai.quality.statistics import Values
 
 _SUNDARARAJAN = "Sundararajan, Taly and Yan 2017"
-_BLIND = "a map that does not look at the network keeps it too"
+_CAVEAT = "maps that do not depend on the network also satisfy it"
 
 
 @register("input_invariance")
 @dataclass(frozen=True)
 class InputInvariance:
-    """Distance of the maps of two networks that see the same images in two encodings.
+    """Distance of the maps of two encodings of an image: `d(R(f₁, u), R(f₂, u + m))`.
 
-    `d(R(f₁, u), R(f₂, u + m))`, where `f₁(u) = f₂(u + m)` for all `u`: the first layer's biases
-    take the shift up. The paper shifts images from [0, 1] to [-1, 0]. Here `u = (1 - m) x`, so that
-    both encodings stay in [0, 1], which some methods take for granted: one from 0 to `1 - m`, one
-    from `m` to 1. The rest of a method is as it is: a baseline of 0 is black in the first, and
-    blacker than black in the second, so that a baseline which does not go with the images fails,
-    as it does in the paper. (Quantus compares up to 1e-4, whatever the unit of the maps.)
+    `f₁(u) = f₂(u + m)` for all `u`, because the biases of the first layer compensate the shift. The
+    paper shifts images from [0, 1] to [-1, 0]. Here `u = (1 - m) x`, so that both encodings stay in
+    [0, 1], as some methods require: one from 0 to `1 - m`, the other from `m` to 1. The method's
+    hyper-parameters do not change. A baseline of 0 is black in the first encoding and darker than
+    black in the second; so methods whose baseline does not shift with the images fail, as in the
+    paper. (Quantus compares up to 1e-4, whatever the unit of the maps.)
 
     Attributes:
-        shift: `m`, in (0, 1).
+        shift: The shift `m`, in (0, 1).
     """
 
     shift: float = 0.5
@@ -61,8 +61,9 @@ class InputInvariance:
     about: ClassVar[MetricAbout] = MetricAbout(
         family="axiom",
         higher_is_better=False,
-        shows="how much the map depends on what number is called black",
-        caveat=f"the baseline is meant to be a certain pixel value; {_BLIND}, if not the image",
+        shows="how much the map depends on which number encodes black",
+        caveat="a baseline may be meant to be a fixed pixel value; maps that depend neither on the "
+        "network nor on the image also satisfy it",
         reference="Kindermans et al. 2019, section 2",
         needs="method",
         range=(0, 1),
@@ -74,66 +75,63 @@ class InputInvariance:
 
     def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        return _kept(batch, self._maps)
+        return _score_distances(batch, self._maps)
 
     def _maps(self, batch: ExplainedBatch) -> tuple[Values, Values]:
         scale = 1 - self.shift
         images = (scale * batch.images).astype(np.float32)
         with encoded(batch.network, scale, 0) as network:
-            plain = _places(batch, images, network)
+            plain = _relevance(batch, images, network)
         with encoded(batch.network, scale, self.shift) as network:
-            shifted = _places(batch, images + np.float32(self.shift), network)
+            shifted = _relevance(batch, images + np.float32(self.shift), network)
         return plain, shifted
 
 
 @register("implementation_invariance")
 @dataclass(frozen=True)
-class ImplementationInvariance:
-    """Distance of the maps of two networks that give equal outputs: `d(R(f, x), R(g, x))`.
+class ImplementationInvariance(Hyperparameters):
+    """Distance of the maps of two networks with equal outputs: `d(R(f, x), R(g, x))`.
 
-    `g` is `f` with hidden units in another order, each `s` times as large and read `1/s` times as
-    much by the next layer (`rewriting.reordered`).
+    `g` is `f` with its hidden units in another order. Each unit is multiplied by some `s`, and the
+    next layer divides it by `s` (`rewriting.reordered`).
 
     Attributes:
         seed: Seed of order and scales.
     """
 
-    seed: int = 0
+    seed: Seed = 0
 
     about: ClassVar[MetricAbout] = MetricAbout(
         family="axiom",
         higher_is_better=False,
-        shows="how much the map depends on how the network computes, not only on what",
-        caveat="only units are rescaled: networks that differ otherwise, and still give equal "
-        f"outputs, may get different maps; {_BLIND}",
+        shows="how much the map depends on how the network computes its outputs",
+        caveat="units are only reordered and rescaled: networks with equal outputs that differ in "
+        f"other ways may get different maps; {_CAVEAT}",
         reference=f"{_SUNDARARAJAN}, section 2.2, implementation invariance",
         needs="method",
         range=(0, 1),
     )
 
-    def __post_init__(self) -> None:
-        check_seed(self.seed)
-
     def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        return _kept(batch, self._maps)
+        return _score_distances(batch, self._maps)
 
     def _maps(self, batch: ExplainedBatch) -> tuple[Values, Values]:
         with reordered(batch.network, self.seed) as other:
-            return batch.places, _places(batch, batch.images, other)
+            return batch.relevance, _relevance(batch, batch.images, other)
 
 
 @register("linearity")
 @dataclass(frozen=True)
 class Linearity:
-    """Distance of the map of a combination from the combination of the maps.
+    """Distance of a sum's map from the sum of the maps: `d(R(a z_c + b z_d), a R(z_c) + b R(z_d))`.
 
-    `d(R(a z_c + b z_d), a R(z_c) + b R(z_d))` for the target's logit and that of the next class
-    `d = c + 1`, the last one's next being the first.
+    `z_c` is the target's logit and `z_d` the logit of the next class, `d = c + 1`. The next class
+    of the last one is the first.
 
     Attributes:
         a: Weight of the target's logit.
-        b: Weight of the next class's.
+        b: Weight of the next class's logit.
     """
 
     a: float = 1.0
@@ -142,8 +140,9 @@ class Linearity:
     about: ClassVar[MetricAbout] = MetricAbout(
         family="axiom",
         higher_is_better=False,
-        shows="how far the maps of two functions are from adding up as the functions do",
-        caveat="the method is not meant to be linear, as where it keeps what is positive only",
+        shows="how far the maps of two functions are from adding up like the functions",
+        caveat="some methods are not meant to be linear, such as those that keep only positive "
+        "relevance",
         reference=f"{_SUNDARARAJAN}, section 4, linearity",
         needs="method",
         range=(0, 1),
@@ -152,41 +151,40 @@ class Linearity:
     def __post_init__(self) -> None:
         if not (self.a and self.b and np.isfinite([self.a, self.b]).all()):
             raise ValueError(
-                f"a, b: expected numbers other than 0, or nothing is combined; "
+                f"a, b: expected finite numbers other than 0, so that two logits are combined; "
                 f"got {self.a} and {self.b}"
             )
 
     def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
         if batch.score == "probability":
-            return _refused(batch, "it explains a probability, which no sum of logits is")
-        return _kept(batch, self._maps)
+            return _refused(batch, "it explains a probability, which is not a sum of logits")
+        return _score_distances(batch, self._maps)
 
     def _maps(self, batch: ExplainedBatch) -> tuple[Values, Values]:
         following = (batch.targets + 1) % batch.network.classes
         other = explain_in_chunks(batch.method, batch.network, batch.images, following, batch.score)
-        both = self.a * batch.places + self.b * other.sum(axis=-1, dtype=np.float64)
-        with combined(batch.network, self.a, self.b) as whole:
-            return both, _places(batch, batch.images, whole)
+        sums = self.a * batch.relevance + self.b * other.sum(axis=-1, dtype=np.float64)
+        with combined(batch.network, self.a, self.b) as network:
+            return sums, _relevance(batch, batch.images, network)
 
 
 @register("symmetry")
 @dataclass(frozen=True)
 class Symmetry:
-    """Distance of the map from the mirror image of the mirror image's map.
+    """Distance of a map from the mirrored map of the mirrored image: `d(R(g, x), R(g, x̃)~)`.
 
-    `d(R(g, x), R(g, x̃)~)`, `x̃` the mirror image of `x`, and `g(x) = f((x + x̃) / 2)`, which cannot
-    tell left from right: a place plays the part in `x` that its mirror image plays in `x̃`. For an
-    image that is its own mirror image this is the paper's axiom, equal relevance for places of
-    equal part and value.
+    `~` mirrors left and right. `g(x) = f((x + x̃) / 2)` cannot tell left from right, so a pixel has
+    the same role in `x` as its mirror image has in `x̃`. For a symmetric image, `x = x̃`, this is
+    the paper's axiom: pixels with the same role and the same value have the same relevance.
     """
 
     about: ClassVar[MetricAbout] = MetricAbout(
         family="axiom",
         higher_is_better=False,
-        shows="how much the map depends on where a place lies, beyond what it does",
-        caveat="the method draws random numbers, or its own patches do not lie mirror-wise, so "
-        f"that it is less unfair than coarse; {_BLIND}",
+        shows="how much the map depends on where a pixel lies, apart from its role",
+        caveat="methods that draw random numbers, or whose patches are not symmetric, score badly "
+        f"without preferring one side; {_CAVEAT}",
         reference=f"{_SUNDARARAJAN}, section 4, symmetry-preserving",
         needs="method",
         range=(0, 1),
@@ -194,40 +192,42 @@ class Symmetry:
 
     def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        return _kept(batch, self._maps)
+        return _score_distances(batch, self._maps)
 
     def _maps(self, batch: ExplainedBatch) -> tuple[Values, Values]:
         network = mirrored(batch.network)
-        turned = np.ascontiguousarray(batch.images[:, :, ::-1])
-        here, there = (_places(batch, images, network) for images in (batch.images, turned))
-        return here, there[:, :, ::-1]
+        flipped = np.ascontiguousarray(batch.images[:, :, ::-1])
+        first, second = (_relevance(batch, images, network) for images in (batch.images, flipped))
+        return first, second[:, :, ::-1]
 
 
-def _kept(batch: ExplainedBatch, maps: Callable[[ExplainedBatch], tuple[Values, Values]]) -> Scores:
-    """Score the distances of two maps of each image; refuse all where they cannot be made."""
+def _score_distances(
+    batch: ExplainedBatch, maps: Callable[[ExplainedBatch], tuple[Values, Values]]
+) -> Scores:
+    """Score the distances of two maps of each image; refuse all images if rewriting fails."""
 
     def measure(some: ExplainedBatch) -> Values:
         return _distances(*maps(some))
 
-    undefined = "the method's maps of the rewritten network are not finite, or zero everywhere"
+    undefined = "its map of the rewritten network is zero everywhere or not finite"
     try:
-        return measured(batch, measure, undefined=undefined)
+        return score_images(batch, measure, undefined=undefined)
     except (CannotRewriteError, UnsupportedLayerError) as error:
         return _refused(batch, str(error))
 
 
 def _refused(batch: ExplainedBatch, reason: str) -> Scores:
-    nothing = dict.fromkeys(range(len(batch)), reason)
-    return measured(batch, lambda some: np.zeros(len(some)), nothing)
+    reasons = dict.fromkeys(range(len(batch)), reason)
+    return score_images(batch, lambda some: np.zeros(len(some)), reasons)
 
 
-def _places(batch: ExplainedBatch, images: Array, network: Network) -> Values:
-    """What the method says of the targets there, summed over channels."""
+def _relevance(batch: ExplainedBatch, images: Array, network: Network) -> Values:
+    """Return the method's maps of the images by this network, summed over channels, `(N, H, W)`."""
     return batch.explain(images, network).sum(axis=-1, dtype=np.float64)
 
 
 def _distances(first: Values, second: Values) -> Values:
-    """`‖A - B‖ / (‖A‖ + ‖B‖)` of each map and its counterpart; NaN where neither is there."""
+    """Return `‖A - B‖ / (‖A‖ + ‖B‖)` of each pair of maps, `(N,)`; NaN if both are zero."""
     a, b = (maps.reshape(len(maps), -1) for maps in (first, second))
     lengths = np.linalg.norm(a, axis=1) + np.linalg.norm(b, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -35,7 +35,7 @@ class CannotRewriteError(ValueError):
 def encoded(network: Network, scale: float, shift: float) -> Iterator[Network]:
     """Yield a network `f'` with `f'(k x + m) = f(x)`, for images in another encoding.
 
-    The first linear layer takes it up: with `z = W x + b`,
+    The first linear layer compensates the encoding: with `z = W x + b`,
 
         W' = W / k,    b' = b - W' m.
 
@@ -45,8 +45,8 @@ def encoded(network: Network, scale: float, shift: float) -> Iterator[Network]:
         shift: `m`, added to every pixel.
 
     Raises:
-        CannotRewriteError: For a network whose first layer cannot take it up, such as a
-            convolution with zero padding, in which the zeros would have to be shifted too.
+        CannotRewriteError: If the first layer cannot compensate the encoding, such as a
+            convolution with zero padding, whose zeros would have to be shifted too.
     """
     with _experiment(network) as twin:
         calls = _calls(twin, np.zeros((1, *twin.inputs.typical_shape), np.float32))
@@ -56,7 +56,7 @@ def encoded(network: Network, scale: float, shift: float) -> Iterator[Network]:
         layer = calls[name].layer
         if layer.bias is None:
             raise CannotRewriteError(
-                f"{name}: has no bias that could take up a shift of the images"
+                f"{name}: has no bias that could compensate a shift of the images"
             )
         before = _before_activation(calls[name])
         layer.kernel.assign(layer.kernel / scale)
@@ -69,17 +69,17 @@ def encoded(network: Network, scale: float, shift: float) -> Iterator[Network]:
             network.logits(noise),
             twin.logits_at(scale * noise + np.float32(shift)),
             twin.runner.rounding,
-            f"{name}: its bias cannot absorb a shift of the images; zero padding, or another "
-            "layer that reads the image, prevents it",
+            f"{name}: its bias cannot compensate a shift of the images, because of zero padding or "
+            "because another layer reads the image",
         )
         yield twin
 
 
 @contextmanager
 def combined(network: Network, a: float, b: float) -> Iterator[Network]:
-    """Yield a network with the logits `a z_c + b z_(c+1)`, the classes in a circle.
+    """Yield a network with the logits `a z_c + b z_(c+1)`; after the last class comes the first.
 
-    The last linear layer takes it up, `W'_c = a W_c + b W_(c+1)`, and its biases likewise.
+    The last linear layer computes them: `W'_c = a W_c + b W_(c+1)`, and its biases likewise.
 
     Args:
         network: The network with the logits `z`.
@@ -87,7 +87,7 @@ def combined(network: Network, a: float, b: float) -> Iterator[Network]:
         b: Weight of the next class.
 
     Raises:
-        CannotRewriteError: For a network whose logits no such layer makes.
+        CannotRewriteError: If the logits are not the outputs of a linear layer.
     """
     with _experiment(network) as twin:
         calls = _calls(twin, _noise(twin))
@@ -112,26 +112,26 @@ def combined(network: Network, a: float, b: float) -> Iterator[Network]:
 
 @contextmanager
 def reordered(network: Network, seed: int) -> Iterator[Network]:
-    """Yield a network with the same outputs, whose hidden units are rescaled and in another order.
+    """Yield a network with the same outputs whose hidden units are rescaled and in another order.
 
-    Since `relu(s z) = s relu(z)` for `s > 0`, and pooling is done channel by channel, a channel
-    may be `s` times as large if the next layer reads it `1/s` times as much. The `s` are powers
-    of two, from 1/4 to 4, which cost no accuracy.
+    `relu(s z) = s relu(z)` for `s > 0`, and pooling treats channels separately. So a channel may be
+    multiplied by `s` if the next layer divides it by `s`. The `s` are powers of two, from 1/4 to
+    4, which cause no rounding.
 
     Args:
         network: The network.
         seed: Seed of orders and scales.
 
     Raises:
-        CannotRewriteError: For a network without two linear layers with nothing but ReLUs,
-            pooling and the like between them.
+        CannotRewriteError: If no two linear layers have only ReLUs, pooling or similar layers
+            between them.
     """
     with _experiment(network) as twin:
         pairs = _neighbours(_calls(twin, _noise(twin)))
         if not pairs:
             raise CannotRewriteError(
-                "no two dense or convolutional layers follow one another with nothing but ReLUs, "
-                "pooling and the like between them"
+                "no two dense or convolutional layers have only ReLUs, pooling or similar layers "
+                "between them"
             )
         rng = np.random.default_rng(seed)
         for first, second in pairs:
@@ -140,7 +140,8 @@ def reordered(network: Network, seed: int) -> Iterator[Network]:
             for weight in _weights(first):
                 weight.assign((np.asarray(weight) * scales)[..., order])
             kernel = np.asarray(second.kernel)
-            # Rows of a dense layer behind a flattening are positions, then channels, as a kernel's.
+            # Behind Flatten, the rows of a dense kernel are ordered by position, then channel, like
+            # the axes of a convolution's kernel.
             rows = kernel.reshape(-1, units, kernel.shape[-1]) / scales[:, np.newaxis]
             second.kernel.assign(rows[:, order].reshape(kernel.shape))
         noise = _noise(network)
@@ -205,7 +206,7 @@ def _weights(layer: Any) -> list[Any]:
 
 
 def _before_activation(call: Call) -> NDArray[np.float32]:
-    """What a layer puts out before its activation, `(positions, channels)`."""
+    """Return the output of a layer before its activation, `(positions, channels)`."""
     z = np.asarray(without_activation(call.layer)(*call.args), np.float32)
     return z.reshape(-1, z.shape[-1])
 
@@ -219,19 +220,19 @@ def _check(wanted: Array, found: Array, rounding: float, refusal: str) -> None:
 
 
 def _neighbours(calls: dict[str, Call]) -> list[tuple[Any, Any]]:
-    """Pairs of linear layers, the second of which alone reads what the first one puts out."""
+    """Return pairs of linear layers where only the second one reads the output of the first."""
     layers_called = [call.layer for call in calls.values()]
     pairs = []
     for call in calls.values():
-        scales = _is_full(call.layer) and call.layer.activation in _HOMOGENEOUS
-        second = _next_linear(call, list(calls.values())) if scales else None
+        can_scale = _is_full(call.layer) and call.layer.activation in _HOMOGENEOUS
+        second = _next_linear(call, list(calls.values())) if can_scale else None
         if second and all(layers_called.count(one) == 1 for one in (call.layer, second)):
             pairs.append((call.layer, second))
     return pairs
 
 
 def _next_linear(call: Call, calls: list[Call]) -> Any:
-    """The next linear layer, if only layers that leave channels apart come before it."""
+    """Return the next linear layer; None if a layer before it mixes or clips channels."""
     while True:
         readers = [other for other in calls if reads(other, call.output)]
         if len(readers) != 1:
@@ -239,12 +240,12 @@ def _next_linear(call: Call, calls: list[Call]) -> Any:
         (call,) = readers
         if _is_full(call.layer):
             return call.layer
-        if not _leaves_channels_apart(call):
+        if not _scales_with_channel(call):
             return None
 
 
 def _is_full(layer: Any) -> bool:
-    """Whether every output channel is a weighted sum of all input channels, the last axis."""
+    """Return whether each output channel is a weighted sum of all input channels (last axis)."""
     grouped = getattr(layer, "groups", 1) > 1
     return type(layer) in _FULL and not grouped and _is_channels_last(layer)
 
@@ -253,8 +254,8 @@ def _is_channels_last(layer: Any) -> bool:
     return getattr(layer, "data_format", "channels_last") == "channels_last"
 
 
-def _leaves_channels_apart(call: Call) -> bool:
-    """Whether `g(s x) = s g(x)` holds for each channel alone, and channels stay the last axis."""
+def _scales_with_channel(call: Call) -> bool:
+    """Return whether `g(s x) = s g(x)` holds for each channel and channels stay the last axis."""
     layer = call.layer
     if isinstance(layer, layers.Activation):
         return layer.activation in _HOMOGENEOUS

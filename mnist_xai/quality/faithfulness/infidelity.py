@@ -1,87 +1,104 @@
-"""Infidelity: by how much a map, taken as a linear model of the score, mispredicts it."""
+"""Infidelity: the squared error of a map as a linear model of the score."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from mnist_xai.interpret.core.inputs import Array
-from mnist_xai.interpret.core.parameters import (
-    check_counts,
-    check_pixels,
-    check_positive,
-    check_seed,
-)
+from mnist_xai.interpret.core.parameters import Count, Hyperparameters, Pixel, Positive, Seed
 from mnist_xai.interpret.methods.perturbation.features import Pixels, summed
-from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Refusals, Scores, measured, register
+from mnist_xai.quality.base import (
+    ExplainedBatch,
+    MetricAbout,
+    Refusals,
+    Scores,
+    register,
+    score_images,
+)
 from mnist_xai.quality.faithfulness.correlation import (
     Subsets,
     blank_images,
     score_drops,
 )
+from mnist_xai.quality.parameters import one_of
 from mnist_xai.quality.statistics import Values
 
-Reading = Literal["slopes", "shares"]
+Reading = Annotated[Literal["slopes", "shares"], one_of("slopes", "shares")]
+"""How maps are read: as slopes of the score, or as shares of it."""
 
 
 class Perturbation(Protocol):
-    """What is taken from an image, `I`: a value, drawn from a seed and the same for all images."""
+    """Random changes `I` that are subtracted from images.
 
-    def refused(self, batch: ExplainedBatch) -> Refusals:
-        """Images from which nothing is taken; ValueError where that is so for any image."""
+    They are drawn from a seed, for all images alike.
+    """
 
-    def answers(
+    def refusals(self, batch: ExplainedBatch) -> Refusals:
+        """Return the refusals of images that cannot change.
+
+        Raises:
+            ValueError: If no image of this size can be perturbed.
+        """
+
+    def predicted_and_actual_drops(
         self, batch: ExplainedBatch, maps: Reading, samples: int, seed: int
     ) -> tuple[Values, Values]:
-        """What the map expects, `Iᵀ Φ`, and what happens, `f(x) - f(x - I)`: both `(N, K)`."""
+        """Return the drops that the maps predict, `Iᵀ Φ`, and the real ones, `f(x) - f(x - I)`.
+
+        Args:
+            batch: The images and their maps.
+            maps: How the maps are read.
+            samples: Largest number of perturbations, `K`.
+            seed: Seed of the perturbations.
+
+        Returns:
+            Predicted and real drops, `(N, K)` each.
+        """
 
 
 @dataclass(frozen=True)
-class RemovedSquares:
-    """Squares are set to a baseline `b`: `I` is `x - b` inside and 0 outside.
+class RemovedSquares(Hyperparameters):
+    """Set squares to a baseline `b`: `I` is `x - b` inside a square and 0 outside.
 
-    Places are drawn without replacement; as many samples as there are places, or more, take each
-    once, and then the mean over the places is exact.
+    Positions are drawn without replacement. If there are at least as many samples as positions,
+    each position is used once, and the mean over the positions is exact.
 
     Attributes:
         side: Side of a square in pixels.
-        baseline: Its value `b`, in [0, 1].
+        baseline: The value `b`, in [0, 1].
     """
 
-    side: int = 7
-    baseline: float = 0.0
+    side: Count = 7
+    baseline: Pixel = 0.0
 
-    def __post_init__(self) -> None:
-        check_counts(side=self.side)
-        check_pixels(baseline=self.baseline)
-
-    def refused(self, batch: ExplainedBatch) -> Refusals:
-        """Images that are the baseline everywhere."""
+    def refusals(self, batch: ExplainedBatch) -> Refusals:
+        """Return the refusals of images that are the baseline everywhere."""
         if self.side > min(batch.height_width):
             raise ValueError(
-                f"side: expected at most {min(batch.height_width)}, a side of the image; "
-                f"got {self.side}"
+                f"side: expected at most {min(batch.height_width)}, the shorter side of the "
+                f"image; got {self.side}"
             )
         return blank_images(batch, Pixels().labels(*batch.height_width), self.baseline)
 
-    def answers(
+    def predicted_and_actual_drops(
         self, batch: ExplainedBatch, maps: Reading, samples: int, seed: int
     ) -> tuple[Values, Values]:
-        """What the map expects and what happens, `(N, K)`."""
+        """Return the predicted and the real drops, `(N, K)` each."""
         labels = Pixels().labels(*batch.height_width)
         off = self.squares(*batch.height_width, samples, seed)
-        taken = batch.places
+        shares = batch.relevance
         if maps == "slopes":
-            taken = (_slopes(batch) * (batch.images - np.float64(self.baseline))).sum(axis=-1)
-        expected = summed(taken, labels) @ off.T.astype(np.float64)
-        return expected, score_drops(batch, off, labels, self.baseline)
+            shares = (_slopes(batch) * (batch.images - np.float64(self.baseline))).sum(axis=-1)
+        predicted = summed(shares, labels) @ off.T.astype(np.float64)
+        return predicted, score_drops(batch, off, labels, self.baseline)
 
     def squares(self, height: int, width: int, samples: int, seed: int) -> Subsets:
-        """The squares, `(K, H·W)`."""
-        places = np.arange(height * width).reshape(height, width)
-        windows = sliding_window_view(places, (self.side, self.side))
-        inside = windows.reshape(-1, self.side**2)  # (places, side²)
+        """Return the squares, true for the pixels inside, `(K, H·W)`."""
+        pixels = np.arange(height * width).reshape(height, width)
+        windows = sliding_window_view(pixels, (self.side, self.side))
+        inside = windows.reshape(-1, self.side**2)  # (positions, side²)
         order = np.random.default_rng(seed).permutation(len(inside))[:samples]
         off = np.zeros((len(order), height * width), np.bool_)
         np.put_along_axis(off, inside[order], values=True, axis=1)
@@ -89,67 +106,64 @@ class RemovedSquares:
 
 
 @dataclass(frozen=True)
-class AddedNoise:
-    """Gaussian noise is taken from every channel of every pixel: `I ~ N(0, σ²)`.
+class AddedNoise(Hyperparameters):
+    """Subtract Gaussian noise from every channel of every pixel: `I ~ N(0, σ²)`.
 
-    What is left may lie outside [0, 1].
+    The noisy images may lie outside [0, 1].
 
     Attributes:
-        sigma: Its standard deviation `σ`.
+        sigma: Standard deviation `σ` of the noise.
     """
 
-    sigma: float = 0.2
+    sigma: Positive = 0.2
 
-    def __post_init__(self) -> None:
-        check_positive(sigma=self.sigma)
-
-    def refused(self, batch: ExplainedBatch) -> Refusals:  # noqa: ARG002  Perturbations share one signature.
-        """None."""
+    def refusals(self, batch: ExplainedBatch) -> Refusals:  # noqa: ARG002  Perturbations share one signature.
+        """Return no refusals: noise changes every image."""
         return {}
 
-    def answers(
+    def predicted_and_actual_drops(
         self,
         batch: ExplainedBatch,
         maps: Reading,  # noqa: ARG002  Perturbations share one signature.
         samples: int,
         seed: int,
     ) -> tuple[Values, Values]:
-        """What the map expects and what happens, `(N, K)`."""
+        """Return the predicted and the real drops, `(N, K)` each."""
         rng = np.random.default_rng(seed)
         slopes = _slopes(batch)
-        kept = _scores_of_points(batch, batch.images)
-        expected, drops = [], []
-        # Draws at a time: no more points than the network takes at once, if there are few images.
+        scores = _scores_of_points(batch, batch.images)
+        predicted, drops = [], []
+        # As many draws at a time as fit into one chunk of the network, but at least one.
         step = max(1, batch.network.batch_size // len(batch))
         for start in range(0, samples, step):
             shape = (min(step, samples - start), *batch.images.shape[1:])
             noise = (self.sigma * rng.standard_normal(shape)).astype(np.float32)
-            expected.append(np.einsum("nhwc,khwc->nk", slopes, noise.astype(np.float64)))
+            predicted.append(np.einsum("nhwc,khwc->nk", slopes, noise.astype(np.float64)))
             points = (batch.images - noise[:, np.newaxis]).reshape(-1, *shape[1:])  # (k·N, …)
-            drops.append(kept - _scores_of_points(batch, points).reshape(len(noise), -1))
-        return np.concatenate(expected, axis=1), np.concatenate(drops).T
+            drops.append(scores - _scores_of_points(batch, points).reshape(len(noise), -1))
+        return np.concatenate(predicted, axis=1), np.concatenate(drops).T
 
 
 @register("infidelity")
 @dataclass(frozen=True)
-class Infidelity:
+class Infidelity(Hyperparameters):
     """`E_I[(β Iᵀ Φ(x) - (f(x) - f(x - I)))²]`, in squares of the score's unit; 0 is best.
 
-    `β` is 1, so that the scale of a map counts: a map without unit, as that of a class activation,
-    has no score worth the name then. `scaled` takes instead the `β` that suits the image best,
-    `E[Iᵀ Φ Δf] / E[(Iᵀ Φ)²]`, under which only proportions count; `β` may be negative.
+    By default `β = 1`, so the scale of a map counts. Maps without a unit, such as class activation
+    maps, have no meaningful score then. With `scaled`, `β` is the best factor for each image,
+    `E[Iᵀ Φ Δf] / E[(Iᵀ Φ)²]`, so only proportions count; `β` may be negative.
 
-    A map of slopes is `Φ` itself. A map of shares, which sum to the score or to a difference of
-    scores, is already multiplied by the image, so that `Iᵀ Φ` is its sum over what is removed.
-    Read as what it is not, a good map scores badly.
+    A map of slopes is `Φ` itself. A map of shares sums to the score or to a difference of scores.
+    It is already multiplied by the image, so `Iᵀ Φ` is its sum over the removed pixels. A good map
+    scores badly if `maps` does not say which kind it is.
 
-    (Quantus removes its squares one after the other and never puts one back, so that `I` grows to
-    the whole image; it draws nothing.)
+    (Quantus removes its squares one after the other and never restores one, so that `I` grows to
+    the whole image; it draws nothing at random.)
 
     Attributes:
-        perturbation: What is taken from the image.
-        maps: Whether the maps are slopes or shares of the score.
-        scaled: Whether each map is scaled by its best `β`.
+        perturbation: What is subtracted from the image.
+        maps: Whether the maps are `"slopes"` or `"shares"` of the score.
+        scaled: Whether each map is multiplied by its best `β`.
         samples: Number of perturbations.
         seed: Seed of the perturbations.
     """
@@ -157,52 +171,51 @@ class Infidelity:
     perturbation: Perturbation = RemovedSquares()
     maps: Reading = "slopes"
     scaled: bool = False
-    samples: int = 200
-    seed: int = 0
+    samples: Count = 200
+    seed: Seed = 0
 
     about: ClassVar[MetricAbout] = MetricAbout(
         family="faithfulness",
         higher_is_better=False,
-        shows="the squared error of the map as a linear model of what the image loses",
-        caveat="maps of another unit than slopes, or than shares where these are asked for, are "
-        "compared; the scores of networks, or of images, of unequal scale are averaged",
+        shows="the squared error of the map as a linear model of the score's drops",
+        caveat="only maps of the unit that `maps` names can be compared; networks and images with "
+        "larger scores have larger errors",
         reference="Yeh et al. 2019, definition 2.1",
         needs="network",
         range=(0, np.inf),
     )
 
     def __post_init__(self) -> None:
-        check_counts(samples=self.samples)
-        if self.maps not in ("slopes", "shares"):
-            raise ValueError(f"maps: expected slopes or shares; got {self.maps!r}")
+        super().__post_init__()
         if self.maps == "shares" and isinstance(self.perturbation, AddedNoise):
             raise ValueError(
-                "maps: expected slopes where noise is taken from the image; shares say nothing of "
-                "it"
+                "maps: expected slopes for perturbation=AddedNoise; got 'shares', which do not "
+                "tell how noise changes the score"
             )
-        check_seed(self.seed)
 
     def __call__(self, batch: ExplainedBatch) -> Scores:
         """Score every image."""
-        return measured(batch, self._measure, self.perturbation.refused(batch))
+        return score_images(batch, self._measure, self.perturbation.refusals(batch))
 
     def _measure(self, batch: ExplainedBatch) -> Values:
-        expected, drops = self.perturbation.answers(batch, self.maps, self.samples, self.seed)
+        predicted, drops = self.perturbation.predicted_and_actual_drops(
+            batch, self.maps, self.samples, self.seed
+        )
         if self.scaled:
-            power = (expected**2).sum(axis=1)
-            # A map that expects nothing is as good with any scale.
-            beta = (expected * drops).sum(axis=1) / np.where(power > 0, power, 1)
-            expected = beta[:, np.newaxis] * expected
-        return ((expected - drops) ** 2).mean(axis=1)
+            power = (predicted**2).sum(axis=1)
+            # If all predictions are 0, beta makes no difference.
+            beta = (predicted * drops).sum(axis=1) / np.where(power > 0, power, 1)
+            predicted = beta[:, np.newaxis] * predicted
+        return ((predicted - drops) ** 2).mean(axis=1)
 
 
 def _slopes(batch: ExplainedBatch) -> Values:
-    """The maps with the image's channels: a map of places holds for each of them."""
+    """Return the maps with the image's channels; a map of one channel applies to all of them."""
     return np.broadcast_to(batch.maps.astype(np.float64), batch.images.shape)
 
 
 def _scores_of_points(batch: ExplainedBatch, points: Array) -> Values:
-    """Scores of points around the images, which may lie outside [0, 1]; targets in their order."""
+    """Return the scores of points around the images, `(K·N,)`; points may lie outside [0, 1]."""
     targets = np.tile(batch.targets, len(points) // len(batch))
     found = batch.network.scores_at(points, targets, score=batch.score)
     return found.astype(np.float64)

@@ -1,8 +1,8 @@
-"""What is put in the place of what is taken away from an image.
+"""Removals: how pixels that are removed from an image are filled.
 
-No choice is innocent: the score of an image with a hole in it is also a score of the hole. A black
-patch on MNIST looks like background, a random one like nothing the network has seen, and a border
-may draw the shape of what was there.
+Every choice influences the result, because the network also reacts to the filling. On MNIST a
+black patch looks like background, a random patch looks like nothing that the network was trained
+on, and the border of a patch can trace the shape that was removed.
 """
 
 from collections.abc import Iterator
@@ -17,110 +17,100 @@ from scipy.sparse import linalg
 
 from mnist_xai.interpret.core.inputs import Array
 from mnist_xai.interpret.core.parameters import (
-    check_at_least,
-    check_counts,
-    check_pixels,
-    check_positive,
-    check_seed,
+    Count,
+    Hyperparameters,
+    NonNegative,
+    Pixel,
+    Positive,
+    Seed,
 )
 
 
 class Removal(Protocol):
-    """Images to cut the replacements from; a value that can be hashed and compared."""
+    """Makes the images from which removed pixels get their new values.
+
+    A removal can be hashed and compared.
+    """
 
     def fills(self, images: Array) -> Iterator[Array]:
-        """One for each draw: `(N, H, W, C)`, or `(1, H, W, C)` where all images share it."""
+        """Yield the fills of each draw, `(N, H, W, C)`, or `(1, H, W, C)` shared by all images."""
 
 
 @dataclass(frozen=True)
-class Baseline:
+class Baseline(Hyperparameters):
     """One value for every pixel.
 
     Attributes:
         value: The value, in [0, 1].
     """
 
-    value: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_pixels(value=self.value)
+    value: Pixel = 0.0
 
     def fills(self, images: Array) -> Iterator[Array]:
-        """Images of one value."""
+        """Yield one constant image, `(1, H, W, C)`."""
         yield np.full((1, *images.shape[1:]), self.value, np.float32)
 
 
 @dataclass(frozen=True)
-class Uniform:
-    """Independent numbers, uniform in [0, 1), the same for every image.
+class Uniform(Hyperparameters):
+    """Independent random numbers, uniform in [0, 1), the same for every image.
 
     Attributes:
-        draws: Over how many draws scores are averaged.
+        draws: Number of draws; scores are averaged over them.
         seed: Seed of the numbers.
     """
 
-    draws: int = 10
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_counts(draws=self.draws)
-        check_seed(self.seed)
+    draws: Count = 10
+    seed: Seed = 0
 
     def fills(self, images: Array) -> Iterator[Array]:
-        """Images of noise, one at a time."""
+        """Yield images of noise, `(1, H, W, C)`, one for each draw."""
         rng = np.random.default_rng(self.seed)
         for _ in range(self.draws):
             yield rng.random((1, *images.shape[1:]), np.float32)
 
 
 @dataclass(frozen=True)
-class Blur:
-    """The image itself, blurred by a Gaussian; its borders are held.
+class Blur(Hyperparameters):
+    """The image itself, blurred by a Gaussian; the nearest pixel continues it beyond its border.
 
     Attributes:
-        sigma: Width of the Gaussian in pixels.
+        sigma: Standard deviation of the Gaussian in pixels.
     """
 
-    sigma: float = 5.0
-
-    def __post_init__(self) -> None:
-        check_positive(sigma=self.sigma)
+    sigma: Positive = 5.0
 
     def fills(self, images: Array) -> Iterator[Array]:
-        """The images, blurred."""
+        """Yield the blurred images, `(N, H, W, C)`."""
         widths = (self.sigma, self.sigma, 0)
-        # One image at a time, so that none is smoothed into its neighbour.
+        # One image at a time, so that images are not blurred into each other.
         yield np.stack([ndimage.gaussian_filter(x, widths, mode="nearest") for x in images])
 
 
 @dataclass(frozen=True)
-class NoisyImputation:
-    """Every removed pixel the weighted mean of its neighbours, removed ones included, and noise.
+class NoisyImputation(Hyperparameters):
+    """Weighted mean of the eight neighbours plus noise: `x_i = Σ_j w_ij x_j / Σ_j w_ij + ε_i`.
 
-    `x_i = Σ_j w_ij x_j / Σ_j w_ij + ε_i` over the eight neighbours `j` inside the image, with
-    `w = 1/6` beside and `1/12` across the corner: a sparse linear system for all removed pixels of
-    an image, solved exactly.
+    The neighbours `j` lie inside the image and include removed pixels. `w` is `1/6` for direct
+    neighbours and `1/12` for diagonal ones. The means of all removed pixels of an image form one
+    sparse linear system, which is solved exactly; the noise is added afterwards.
 
     Attributes:
         noise: Standard deviation of `ε`.
-        seed: Seed of `ε`, which belongs to the pixel and is the same for every image.
+        seed: Seed of `ε`. Each pixel has the same noise in every image.
 
     Source: Rong et al. 2022, noisy linear imputation.
     """
 
-    noise: float = 0.01
-    seed: int = 0
+    noise: NonNegative = 0.01
+    seed: Seed = 0
 
-    def __post_init__(self) -> None:
-        check_at_least(0, noise=self.noise)
-        check_seed(self.seed)
-
-    def without(self, image: Array, removed: NDArray[np.bool_]) -> Array:
-        """The image `(H, W, C)` without some places but not all of them: `(K, H, W, C)`.
+    def impute(self, image: Array, removed: NDArray[np.bool_]) -> Array:
+        """Return the image with its removed pixels imputed, `(K, H, W, C)`.
 
         Args:
-            image: The image.
-            removed: True where a pixel is taken away, `(K, H, W)`.
+            image: The image, `(H, W, C)`.
+            removed: True where a pixel is removed, `(K, H, W)`; at least one pixel must remain.
         """
         noise = np.random.default_rng(self.seed).standard_normal(image.shape) * self.noise
         return np.stack([_imputed(image, holes, noise) for holes in removed]).astype(np.float32)
@@ -134,7 +124,7 @@ def _imputed(
     pixels = image.reshape(len(holes), -1).astype(np.float64)
     inner = weights[holes]
     system = sparse.diags_array(inner.sum(axis=1)) - inner[:, holes]
-    # Symmetric and positive definite, as some pixel is kept: no pivots are needed.
+    # The system is symmetric and, because some pixels remain, positive definite: no pivots needed.
     solver = linalg.splu(
         system.tocsc(), "MMD_AT_PLUS_A", diag_pivot_thresh=0, options={"SymmetricMode": True}
     )
@@ -145,7 +135,7 @@ def _imputed(
 
 @lru_cache(maxsize=8)
 def _neighbours(height: int, width: int) -> sparse.csr_array:
-    """The weights `w_ij` of all pixels of an image, `(H W, H W)`."""
+    """Return the weights `w_ij` of all pairs of pixels of an image, `(H W, H W)`."""
     number = np.arange(height * width).reshape(height, width)
     right, below, across, back = (
         (number[:, :-1], number[:, 1:], 1 / 6),

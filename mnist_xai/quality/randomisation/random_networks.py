@@ -1,10 +1,9 @@
-"""Networks of which some layers have forgotten what they learnt.
+"""Networks in which some layers have random weights instead of trained ones.
 
-A layer's new weights are a function of the seed and of where the layer stands, and of nothing
-else: whichever other layers are random, and in whichever order they became so. They come from the
-layer's own initialisers, under seeds of their own, as in a network before training. A weight whose
-initialiser cannot be found by its name, as in attention or in a layer of the user's own, is
-permuted instead.
+The random weights of a layer depend only on the seed and on the layer's position, not on which
+other layers are random or in which order they became so. They are drawn by the layer's own
+initialisers with separate seeds, as in a network before training. If the initialiser of a weight
+cannot be found by its name, as in attention or in layers of the user, the weight is permuted.
 
 The random networks are experiments (`Network.experiment`): the weights of a copy change, and other
 threads wait until it has its old weights again.
@@ -13,7 +12,7 @@ threads wait until it has its old weights again.
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 import numpy as np
@@ -21,65 +20,62 @@ import tensorflow as tf
 
 from mnist_xai.interpret.core.graph import sublayers
 from mnist_xai.interpret.core.network import Network
+from mnist_xai.quality.parameters import one_of
 
-Order = Literal["cascading", "independent"]
+LayerOrder = Annotated[Literal["cascading", "independent"], one_of("cascading", "independent")]
+"""Whether layers that are random stay random, or only one layer is random at a time."""
 
 
-def stages(network: Network) -> tuple[str, ...]:
-    """Names of the layers that have something to forget, the last one called first.
+def randomised_layers(network: Network) -> tuple[str, ...]:
+    """Return the names of the layers that `randomised` makes random, in its order: last one first.
 
-    A layer that is called several times is there once, by its last call.
+    These are the layers with trained weights. A layer that is called several times is listed once,
+    by its last call.
     """
     return tuple(name for name, _ in _layers(network))
 
 
-def randomised(network: Network, order: Order, seed: int) -> Iterator[tuple[str, Network]]:
-    """Make one layer random after the other, from the output down.
+def randomised(network: Network, order: LayerOrder, seed: int) -> Iterator[tuple[str, Network]]:
+    """Make one layer random after the other, from the output to the input.
 
     Args:
-        network: The network.
-        order: `"cascading"`, what is random stays so; `"independent"`, one layer at a time.
-        seed: Of the weights.
+        network: The network; it does not change.
+        order: `"cascading"`: random layers stay random; `"independent"`: one layer at a time.
+        seed: Seed of the random weights.
 
     Yields:
-        The layer's name, and a network, the same one each time, in which it is random. It is only
-        valid within the loop.
+        The layer's name, and a network in which it is random. It is the same network each time
+        and is valid only within the loop.
     """
     with network.experiment() as twin:
         for number, (name, layer) in enumerate(_layers(twin)):
             if order == "independent":
                 twin.model.set_weights(network.model.get_weights())
-            _forget(layer, seed, number)
+            _randomise_layer(layer, seed, number)
             yield name, twin
 
 
 @contextmanager
 def fully_random(network: Network, seed: int) -> Iterator[Network]:
-    """Yield a network in which every layer is random: the end of the cascade."""
+    """Yield a network in which all layers are random: the last one of a cascade."""
     with network.experiment() as twin:
         for number, (_, layer) in enumerate(_layers(twin)):
-            _forget(layer, seed, number)
+            _randomise_layer(layer, seed, number)
         yield twin
-
-
-def check_order(order: str) -> None:
-    """Raise ValueError unless this names an order."""
-    if order not in ("cascading", "independent"):
-        raise ValueError(f"order: expected cascading or independent; got {order!r}")
 
 
 def _layers(network: Network) -> list[tuple[str, Any]]:
     calls, _ = network.runner.run(tf.zeros([1, *network.inputs.typical_shape]))
     found: dict[int, tuple[str, Any]] = {}
     for name, layer in reversed([(name, call.layer) for name, call in calls.items()]):
-        # A Normalization layer's weights are no parameters, but the mean and variance of data.
+        # Weights of a Normalization layer are not trained: they are mean and variance of data.
         if not isinstance(layer, keras.layers.Normalization) and _own_weights(layer):
             found.setdefault(id(layer), (name, layer))
     return list(found.values())
 
 
 def _own_weights(layer: Any) -> list[tuple[Any, Any]]:
-    """Pairs of a weight and the layer, this or one inside it, that it belongs to."""
+    """Return pairs of a weight and the layer that owns it: this one or a layer inside it."""
     weights = {id(weight) for weight in getattr(layer, "weights", ())}
     pairs = [
         (weight, inner)
@@ -87,13 +83,14 @@ def _own_weights(layer: Any) -> list[tuple[Any, Any]]:
         for weight in inner.weights
         if id(weight) in weights and keras.backend.is_float_dtype(weight.dtype)
     ]
-    # Inner layers come last, and know the initialiser that the outer one does not.
+    # Inner layers come last. They know the weight's initialiser; the outer layer does not.
     return list({id(weight): (weight, inner) for weight, inner in pairs}.values())
 
 
-def _forget(layer: Any, seed: int, number: int) -> None:
+def _randomise_layer(layer: Any, seed: int, number: int) -> None:
     for place, (weight, owner) in enumerate(_own_weights(layer)):
-        # A spawn key, for [0, 1] and [0, 1, 0] are one seed: that of a model made from seed 0.
+        # A spawn key, because the seeds [0, 1] and [0, 1, 0] give the same numbers, which a model
+        # made from seed 0 may have already.
         key = np.random.SeedSequence(seed, spawn_key=(number, place))
         initialiser = _initialiser(owner, weight)
         if initialiser:
@@ -105,15 +102,15 @@ def _forget(layer: Any, seed: int, number: int) -> None:
 
 
 def _initialiser(owner: Any, weight: Any) -> Any:
-    """The initialiser that a layer has for a weight by its name; None where it cannot be known."""
+    """Return the layer's initialiser of a weight by its name; None if it is unknown."""
     if isinstance(owner, keras.layers.EinsumDense):
-        return None  # It tells a copy of its initialiser which axes are inputs, and keeps none.
+        return None  # It adapts a copy of its initialiser to its axes and does not store the copy.
     found = getattr(owner, f"{weight.name}_initializer", None)
     return found if isinstance(found, keras.initializers.Initializer) else None
 
 
 def _reseeded(initialiser: Any, key: np.random.SeedSequence) -> Any:
-    """The same initialiser under this seed: under its own it may draw the old weights again."""
+    """Return the initialiser with this seed: with its own it could draw the old weights again."""
     other = copy.copy(initialiser)
     if hasattr(other, "seed"):
         other.seed = int(key.generate_state(1)[0])

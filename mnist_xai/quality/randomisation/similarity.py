@@ -1,43 +1,33 @@
-"""How alike two maps are, and which maps cannot be compared."""
+"""Similarities of two maps, and refusals of maps that cannot be compared."""
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mnist_xai.quality.base import (
-    ExplainedBatch,
-    Refusals,
-)
-from mnist_xai.quality.statistics import (
-    Values,
-    rank_correlation,
-)
+from mnist_xai.quality.base import ExplainedBatch, Refusals
+from mnist_xai.quality.parameters import one_of
+from mnist_xai.quality.statistics import Values, rank_correlation
 
-Similarity = Literal["rank", "rank_of_magnitudes", "ssim"]
+Similarity = Annotated[
+    Literal["rank", "rank_of_magnitudes", "ssim"], one_of("rank", "rank_of_magnitudes", "ssim")
+]
 
 _WINDOW = 7  # Side of the windows of SSIM in pixels.
 
 
-def check_similarity(name: str) -> None:
-    """Raise ValueError unless this names a similarity."""
-    if name not in _SIMILARITIES:
-        raise ValueError(f"similarity: expected one of {', '.join(_SIMILARITIES)}; got {name!r}")
+def similarities(name: Similarity, first: Values, second: Values) -> Values:
+    """Return the similarity of each pair of maps.
 
-
-def alike(name: Similarity, first: Values, second: Values) -> Values:
-    """Similarity of each map with its counterpart.
-
-    A second map that is the same everywhere, or not finite, says nothing that the first one says:
-    their similarity is 0.
+    If the second map is constant or not finite, the similarity is 0.
 
     Args:
-        name: `"rank"`, Spearman's correlation of the places; `"rank_of_magnitudes"`, of their
-            magnitudes; `"ssim"`, the structural similarity of the maps, each divided by its
-            largest magnitude.
-        first: `(N, H, W)`, none of them the same everywhere.
+        name: `"rank"`: Spearman's correlation of the relevance; `"rank_of_magnitudes"`: of the
+            magnitudes; `"ssim"`: structural similarity of the maps, each divided by its largest
+            magnitude.
+        first: `(N, H, W)`, no constant maps.
         second: `(N, H, W)`.
 
     Returns:
@@ -53,16 +43,16 @@ def alike(name: Similarity, first: Values, second: Values) -> Values:
 
 
 def flat_maps(batch: ExplainedBatch, name: Similarity) -> Refusals:
-    """The images whose map cannot be compared, since it is the same everywhere."""
-    flat = np.flatnonzero(is_flat(name, batch.places))
-    what = "the magnitude of its map" if name == "rank_of_magnitudes" else "its map"
-    return {int(row): f"{what} is the same everywhere" for row in flat}
+    """Return the refusals of images whose map is constant and so cannot be compared."""
+    flat = np.flatnonzero(is_flat(name, batch.relevance))
+    subject = "the magnitude of its map" if name == "rank_of_magnitudes" else "its map"
+    return {int(row): f"{subject} is the same everywhere" for row in flat}
 
 
 def is_flat(name: Similarity, maps: Values) -> NDArray[np.bool_]:
-    """Whether what is compared of a map is the same everywhere, `(N,)`."""
-    seen = np.abs(maps) if name == "rank_of_magnitudes" else maps
-    return seen.max(axis=(1, 2)) == seen.min(axis=(1, 2))
+    """Return whether each map, or its magnitude if that is compared, is constant, `(N,)`."""
+    compared = np.abs(maps) if name == "rank_of_magnitudes" else maps
+    return compared.max(axis=(1, 2)) == compared.min(axis=(1, 2))
 
 
 def _ranks(first: Values, second: Values) -> Values:
@@ -74,7 +64,10 @@ def _ranks_of_magnitudes(first: Values, second: Values) -> Values:
 
 
 def _ssim(first: Values, second: Values) -> Values:
-    """Mean of `(2 μ_a μ_b + c₁) (2 σ_ab + c₂) / ((μ_a² + μ_b² + c₁) (σ_a² + σ_b² + c₂))`."""
+    """Return the means of `(2 μ_a μ_b + c₁)(2 σ_ab + c₂) / ((μ_a² + μ_b² + c₁)(σ_a² + σ_b² + c₂))`.
+
+    The means are over all windows, with `μ` and `σ` of the window, `(N,)`.
+    """
     a, b = (maps / np.abs(maps).max(axis=(1, 2), keepdims=True) for maps in (first, second))
     side = min(_WINDOW, *a.shape[1:])
     side -= 1 - side % 2
@@ -82,7 +75,7 @@ def _ssim(first: Values, second: Values) -> Values:
     c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
 
     def mean(maps: Values) -> Values:
-        inside = slice(side // 2, -(side // 2) or None)  # Windows that lie in the map whole.
+        inside = slice(side // 2, -(side // 2) or None)  # Windows that lie wholly in the map.
         return ndimage.uniform_filter(maps, (1, side, side))[:, inside, inside]
 
     m_a, m_b = mean(a), mean(b)

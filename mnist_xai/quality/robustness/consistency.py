@@ -1,4 +1,4 @@
-"""Consistency: whether images with the same explanation are predicted to be the same."""
+"""Consistency: whether images with the same explanation have the same prediction."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,11 +6,18 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.parameters import check_counts, check_seed
+from mnist_xai.interpret.core.parameters import Count, Hyperparameters, Seed
 from mnist_xai.interpret.methods.perturbation.features import Grid
-from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Refusals, Scores, measured, register
+from mnist_xai.quality.base import (
+    ExplainedBatch,
+    MetricAbout,
+    Refusals,
+    Scores,
+    register,
+    score_images,
+)
+from mnist_xai.quality.parameters import Radius
 from mnist_xai.quality.robustness.noisy_copies import (
-    check_noise,
     explained_copies,
     logits_of_copies,
     uniform_noise,
@@ -20,82 +27,80 @@ from mnist_xai.quality.statistics import Values
 
 @register("consistency")
 @dataclass(frozen=True)
-class Consistency:
-    """Share of the copies explained alike that are predicted alike.
+class Consistency(Hyperparameters):
+    """Share of the copies with the same explanation that have the same prediction.
 
-    `P(f(x_k) = f(x) | e(x_k) = e(x))`, with `f` the predicted class and `e` what the map of that
-    class says, coarsely: which cells of a grid hold most of its magnitude.
+    `P(f(x_k) = f(x) | e(x_k) = e(x))`, where `f` is the predicted class and `e` a coarse summary
+    of its map: the cells of a grid with the largest mean magnitude.
 
-    In the paper `x_k` is drawn from the data, and an image's score so depends on which others are
-    there. Here the distribution is that of the image's own noisy copies: the paper's local
-    consistency, which it also averages into one number, for this distribution. Quantus compares
-    the images of a data set with each other, by default by the signs of the first five pixels,
-    and scores 0 for an image that no other is like.
+    In the paper `x_k` is drawn from the data, so the score of an image depends on the other
+    images. Here `x_k` are noisy copies of the image: this is the paper's local consistency, which
+    it also averages into one number, for this distribution. (Quantus compares the images of a data
+    set with each other, by default by the signs of the first five pixels. An image that no other
+    image resembles scores 0.)
 
     Attributes:
         radius: Largest change of a pixel; copies stay in [0, 1].
         samples: Copies of each image.
-        cells: Cells along a side of the grid.
-        top: How many cells make up what a map says.
-        seed: Seed of the noise, which all images share.
+        cells: Cells along each side of the grid.
+        top: Number of cells in the summary of a map.
+        seed: Seed of the noise, which is the same for all images.
     """
 
-    radius: float = 0.5
-    samples: int = 32
-    cells: int = 4
-    top: int = 1
-    seed: int = 0
+    radius: Radius = 0.5
+    samples: Count = 32
+    cells: Count = 4
+    top: Count = 1
+    seed: Seed = 0
 
     about: ClassVar[MetricAbout] = MetricAbout(
         family="robustness",
         higher_is_better=True,
-        shows="whether an explanation goes with one prediction only",
-        caveat="a prediction that noise never changes is consistent whatever the map says",
+        shows="whether images with the same explanation have the same prediction",
+        caveat="if noise never changes the prediction, every map is consistent",
         reference="Dasgupta, Frost, Moshkovitz 2022, section 3",
         needs="method",
         range=(0, 1),
     )
 
     def __post_init__(self) -> None:
-        check_noise(self.radius, self.samples)
-        check_counts(cells=self.cells, top=self.top)
+        super().__post_init__()
         if self.top >= self.cells**2:
             raise ValueError(f"top: expected fewer than the {self.cells**2} cells; got {self.top}")
-        check_seed(self.seed)
 
     def __call__(self, batch: ExplainedBatch) -> Scores:
-        """Score every image; those whose target is not the predicted class are refused.
+        """Score every image; refuse images whose target is not the predicted class.
 
         Raises:
             ValueError: For images with fewer pixels along a side than the grid has cells.
         """
         Grid(self.cells).labels(*batch.height_width)
         predicted = batch.network.logits(batch.images).argmax(axis=1)
-        reason = "its target is not the predicted class, of which the metric speaks"
+        reason = "its target is not the predicted class, which this metric explains"
         refused: Refusals = dict.fromkeys(
             np.flatnonzero(predicted != batch.targets).tolist(), reason
         )
-        alone = "no noisy copy has the same explanation"
-        return measured(batch, self._measure, refused, undefined=alone)
+        undefined = "no noisy copy has the same explanation"
+        return score_images(batch, self._measure, refused, undefined=undefined)
 
     def _measure(self, batch: ExplainedBatch) -> Values:
         noise = uniform_noise(batch, self.samples, self.radius, self.seed)
         predicted = logits_of_copies(batch, noise).argmax(axis=-1).astype(np.int32)
-        said = self._says(batch.places)
-        alike = np.zeros(predicted.shape, np.bool_)
-        for some in explained_copies(batch, noise, targets=predicted):
-            same = (self._says(some.places) == said[some.rows]).all(axis=1)
-            alike[some.rows, some.columns] = same
-        agreed = alike & (predicted == batch.targets[:, np.newaxis])
-        count = alike.sum(axis=1)
-        return np.where(count, agreed.sum(axis=1) / np.maximum(count, 1), np.nan)
+        top_cells = self._top_cells(batch.relevance)
+        same_map = np.zeros(predicted.shape, np.bool_)
+        for copies in explained_copies(batch, noise, targets=predicted):
+            same = (self._top_cells(copies.relevance) == top_cells[copies.rows]).all(axis=1)
+            same_map[copies.rows, copies.columns] = same
+        same_both = same_map & (predicted == batch.targets[:, np.newaxis])
+        count = same_map.sum(axis=1)
+        return np.where(count, same_both.sum(axis=1) / np.maximum(count, 1), np.nan)
 
-    def _says(self, places: Values) -> NDArray[np.bool_]:
-        """Whether each cell is one of those with most of the map's magnitude, `(P, cells²)`."""
-        labels = Grid(self.cells).labels(*places.shape[1:])
-        of_cell = np.eye(self.cells**2)[labels.ravel()]
-        sums = np.abs(places).reshape(len(places), -1) @ of_cell / of_cell.sum(axis=0)
-        order = np.argsort(-sums, axis=1, kind="stable")[:, : self.top]
-        says = np.zeros(sums.shape, np.bool_)
-        np.put_along_axis(says, order, True, axis=1)
-        return says
+    def _top_cells(self, relevance: Values) -> NDArray[np.bool_]:
+        """Return which cells have the largest mean magnitude of a map, `(P, cells²)`."""
+        labels = Grid(self.cells).labels(*relevance.shape[1:])
+        in_cell = np.eye(self.cells**2)[labels.ravel()]
+        means = np.abs(relevance).reshape(len(relevance), -1) @ in_cell / in_cell.sum(axis=0)
+        order = np.argsort(-means, axis=1, kind="stable")[:, : self.top]
+        top_cells = np.zeros(means.shape, np.bool_)
+        np.put_along_axis(top_cells, order, True, axis=1)
+        return top_cells

@@ -1,7 +1,7 @@
-"""Noisy copies of images, explained so many at a time that the memory is bounded.
+"""Noisy copies of images and their maps, explained in chunks of bounded size.
 
-A copy is an image again: its values are held in [0, 1]. Outside, some methods refuse to work, and
-others (the box rule of relevance propagation) are not what they are named after.
+Copies are clipped to [0, 1]. Outside, some methods refuse images, and others lose their meaning,
+such as the box rule of relevance propagation.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from mnist_xai.interpret.core.inputs import Array
 from mnist_xai.interpret.core.network import Network
-from mnist_xai.interpret.core.parameters import check_counts
 from mnist_xai.quality.base import (
     ExplainedBatch,
     explain_in_chunks,
@@ -23,43 +22,36 @@ from mnist_xai.quality.statistics import Values
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """Some of the copies, and what the method says of them.
+    """Some noisy copies and their relevance.
 
     Attributes:
-        rows: Which image each was made of, `(P,)`.
-        columns: Which noise, `(P,)`.
+        rows: Index of the original image of each copy, `(P,)`.
+        columns: Index of the noise of each copy, `(P,)`.
         images: The copies, `(P, H, W, C)`.
         targets: The class explained, `(P,)`.
-        places: Their maps summed over channels, `(P, H, W)`.
+        relevance: Their maps summed over channels, `(P, H, W)`.
     """
 
     rows: NDArray[np.intp]
     columns: NDArray[np.intp]
     images: Array
     targets: NDArray[np.int32]
-    places: Values
-
-
-def check_noise(radius: float, samples: int) -> None:
-    """Raise ValueError unless the noise can change an image, and there is some."""
-    if not 0 < radius <= 1:
-        raise ValueError(f"radius: expected a change of a pixel in (0, 1]; got {radius}")
-    check_counts(samples=samples)
+    relevance: Values
 
 
 def norms(arrays: NDArray[Any]) -> Values:
-    """Euclidean length of each, `(P,)`."""
+    """Return the Euclidean length of each array, `(P,)`."""
     return np.linalg.norm(arrays.reshape(len(arrays), -1), axis=1)
 
 
 def uniform_noise(batch: ExplainedBatch, samples: int, radius: float, seed: int) -> Array:
-    """Noise from -radius to radius, the same for every image: `(K, H, W, C)`."""
+    """Return uniform noise in [-radius, radius), the same for every image, `(K, H, W, C)`."""
     shape = (samples, *batch.images.shape[1:])
     return np.random.default_rng(seed).uniform(-radius, radius, shape).astype(np.float32)
 
 
 def normal_noise(batch: ExplainedBatch, samples: int, seed: int) -> Array:
-    """Standard normal noise, the same for every image: `(K, H, W, C)`."""
+    """Return standard normal noise, the same for every image, `(K, H, W, C)`."""
     shape = (samples, *batch.images.shape[1:])
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
@@ -72,36 +64,38 @@ def explained_copies(
     targets: NDArray[np.int32] | None = None,
     network: Network | None = None,
 ) -> Iterator[Copies]:
-    """Explain every image under every noise, `network.batch_size` copies at a time.
+    """Explain every image with every noise, `network.batch_size` copies at a time.
 
     Args:
-        batch: The images.
+        batch: The images, targets, method and network.
         noise: `(K, H, W, C)`.
-        scales: By how much the noise is multiplied for each image, `(N,)`.
-        targets: The classes explained, `(N, K)`; by default those of the batch.
-        network: The network explained, unless it is that of the batch.
+        scales: Factors by which the noise is multiplied for each image, `(N,)`.
+        targets: The classes explained, `(N, K)`; by default the targets of the batch.
+        network: The network explained; by default the network of the batch.
+
+    Yields:
+        The copies of each chunk. All chunks together hold every copy once.
     """
     network = network or batch.network
     for rows, columns, copies in _copies(batch, noise, scales):
         classes = batch.targets[rows] if targets is None else targets[rows, columns]
         maps = explain_in_chunks(batch.method, network, copies, classes, batch.score)
-        places = maps.sum(axis=-1, dtype=np.float64)
-        yield Copies(rows, columns, copies, classes, places)
+        yield Copies(rows, columns, copies, classes, maps.sum(axis=-1, dtype=np.float64))
 
 
 def logits_of_copies(batch: ExplainedBatch, noise: Array) -> Array:
-    """The logits of every image under every noise, `(N, K, classes)`."""
-    found = [batch.network.logits(copies) for _, _, copies in _copies(batch, noise, None)]
-    return np.concatenate(found).reshape(len(batch), len(noise), -1)
+    """Return the logits of every image with every noise, `(N, K, classes)`."""
+    logits = [batch.network.logits(copies) for _, _, copies in _copies(batch, noise, None)]
+    return np.concatenate(logits).reshape(len(batch), len(noise), -1)
 
 
-def smooth(
+def mean_maps(
     batch: ExplainedBatch, noise: Array, scales: Array, *, network: Network | None = None
 ) -> Values:
-    """Mean of the maps over the copies of each image, `(N, H, W)`."""
-    total = np.zeros(batch.places.shape)
-    for some in explained_copies(batch, noise, scales=scales, network=network):
-        np.add.at(total, some.rows, some.places)
+    """Return the mean relevance over the noisy copies of each image, `(N, H, W)`."""
+    total = np.zeros(batch.relevance.shape)
+    for copies in explained_copies(batch, noise, scales=scales, network=network):
+        np.add.at(total, copies.rows, copies.relevance)
     return total / len(noise)
 
 

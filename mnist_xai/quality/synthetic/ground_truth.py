@@ -1,9 +1,9 @@
-"""Images in which it is known where the evidence lies, made of anybody's data set.
+"""Images, made from any data set, in which it is known where the evidence lies.
 
-The masks are what metrics of the family localisation ask for. They are true of the data; a network
-is held to them only as far as it has learnt them, so its accuracy comes first.
+Localisation metrics need the masks. The masks are correct for the data, but for a network only as
+far as it has learned the task: check its accuracy first.
 
-Images are uint8 and labels integers as in a `Dataset`; everything random is a function of the seed.
+Images are uint8 and labels are integers, as in a `Dataset`. All random choices depend on the seed.
 """
 
 from dataclasses import dataclass
@@ -26,13 +26,14 @@ Masks = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """Images, and where the evidence for a class lies in each.
+    """Images with masks that mark the evidence for a class.
 
     Attributes:
         images: uint8 `(N, H, W, C)`.
         labels: The class whose evidence is marked, `(N,)`.
-        masks: True where it lies, `(N, H, W)`.
-        distractors: True where something lies that says nothing of the class; None without one.
+        masks: True where the evidence lies, `(N, H, W)`.
+        distractors: True where an object lies that is no evidence for the class, `(N, H, W)`; None
+            without such objects.
     """
 
     images: Images
@@ -44,12 +45,14 @@ class Known:
         return len(self.images)
 
     def take(self, rows: NDArray[np.integer] | slice) -> "Known":
-        """Some of the images."""
-        others = None if self.distractors is None else self.distractors[rows]
-        return Known(self.images[rows], self.labels[rows], self.masks[rows], others)
+        """Return the images in these rows only."""
+        distractors = None if self.distractors is None else self.distractors[rows]
+        return Known(self.images[rows], self.labels[rows], self.masks[rows], distractors)
 
-    def batch(self, network: Network, method: Method, *, score: Score = "logit") -> ExplainedBatch:
-        """Put a method on batch: it explains the marked classes."""
+    def explained_by(
+        self, network: Network, method: Method, *, score: Score = "logit"
+    ) -> ExplainedBatch:
+        """Explain the marked classes by a method; return the batch with the masks."""
         images = normalise(self.images)
         return ExplainedBatch.of(
             network, images, method, self.labels, masks=self.masks, score=score
@@ -59,23 +62,24 @@ class Known:
 def digit_grid(
     dataset: Dataset, count: int = 100, *, size: Literal["same", "double"] = "same", seed: int = 0
 ) -> Known:
-    """Four images of different classes in a 2 x 2 grid, each of which is explained in turn.
+    """Return 2 x 2 grids of images of four classes, each grid once for each of its classes.
 
-    `RelevanceMass` of these is the grid pointing game: the share of positive relevance inside the
-    cell of the class that is explained, 1/4 for a map that knows nothing.
+    `RelevanceMass` of these images is the grid pointing game: the share of positive relevance
+    inside the cell of the explained class. A random map scores 1/4 on average.
 
     Args:
-        dataset: Its test images are used.
-        count: Number of grids; each is there four times, once for each of its cells.
-        size: `"same"`, images shrunk to half by the mean of 2 x 2 pixels, for any network;
-            `"double"`, images as they are, for networks that take any size.
-        seed: Seed of what comes into which cell.
+        dataset: The data set whose test images are used.
+        count: Number of grids.
+        size: `"same"`: images are halved by the mean of 2 x 2 pixels, so that the grid has the size
+            of an image; `"double"`: images keep their size, for networks that take any size.
+        seed: Seed of the choice of images.
 
     Returns:
-        `4 count` images, the four of a grid one after the other, cells row by row.
+        `4 count` images: each grid four times in a row, with its cells marked row by row.
 
     Raises:
-        ValueError: For fewer than four classes, an odd side to be halved, or a wrong argument.
+        ValueError: For fewer than four classes, sides that cannot be halved, or an argument out of
+            range.
 
     Source: Böhle et al. 2021, section 4, the localisation metric; Rao et al. 2022, section 3.1.
     """
@@ -85,7 +89,7 @@ def digit_grid(
         raise ValueError(f"size: expected same or double; got {size!r}")
     images = dataset.test_images if size == "double" else _halved(dataset)
     rng = np.random.default_rng(seed)
-    chosen = _of_different_classes(dataset.test_labels, count, rng)
+    chosen = _draw_grids(dataset.test_labels, count, rng)
     rows = [
         np.concatenate([images[a], images[b]], axis=2)
         for a, b in (chosen[:, :2].T, chosen[:, 2:].T)
@@ -105,24 +109,24 @@ def planted_rule(
     corner: tuple[int, int] = (1, 1),
     seed: int = 0,
 ) -> tuple[Dataset, Known]:
-    """A data set whose labels depend on a patch alone, whatever else the image shows.
+    """Return a data set whose labels depend on one patch of the image only.
 
-    The label is drawn at random, and its pattern, half of the pixels white and half black, is put
-    over one square of the image. All evidence lies in it: outside, the image says nothing of the
-    label. A network that knows the label has it from there.
+    Labels are drawn at random. Each label has a pattern, half of its pixels white and half black,
+    which replaces one square of the image. All evidence lies in this square: the rest of the image
+    is independent of the label.
 
     Args:
-        dataset: What the images are made of.
-        classes: Number of labels, each with a pattern of its own.
+        dataset: The data set whose images are used.
+        classes: Number of labels.
         side: Side of the square in pixels.
-        corner: Its upper left pixel, row and column.
+        corner: Upper left pixel of the square, row and column.
         seed: Seed of patterns and labels.
 
     Returns:
-        The data set, for whatever trains networks, and its test images with the square marked.
+        The data set, to train networks with, and its test images with the square marked.
 
     Raises:
-        ValueError: For a square outside the image, or too small for so many patterns.
+        ValueError: For a square outside the image, or one too small for all patterns.
     """
     check_seed(seed)
     height, width, _ = dataset.image_shape
@@ -148,26 +152,26 @@ def planted_rule(
 def distractor(
     dataset: Dataset, *, side: int = 6, shortcut: bool = False, seed: int = 0
 ) -> tuple[Dataset, Known]:
-    """Images with a second object in a corner that says nothing of the class.
+    """Return a data set with a second object, in a corner, that is no evidence for the class.
 
-    The object is a pattern, of as many as there are classes, in a corner chosen at random. In the
-    training images the pattern is independent of the class, so that a network learns to ignore it;
-    or, with `shortcut`, it is that of the class, and a network may learn that instead. In the test
-    images it is independent always: a network that took the shortcut is wrong there, and its maps
-    should say so by lying on the object.
+    The object is one of as many patterns as there are classes; its corner is random. By default
+    the pattern is independent of the class, so that a network learns to ignore it. With
+    `shortcut`, the pattern in the training images is that of the class, and a network may learn
+    the pattern instead of the class. In the test images it is always independent: a network that
+    learned the shortcut is wrong there, and its maps should mark the object.
 
     Args:
-        dataset: What the images are made of.
-        side: Side of the object in pixels; it covers what is in its corner.
-        shortcut: Whether the object gives the class away in the training images.
+        dataset: The data set whose images are used.
+        side: Side of the object in pixels; it covers its corner of the image.
+        shortcut: Whether the pattern reveals the class in the training images.
         seed: Seed of patterns and corners.
 
     Returns:
-        The data set, and its test images; masks are what is not black outside the object,
-        `distractors` is the object.
+        The data set, and its test images: `masks` are the pixels outside the object that are not
+        black, `distractors` are the pixels of the object.
 
     Raises:
-        ValueError: For an object larger than the image, or too small for so many patterns.
+        ValueError: For an object larger than the image, or one too small for all patterns.
     """
     check_seed(seed)
     height, width, _ = dataset.image_shape
@@ -196,7 +200,7 @@ def distractor(
 
 
 def _halved(dataset: Dataset) -> Images:
-    """The test images, each pixel the mean of 2 x 2, rounded."""
+    """Return the test images at half their size: rounded means of 2 x 2 pixels."""
     height, width, channels = dataset.image_shape
     if height % 2 or width % 2:
         raise ValueError(f"size: expected images of even sides to halve; got {height} x {width}")
@@ -204,10 +208,10 @@ def _halved(dataset: Dataset) -> Images:
     return np.rint(blocks.mean(axis=(2, 4))).astype(np.uint8)
 
 
-def _of_different_classes(
+def _draw_grids(
     labels: NDArray[np.integer], count: int, rng: np.random.Generator
 ) -> NDArray[np.intp]:
-    """Four images of four classes, so many times: their numbers, `(count, 4)`."""
+    """Return the indices of four images of four different classes for each grid, `(count, 4)`."""
     members = [np.flatnonzero(labels == c) for c in np.unique(labels)]
     if len(members) < 4:
         raise ValueError(f"dataset: expected images of at least 4 classes; got {len(members)}")
@@ -216,16 +220,17 @@ def _of_different_classes(
 
 
 def _patterns(count: int, side: int, rng: np.random.Generator) -> Images:
-    """Different patterns, half of their pixels white, `(count, side, side)`."""
+    """Return different patterns with half of their pixels white, `(count, side, side)`."""
     check_counts(2, classes=count)
     pixels = side**2
     half = np.arange(pixels) < pixels // 2
-    found: dict[bytes, NDArray[np.bool_]] = {}
+    patterns: dict[bytes, NDArray[np.bool_]] = {}
     for _ in range(100 * count):
         pattern = rng.permutation(half)
-        found.setdefault(pattern.tobytes(), pattern)
-        if len(found) == count:
-            return np.where(list(found.values()), 255, 0).astype(np.uint8).reshape(-1, side, side)
+        patterns.setdefault(pattern.tobytes(), pattern)
+        if len(patterns) == count:
+            drawn = list(patterns.values())
+            return np.where(drawn, 255, 0).astype(np.uint8).reshape(-1, side, side)
     raise ValueError(f"side: expected room for {count} patterns; got {side} x {side} pixels")
 
 

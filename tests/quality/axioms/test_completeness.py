@@ -12,7 +12,7 @@ from mnist_xai.interpret.methods.gradients.gradient import (
 from mnist_xai.interpret.methods.perturbation.features import Patches
 from mnist_xai.interpret.methods.relevance.lrp import LRP
 from mnist_xai.quality import Completeness, ExplainedBatch, NonSensitivity
-from tests.quality.conftest import trial_of
+from tests.quality.conftest import batch_of
 
 SIDE = 6
 
@@ -63,7 +63,7 @@ def test_it_is_the_residual_that_an_explanation_reports(small, pictures):
 def test_what_relevance_propagation_names_as_lost_is_not_missing(small, pictures):
     batch = ExplainedBatch.of(small, pictures, LRP())
     assert Completeness()(batch).values.max() < 1e-4
-    missing = batch.places.sum(axis=(1, 2)) - batch.scores(pictures)
+    missing = batch.relevance.sum(axis=(1, 2)) - batch.scores(pictures)
     assert np.abs(missing).min() > 0.01  # The biases have it.
 
 
@@ -72,7 +72,7 @@ def test_a_method_that_promises_nothing_is_held_to_a_colour(small, pictures, bas
     batch = ExplainedBatch.of(small, pictures, Gradient())
     start = np.full_like(pictures, baseline)
     difference = batch.scores(pictures) - batch.scores(start)
-    expected = np.abs(batch.places.sum(axis=(1, 2)) - difference) / np.abs(difference)
+    expected = np.abs(batch.relevance.sum(axis=(1, 2)) - difference) / np.abs(difference)
     found = Completeness(baseline)(batch).values
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
@@ -80,9 +80,9 @@ def test_a_method_that_promises_nothing_is_held_to_a_colour(small, pictures, bas
 def test_an_image_that_is_the_baseline_has_nothing_to_share_out(small, pictures):
     images = pictures.copy()
     images[1] = 0
-    found = Completeness()(trial_of(small, np.ones_like(images), images))
+    found = Completeness()(batch_of(small, np.ones_like(images), images))
     assert found.refused == {
-        1: "its score is that of the baseline, so that there is nothing to share out"
+        1: "its score equals that of the baseline, so there is no difference to explain"
     }
     assert np.isfinite(found.values[[0, 2]]).all()
 
@@ -110,7 +110,7 @@ def test_the_share_is_that_of_the_slow_formula(small, pictures, epsilon, levels)
     batch = ExplainedBatch.of(small, pictures, InputXGradient())
     expected = [
         disagreements(small, image, target, places, epsilon, levels)
-        for image, target, places in zip(pictures, batch.targets, batch.places, strict=True)
+        for image, target, places in zip(pictures, batch.targets, batch.relevance, strict=True)
     ]
     found = NonSensitivity(epsilon, levels)(batch).values
     np.testing.assert_allclose(found, expected, atol=1e-9)
@@ -120,25 +120,25 @@ def test_the_share_is_that_of_the_slow_formula(small, pictures, epsilon, levels)
 def test_the_right_places_score_0_and_the_opposite_ones_1(small, pictures):
     used = np.zeros((3, SIDE, SIDE, 1), np.float32)
     used[:, :, :-2] = -1.5
-    assert NonSensitivity()(trial_of(small, used, pictures)).values.tolist() == [0] * 3
-    assert NonSensitivity()(trial_of(small, 1.5 + used, pictures)).values.tolist() == [1] * 3
+    assert NonSensitivity()(batch_of(small, used, pictures)).values.tolist() == [0] * 3
+    assert NonSensitivity()(batch_of(small, 1.5 + used, pictures)).values.tolist() == [1] * 3
 
 
 def test_patches_are_changed_together_and_as_relevant_as_their_largest(small, pictures):
     maps = np.zeros((3, SIDE, SIDE, 1), np.float32)
     maps[:, ::2, :-2:2] = 1  # One pixel of each patch that is read.
     metric = NonSensitivity(features=Patches(2))
-    assert metric(trial_of(small, maps, pictures)).values.tolist() == [0] * 3
+    assert metric(batch_of(small, maps, pictures)).values.tolist() == [0] * 3
     maps[:, 0, -1] = 0.5
-    np.testing.assert_allclose(metric(trial_of(small, maps, pictures)).values, 1 / 9)
+    np.testing.assert_allclose(metric(batch_of(small, maps, pictures)).values, 1 / 9)
 
 
 def test_a_score_that_depends_on_no_place_is_refused(pictures):
     image = keras.Input((SIDE, SIDE, 1))
     dense = layers.Dense(2, kernel_initializer="zeros")
     network = mx.Network(keras.Model(image, dense(layers.Flatten()(image))))
-    found = NonSensitivity()(trial_of(network, np.ones_like(pictures), pictures))
-    assert set(found.refused.values()) == {"its score depends on no one place"}
+    found = NonSensitivity()(batch_of(network, np.ones_like(pictures), pictures))
+    assert set(found.refused.values()) == {"its score depends on no single pixel"}
 
 
 @pytest.mark.parametrize(

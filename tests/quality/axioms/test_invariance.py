@@ -82,7 +82,7 @@ def made(rewriting, network):
     return network.logits((x + x[:, :, ::-1]) / 2), mirrored(network).logits(x)
 
 
-# Zero padding, and a nested model that begins with it, cannot absorb a shift.
+# Layers with zero padding, here in a nested model too, cannot compensate a shift.
 REFUSED = {
     "encoded": {"residual", "nested"},
     "combined": set(),
@@ -159,7 +159,7 @@ def test_what_is_multiplied_by_the_image_depends_on_its_encoding(linear, picture
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: layers.Conv2D(2, 3, padding="same"), "conv: its bias cannot absorb a shift"),
+        (lambda: layers.Conv2D(2, 3, padding="same"), "conv: its bias cannot compensate a shift"),
         (lambda: layers.Conv2D(2, 3, use_bias=False), "conv: has no bias"),
         (lambda: layers.AveragePooling2D(2), None),
         (lambda: layers.Rescaling(2.0, offset=-1.0), None),
@@ -184,8 +184,8 @@ def test_a_first_layer_that_cannot_take_up_a_shift_is_named(pictures, make, reas
 def test_a_network_without_hidden_units_has_none_to_reorder(linear, pictures):
     found = ImplementationInvariance()(ExplainedBatch.of(linear, pictures, Gradient()))
     assert set(found.refused.values()) == {
-        "no two dense or convolutional layers follow one another with nothing but ReLUs, pooling "
-        "and the like between them"
+        "no two dense or convolutional layers have only ReLUs, pooling or similar layers "
+        "between them"
     }
 
 
@@ -212,7 +212,9 @@ def test_a_square_does_not_add_up(linear, pictures):
 
 def test_a_probability_is_no_sum(linear, pictures):
     found = Linearity()(ExplainedBatch.of(linear, pictures, Gradient(), score="probability"))
-    assert set(found.refused.values()) == {"it explains a probability, which no sum of logits is"}
+    assert set(found.refused.values()) == {
+        "it explains a probability, which is not a sum of logits"
+    }
 
 
 def test_a_place_to_the_left_of_every_image_is_not_symmetric(linear, pictures):
@@ -248,7 +250,7 @@ def test_a_map_that_vanishes_is_as_far_as_can_be_and_a_broken_one_is_refused(net
     broken = ImplementationInvariance()(ExplainedBatch.of(network, images, Ailing(network, np.nan)))
     assert np.isnan(broken.values).all()
     assert set(broken.refused.values()) == {
-        "the method's maps of the rewritten network are not finite, or zero everywhere"
+        "its map of the rewritten network is zero everywhere or not finite"
     }
 
 
@@ -286,8 +288,8 @@ def test_a_method_that_cannot_treat_the_rewritten_network_says_so(network, image
     ("make", "message"),
     [
         (lambda: InputInvariance(1), r"shift: expected a change of a pixel in \(0, 1\); got 1"),
-        (lambda: Linearity(b=0), "a, b: expected numbers other than 0, .* got 1.0 and 0"),
-        (lambda: Linearity(np.inf), "a, b: expected numbers"),
+        (lambda: Linearity(b=0), "a, b: expected finite numbers other than 0, .* got 1.0 and 0"),
+        (lambda: Linearity(np.inf), "a, b: expected finite numbers"),
     ],
 )
 def test_hyper_parameters_out_of_range_are_refused_by_name(make, message):

@@ -9,7 +9,7 @@ from mnist_xai.interpret import Patches, Segmentation
 from mnist_xai.interpret.methods.perturbation.features import summed
 from mnist_xai.quality import FaithfulnessCorrelation, FaithfulnessEstimate, SensitivityN
 from mnist_xai.quality.faithfulness.correlation import random_subsets
-from tests.quality.conftest import trial_of
+from tests.quality.conftest import batch_of
 
 METRICS = [
     FaithfulnessCorrelation(subsets=20),
@@ -61,7 +61,7 @@ def removed(batch, image, target, places, baseline):
 def slow_correlation(batch, masks, baseline):
     """The papers' formula over subsets given as booleans `(H, W)`."""
     found = []
-    for image, places, target in zip(batch.images, batch.places, batch.targets, strict=True):
+    for image, places, target in zip(batch.images, batch.relevance, batch.targets, strict=True):
         sums = [places[mask].sum() for mask in masks]
         drops = [removed(batch, image, target, mask, baseline) for mask in masks]
         found.append(stats.pearsonr(sums, drops).statistic)
@@ -78,28 +78,28 @@ def drawn(count, share, subsets, rng):
 @pytest.mark.parametrize("score", ["logit", "probability"])
 def test_faithfulness_correlation_is_the_papers_formula(curved, colours, score):
     maps = np.random.default_rng(1).normal(size=colours.shape)
-    batch = trial_of(curved, maps, colours, targets=[0, 1, 2], score=score)
+    batch = batch_of(curved, maps, colours, targets=[0, 1, 2], score=score)
     masks = drawn(48, 0.3, 20, np.random.default_rng(2))
     values = FaithfulnessCorrelation(0.3, subsets=20, baseline=0.5, seed=2)(batch).values
     np.testing.assert_allclose(values, slow_correlation(batch, masks, 0.5), atol=1e-6)
 
 
 def test_the_faithfulness_estimate_is_the_papers_formula(curved, colours):
-    batch = trial_of(curved, np.random.default_rng(1).normal(size=colours.shape), colours)
+    batch = batch_of(curved, np.random.default_rng(1).normal(size=colours.shape), colours)
     masks = np.eye(48, dtype=bool).reshape(-1, 8, 6)
     values = FaithfulnessEstimate(baseline=1)(batch).values
     np.testing.assert_allclose(values, slow_correlation(batch, masks, 1), atol=1e-6)
 
 
 def test_a_large_image_is_taken_in_blocks_of_features(curved, colours, monkeypatch):
-    batch = trial_of(curved, np.random.default_rng(1).normal(size=colours.shape), colours)
+    batch = batch_of(curved, np.random.default_rng(1).normal(size=colours.shape), colours)
     whole = FaithfulnessEstimate()(batch).values
-    monkeypatch.setattr("mnist_xai.quality.faithfulness.correlation._CELLS", 5 * 48)
+    monkeypatch.setattr("mnist_xai.quality.faithfulness.correlation._MASK_TABLE_CELLS", 5 * 48)
     np.testing.assert_allclose(FaithfulnessEstimate()(batch).values, whole, rtol=1e-5)
 
 
 def test_sensitivity_n_is_the_mean_of_its_curve_which_is_the_papers(curved, colours):
-    batch = trial_of(curved, np.random.default_rng(1).normal(size=colours.shape), colours)
+    batch = batch_of(curved, np.random.default_rng(1).normal(size=colours.shape), colours)
     rng = np.random.default_rng(2)
     expected = [
         slow_correlation(batch, drawn(48, share, 20, rng), 0.0) for share in (0.01, 0.25, 0.99)
@@ -110,13 +110,13 @@ def test_sensitivity_n_is_the_mean_of_its_curve_which_is_the_papers(curved, colo
 
 
 def test_features_are_removed_together_and_their_relevance_is_summed(curved, colours):
-    batch = trial_of(curved, np.random.default_rng(1).normal(size=colours.shape), colours)
+    batch = batch_of(curved, np.random.default_rng(1).normal(size=colours.shape), colours)
     labels = Patches(3).labels(8, 6)
     masks = np.stack([labels == k for k in range(6)])
     values = FaithfulnessEstimate(Patches(3))(batch).values
     np.testing.assert_allclose(values, slow_correlation(batch, masks, 0.0), atol=1e-6)
-    sums = summed(batch.places, labels)
-    np.testing.assert_allclose(sums[:, 5], batch.places[:, 6:, 3:].sum(axis=(1, 2)))
+    sums = summed(batch.relevance, labels)
+    np.testing.assert_allclose(sums[:, 5], batch.relevance[:, 6:, 3:].sum(axis=(1, 2)))
 
 
 # --- Maps whose score is known ---------------------------------------------------------------
@@ -127,11 +127,11 @@ def test_on_a_linear_network_shares_of_the_score_are_perfect(metric, linear, poi
     slopes = linear.gradient(points, np.array([0, 1, 2]))[0]
     given = {"images": points, "targets": np.array([0, 1, 2])}
     shares = slopes * points
-    np.testing.assert_allclose(metric(trial_of(linear, shares, **given)).values, 1, atol=1e-9)
-    scaled = trial_of(linear, -1e-6 * shares, **given)
+    np.testing.assert_allclose(metric(batch_of(linear, shares, **given)).values, 1, atol=1e-9)
+    scaled = batch_of(linear, -1e-6 * shares, **given)
     np.testing.assert_allclose(metric(scaled).values, -1, atol=1e-9)
     noise = np.random.default_rng(9).normal(size=shares.shape)
-    assert np.abs(metric(trial_of(linear, noise, **given)).values).max() < 0.8
+    assert np.abs(metric(batch_of(linear, noise, **given)).values).max() < 0.8
 
 
 def test_a_grey_baseline_makes_other_shares_perfect(linear, points):
@@ -139,9 +139,9 @@ def test_a_grey_baseline_makes_other_shares_perfect(linear, points):
     slopes = linear.gradient(points, targets)[0]
     given = {"images": points, "targets": targets}
     metric = FaithfulnessEstimate(baseline=0.5)
-    shares = trial_of(linear, slopes * (points - np.float32(0.5)), **given)
+    shares = batch_of(linear, slopes * (points - np.float32(0.5)), **given)
     np.testing.assert_allclose(metric(shares).values, 1, atol=1e-9)
-    assert metric(trial_of(linear, slopes * points, **given)).values.max() < 0.99
+    assert metric(batch_of(linear, slopes * points, **given)).values.max() < 0.99
 
 
 def test_subsets_have_one_size_and_are_never_empty_or_all():
@@ -153,7 +153,7 @@ def test_subsets_have_one_size_and_are_never_empty_or_all():
 
 
 def test_another_seed_draws_other_subsets(curved, colours):
-    batch = trial_of(curved, np.random.default_rng(1).normal(size=colours.shape), colours)
+    batch = batch_of(curved, np.random.default_rng(1).normal(size=colours.shape), colours)
     for metric in (FaithfulnessCorrelation, SensitivityN):
         assert (metric(seed=0)(batch).values != metric(seed=1)(batch).values).all()
 
@@ -164,15 +164,15 @@ def test_another_seed_draws_other_subsets(curved, colours):
 @every_metric
 def test_an_image_without_a_score_is_named_and_leaves_the_others_alone(metric, curved, colours):
     maps = np.random.default_rng(1).normal(size=colours.shape).astype(np.float32)
-    whole = metric(trial_of(curved, maps, colours)).values
+    whole = metric(batch_of(curved, maps, colours)).values
     images, maps = colours.copy(), maps.copy()
     images[0] = 0
     maps[1] = 0.5
     targets = curved.logits(colours).argmax(axis=1)
-    scores = metric(trial_of(curved, maps, images, targets=targets))
+    scores = metric(batch_of(curved, maps, images, targets=targets))
     assert scores.refused == {
         0: "the image is 0, the baseline, everywhere",
-        1: "its map gives the same to every feature",
+        1: "its map gives every feature the same relevance",
     }
     assert np.isnan(scores.values).tolist() == [True, True, False]
     assert scores.values[2] == pytest.approx(whole[2], rel=1e-5)
@@ -187,8 +187,8 @@ def test_a_score_that_does_not_answer_beyond_round_off_is_refused(metric, points
     bias[1] = 1000  # The next number in float32 is 6e-5 larger.
     network.model.set_weights([*inner, kernel, bias])
     maps = np.random.default_rng(1).normal(size=points.shape)
-    scores = metric(trial_of(network, maps, points, targets=[0, 1, 2]))
-    reason = "its score, or its relevance, is the same whichever subset is missing"
+    scores = metric(batch_of(network, maps, points, targets=[0, 1, 2]))
+    reason = "its score or its relevance is the same for all subsets"
     assert scores.refused == {1: reason}
     assert np.isfinite(scores.values[[0, 2]]).all()
 
@@ -197,9 +197,9 @@ def test_a_map_that_no_subset_tells_apart_is_refused(curved, colours):
     off = random_subsets(np.random.default_rng(0), 3, 48, 0.1)
     maps = np.where(off.any(axis=0), 0.1, 7.0).reshape(1, 8, 6, 1) * np.ones((3, 1, 1, 1))
     assert len(np.unique(maps)) == 2
-    scores = FaithfulnessCorrelation(0.1, subsets=3)(trial_of(curved, maps, colours))
+    scores = FaithfulnessCorrelation(0.1, subsets=3)(batch_of(curved, maps, colours))
     assert [*scores.refused] == [0, 1, 2]
-    assert "is the same whichever subset is missing" in scores.refused[0]
+    assert "is the same for all subsets" in scores.refused[0]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_parameters_out_of_range_are_refused_by_name(make, message):
 
 
 def test_one_feature_is_too_few(linear, points):
-    batch = trial_of(linear, points, points)
+    batch = batch_of(linear, points, points)
     one = Segmentation(np.zeros((8, 6), int))
     with pytest.raises(ValueError, match="features: expected at least 2; Segmentation"):
         FaithfulnessEstimate(one)(batch)
@@ -229,9 +229,9 @@ def test_one_feature_is_too_few(linear, points):
 def test_more_images_and_more_metrics_make_no_new_passes(colours):
     network = dense_network("relu", channels=2)
     for metric in METRICS:
-        metric(trial_of(network, colours, colours))
+        metric(batch_of(network, colours, colours))
     passes = dict(network.passes.traces())
     for metric in (*METRICS, SensitivityN(subsets=7), FaithfulnessCorrelation(features=Patches(2))):
-        metric(trial_of(network, colours[:2], colours[:2]))
+        metric(batch_of(network, colours[:2], colours[:2]))
     assert network.passes.traces() == passes
     assert set(passes.values()) == {1}

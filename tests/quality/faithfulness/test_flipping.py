@@ -22,7 +22,7 @@ from mnist_xai.quality import (
     Uniform,
 )
 from mnist_xai.quality.faithfulness.curves import _exchanged_images
-from tests.quality.conftest import Given, trial_of
+from tests.quality.conftest import Given, batch_of
 
 SIDE = 8
 N = SIDE * SIDE
@@ -176,7 +176,7 @@ def test_road_counts_the_predictions_that_remain(drawn, order):
         ordered = sorted(range(63), key=lambda p: (value[p], p))
         for k, count in enumerate((6, 31, 56)):
             removed = np.isin(PIXELS, ordered[:count])
-            x = removal.without(drawn.images[row], removed[None])
+            x = removal.impute(drawn.images[row], removed[None])
             z = np.asarray(drawn.network.runner.logits(x))
             hits[row, k] = z.argmax() == drawn.targets[row]
     assert_scores(ROAD((0.1, 0.5, 0.9), order, removal)(drawn), hits.mean(axis=1), hits)
@@ -186,9 +186,9 @@ def test_shares_of_places_are_rounded_down_to_whole_ones(drawn):
     counted = []
 
     class Counting(NoisyImputation):
-        def without(self, image, removed):
+        def impute(self, image, removed):
             counted.append(removed.sum(axis=(1, 2)).tolist())
-            return super().without(image, removed)
+            return super().impute(image, removed)
 
     assert 7 / 63 * 7 * 9 < 7  # In floating point, that is.
     ROAD((0.01, 7 / 63, 0.5), removal=Counting())(drawn.take(slice(0, 1)))
@@ -255,7 +255,7 @@ def test_road_rewards_the_places_that_decide():
 
 def test_a_score_that_never_falls_gives_no_area_over_it(constant):
     maps = np.random.default_rng(0).normal(size=(2, SIDE, SIDE, 1)).astype(np.float32)
-    batch = trial_of(constant, maps)
+    batch = batch_of(constant, maps)
     assert IROF()(batch).values == pytest.approx([0, 0], abs=1e-7)
     assert RegionPerturbation()(batch).values == pytest.approx([0, 0], abs=1e-7)
     assert PixelFlipping()(batch).values == pytest.approx([2, 2])
@@ -349,7 +349,9 @@ def test_a_map_without_an_order_is_refused_and_leaves_the_others_alone(name, net
     whole = METRICS[name](on_trial(network, images, maps))
     maps[1] = 0.3
     found = METRICS[name](on_trial(network, images, maps))
-    assert found.refused == {1: "its map says the same of every feature, which is no order"}
+    assert found.refused == {
+        1: "its map has the same value for every feature, so they have no order"
+    }
     assert np.isnan(found.values[1])
     assert np.isnan(found.curves[1]).all()
     rest = [0, 2, 3, 4]
@@ -361,7 +363,7 @@ def test_infinite_maps_are_refused_without_a_warning(name, network, images):
     maps = np.random.default_rng(0).normal(size=images.shape).astype(np.float32)
     maps[0, 0, :2, 0] = np.inf, -np.inf
     found = METRICS[name](on_trial(network, images, maps))
-    assert found.refused == {0: "its map holds NaN or infinite values"}
+    assert found.refused == {0: "its map contains NaN or infinite values"}
 
 
 def test_an_image_of_which_nothing_can_be_taken_is_refused(network, images):
@@ -378,9 +380,11 @@ def test_an_image_of_which_nothing_can_be_taken_is_refused(network, images):
         IROF(removal=fill),
     ):
         assert list(metric(batch).refused) == [2]
-        assert "nothing can be taken away" in metric(batch).refused[2]
+        assert "removal changes nothing" in metric(batch).refused[2]
         assert not PixelFlipping()(batch).refused
-    assert ROAD()(batch).refused == {2: "its image is of one colour, which imputation gives back"}
+    assert ROAD()(batch).refused == {
+        2: "its image has a single colour, so imputation changes nothing"
+    }
 
 
 def test_a_share_of_a_score_below_zero_is_refused(network, images):
@@ -389,7 +393,7 @@ def test_a_share_of_a_score_below_zero_is_refused(network, images):
     found = IROF()(on_trial(network, images, maps, targets=lowest))
     assert network.logits(images).min(axis=1).max() < 0
     assert set(found.refused.values()) == {
-        "its score is not positive, so that no share of it can be lost"
+        "its score is not positive, so a share of it has no meaning"
     }
     assert len(found.refused) == 5
     probable = IROF()(on_trial(network, images, maps, targets=lowest, score="probability"))

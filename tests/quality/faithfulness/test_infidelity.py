@@ -3,7 +3,7 @@ import pytest
 
 import mnist_xai as mx
 from mnist_xai.quality import AddedNoise, Infidelity, RemovedSquares
-from tests.quality.conftest import trial_of
+from tests.quality.conftest import batch_of
 from tests.quality.faithfulness.test_correlation import dense_network
 
 TARGETS = np.array([0, 1, 2])
@@ -55,7 +55,7 @@ def all_squares(images, side, baseline):
 @pytest.mark.parametrize("scaled", [False, True])
 def test_infidelity_over_all_squares_is_the_papers_formula(curved, colours, scaled):
     maps = np.random.default_rng(1).normal(size=colours.shape).astype(np.float32)
-    batch = trial_of(curved, maps, colours, targets=TARGETS)
+    batch = batch_of(curved, maps, colours, targets=TARGETS)
     metric = Infidelity(RemovedSquares(3, baseline=0.25), scaled=scaled)
     expected = slow_infidelity(batch, all_squares(colours, 3, 0.25), scaled)
     np.testing.assert_allclose(metric(batch).values, expected, rtol=1e-5)
@@ -73,7 +73,7 @@ def test_fewer_samples_are_some_of_the_squares_each_once():
 @pytest.mark.parametrize("score", ["logit", "probability"])
 def test_infidelity_to_noise_is_the_papers_formula(curved, colours, score):
     maps = np.float32(colours - 0.5)
-    batch = trial_of(curved, maps, colours, targets=TARGETS, score=score)
+    batch = batch_of(curved, maps, colours, targets=TARGETS, score=score)
     noise = 0.3 * np.random.default_rng(5).standard_normal((40, 8, 6, 2))
     expected = slow_infidelity(batch, np.stack([noise.astype(np.float32)] * 3))
     values = Infidelity(AddedNoise(0.3), samples=40, seed=5)(batch).values
@@ -85,7 +85,7 @@ def test_on_a_linear_network_slopes_are_perfect_and_their_scale_counts(
     perturbation, linear, colours
 ):
     def values(maps, **given):
-        batch = trial_of(linear, maps.astype(np.float32), colours, targets=TARGETS)
+        batch = batch_of(linear, maps.astype(np.float32), colours, targets=TARGETS)
         return Infidelity(perturbation, **given)(batch).values
 
     slopes = linear.gradient(colours, TARGETS)[0].astype(float)
@@ -102,7 +102,7 @@ def test_on_a_linear_network_slopes_are_perfect_and_their_scale_counts(
 def test_on_a_linear_network_shares_are_perfect_when_read_as_shares(linear, colours):
     slopes = linear.gradient(colours, TARGETS)[0]
     places = (slopes * (colours - np.float32(0.5))).sum(axis=-1, keepdims=True)
-    batch = trial_of(linear, places, colours, targets=TARGETS)
+    batch = batch_of(linear, places, colours, targets=TARGETS)
     squares = RemovedSquares(3, baseline=0.5)
     np.testing.assert_allclose(Infidelity(squares, maps="shares")(batch).values, 0, atol=1e-9)
     assert Infidelity(squares)(batch).values.min() > 0.1
@@ -112,7 +112,7 @@ def test_a_map_of_places_holds_for_every_channel(curved, colours):
     places = np.random.default_rng(1).normal(size=(3, 8, 6, 1)).astype(np.float32)
     for perturbation in (RemovedSquares(3), AddedNoise()):
         both = [
-            Infidelity(perturbation)(trial_of(curved, maps, colours, targets=TARGETS)).values
+            Infidelity(perturbation)(batch_of(curved, maps, colours, targets=TARGETS)).values
             for maps in (places, np.repeat(places, 2, axis=-1))
         ]
         np.testing.assert_allclose(*both, rtol=1e-6)
@@ -120,10 +120,10 @@ def test_a_map_of_places_holds_for_every_channel(curved, colours):
 
 def test_noise_depends_neither_on_the_batch_nor_on_the_neighbours(curved, colours):
     metric = Infidelity(AddedNoise(), samples=21)
-    whole = metric(trial_of(curved, colours, colours, targets=TARGETS)).values
+    whole = metric(batch_of(curved, colours, colours, targets=TARGETS)).values
     small = mx.Network(curved.model, batch_size=4)
-    split = metric(trial_of(small, colours, colours, targets=TARGETS)).values
-    alone = metric(trial_of(small, colours[2:], colours[2:], targets=TARGETS[2:])).values
+    split = metric(batch_of(small, colours, colours, targets=TARGETS)).values
+    alone = metric(batch_of(small, colours[2:], colours[2:], targets=TARGETS[2:])).values
     np.testing.assert_allclose(split, whole, rtol=1e-5)
     np.testing.assert_allclose(alone, whole[2:], rtol=1e-5)
 
@@ -131,7 +131,7 @@ def test_noise_depends_neither_on_the_batch_nor_on_the_neighbours(curved, colour
 def test_a_map_that_expects_nothing_is_no_better_when_scaled(curved, colours):
     images, maps = colours.copy(), np.zeros_like(colours)
     images[:, 0], maps[:, 0] = 0, 1  # Relevance only where nothing can be removed.
-    batch = trial_of(curved, maps, images, targets=TARGETS)
+    batch = batch_of(curved, maps, images, targets=TARGETS)
     plain, scaled = (Infidelity(scaled=s, perturbation=RemovedSquares(3)) for s in (False, True))
     np.testing.assert_array_equal(scaled(batch).values, plain(batch).values)
 
@@ -139,7 +139,7 @@ def test_a_map_that_expects_nothing_is_no_better_when_scaled(curved, colours):
 def test_an_image_that_is_the_baseline_is_refused(curved, colours):
     images = colours.copy()
     images[1] = 0
-    scores = Infidelity(RemovedSquares(3))(trial_of(curved, colours, images, targets=TARGETS))
+    scores = Infidelity(RemovedSquares(3))(batch_of(curved, colours, images, targets=TARGETS))
     assert scores.refused == {1: "the image is 0, the baseline, everywhere"}
     assert np.isnan(scores.values).tolist() == [False, True, False]
 
@@ -148,7 +148,7 @@ def test_what_does_not_fit_is_refused_by_name(curved, colours):
     for make, message in (
         (lambda: Infidelity(samples=0), "samples: expected at least 1; got 0"),
         (lambda: Infidelity(maps="heat"), "maps: expected slopes or shares; got 'heat'"),
-        (lambda: Infidelity(AddedNoise(), maps="shares"), "maps: expected slopes where noise"),
+        (lambda: Infidelity(AddedNoise(), maps="shares"), "maps: expected slopes for perturb"),
         (lambda: RemovedSquares(0), "side: expected at least 1; got 0"),
         (lambda: RemovedSquares(baseline=2), "baseline: expected a pixel"),
         (lambda: AddedNoise(0), "sigma: expected above 0; got 0"),
@@ -156,8 +156,9 @@ def test_what_does_not_fit_is_refused_by_name(curved, colours):
     ):
         with pytest.raises(ValueError, match=message):
             make()
-    with pytest.raises(ValueError, match="side: expected at most 6, a side of the image; got 7"):
-        Infidelity()(trial_of(curved, colours, colours))
+    message = "side: expected at most 6, the shorter side of the image; got 7"
+    with pytest.raises(ValueError, match=message):
+        Infidelity()(batch_of(curved, colours, colours))
 
 
 def test_the_passes_are_traced_once(colours):
@@ -165,5 +166,5 @@ def test_the_passes_are_traced_once(colours):
     for samples, count in ((5, 3), (9, 2)):
         for perturbation in (RemovedSquares(3), AddedNoise()):
             given = colours[:count]
-            Infidelity(perturbation, samples=samples)(trial_of(network, given, given))
+            Infidelity(perturbation, samples=samples)(batch_of(network, given, given))
     assert set(network.passes.traces().values()) == {1}

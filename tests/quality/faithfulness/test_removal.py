@@ -36,7 +36,7 @@ def imputed_slowly(image, removed):
 def test_imputed_pixels_solve_the_papers_equations(image, share):
     removed = np.zeros(SHAPE[:2], np.bool_)
     removed.flat[np.random.default_rng(1).permutation(42)[: max(1, int(share * 42))]] = True
-    found = NoisyImputation(noise=0).without(image, removed[None])
+    found = NoisyImputation(noise=0).impute(image, removed[None])
     assert found.shape == (1, *SHAPE)
     np.testing.assert_allclose(found[0], imputed_slowly(image, removed), rtol=0, atol=1e-6)
     np.testing.assert_array_equal(found[0][~removed], image[~removed])
@@ -46,19 +46,19 @@ def test_a_slope_is_imputed_exactly_inside_the_image():
     slope = np.add.outer(np.arange(9), 2 * np.arange(9)).astype(np.float32)[..., None] / 24
     removed = np.zeros((9, 9), np.bool_)
     removed[2:7, 3:6] = True
-    found = NoisyImputation(noise=0).without(slope, removed[None])[0]
+    found = NoisyImputation(noise=0).impute(slope, removed[None])[0]
     np.testing.assert_allclose(found, slope, atol=1e-6)
 
 
 def test_the_noise_belongs_to_the_pixel(image):
     removed = np.zeros((2, *SHAPE[:2]), np.bool_)
     removed[0, 1, :5] = removed[1, 1, 2:] = True
-    quiet, loud = (NoisyImputation(noise, seed=3).without(image, removed) for noise in (0, 0.1))
+    quiet, loud = (NoisyImputation(noise, seed=3).impute(image, removed) for noise in (0, 0.1))
     noise = loud - quiet
     assert not noise[~removed].any()
     np.testing.assert_allclose(noise[0, 1, 2:5], noise[1, 1, 2:5], atol=1e-6)
     assert 0.03 < noise[removed].std() < 0.2
-    other = NoisyImputation(0.1, seed=4).without(image, removed)
+    other = NoisyImputation(0.1, seed=4).impute(image, removed)
     assert np.abs(other - loud)[removed].min() > 1e-5
 
 

@@ -16,7 +16,7 @@ import mnist_xai as mx
 from mnist_xai.interpret.methods.base import About
 from mnist_xai.interpret.methods.gradients.gradient import Gradient, InputXGradient
 from mnist_xai.quality import Completeness, ExplainedBatch, InputInvariance, NonSensitivity
-from tests.quality.conftest import trial_of
+from tests.quality.conftest import batch_of
 from tests.references import networks
 
 with np.load(Path(networks.__file__).parent / "quantus_axioms.npz") as _file:
@@ -43,7 +43,7 @@ def slopes():
 
 def test_a_complete_map_is_complete_although_its_sum_is_rounded(linear):
     maps = images_of("images") * slopes()
-    batch = trial_of(linear, maps, images_of("images"), targets=QUANTUS["targets"])
+    batch = batch_of(linear, maps, images_of("images"), targets=QUANTUS["targets"])
     assert Completeness()(batch).values.max() < 1e-5
     assert not QUANTUS["completeness"].any()  # `==` of two floats.
 
@@ -52,7 +52,7 @@ def test_a_map_of_one_place_that_holds_it_all_is_complete_for_both(linear):
     images, targets = images_of("images"), QUANTUS["targets"]
     maps = np.zeros_like(images)
     maps[:, 0, 0, 0] = (images * slopes()).sum(axis=(1, 2, 3))
-    found = Completeness()(trial_of(linear, maps, images, targets=targets))
+    found = Completeness()(batch_of(linear, maps, images, targets=targets))
     assert found.values.max() < 1e-5
     assert QUANTUS["completeness_of_one_place"].all()
     # By default Quantus divides the map by its largest value first.
@@ -62,14 +62,14 @@ def test_a_map_of_one_place_that_holds_it_all_is_complete_for_both(linear):
 @pytest.mark.parametrize("key", ["", "_of_wrong"])
 def test_places_that_map_and_network_disagree_on_are_quantuss(linear, key):
     maps = images_of("wrong") if key else images_of("images") * slopes()
-    batch = trial_of(linear, maps, images_of("images"), targets=QUANTUS["targets"])
+    batch = batch_of(linear, maps, images_of("images"), targets=QUANTUS["targets"])
     found = NonSensitivity()(batch).values * PLACES
     np.testing.assert_allclose(found, QUANTUS[f"non_sensitivity{key}"], atol=1e-5)
 
 
 def test_what_speaks_against_a_class_is_relevance(linear):
     maps = images_of("images") * slopes()
-    batch = trial_of(linear, maps, images_of("images"), targets=QUANTUS["targets"])
+    batch = batch_of(linear, maps, images_of("images"), targets=QUANTUS["targets"])
     assert NonSensitivity()(batch).values.tolist() == [0] * 4
     negative = (maps < 0).sum(axis=(1, 2, 3))
     np.testing.assert_array_equal(QUANTUS["non_sensitivity_signed"], negative)
@@ -77,7 +77,7 @@ def test_what_speaks_against_a_class_is_relevance(linear):
 
 def test_the_score_depends_on_a_black_place_too(linear):
     maps = np.abs(slopes())
-    batch = trial_of(linear, maps, images_of("dark"), targets=QUANTUS["targets"])
+    batch = batch_of(linear, maps, images_of("dark"), targets=QUANTUS["targets"])
     assert NonSensitivity()(batch).values.tolist() == [0] * 4
     black_but_used = ((images_of("dark") == 0) & (slopes() != 0)).sum(axis=(1, 2, 3))
     np.testing.assert_array_equal(QUANTUS["non_sensitivity_of_dark"], black_but_used)

@@ -18,7 +18,7 @@ from mnist_xai.quality import (
     RemovedSquares,
     SensitivityN,
 )
-from tests.quality.conftest import trial_of
+from tests.quality.conftest import batch_of
 from tests.quality.faithfulness.test_infidelity import slow_infidelity
 from tests.references import networks
 
@@ -34,7 +34,7 @@ def case(request):
 
     def batch(maps):
         maps = QUANTUS[f"{request.param}/{maps}"]
-        return trial_of(network, maps, images, targets=targets)
+        return batch_of(network, maps, images, targets=targets)
 
     network = mx.Network(model)
     return request.param, batch
@@ -48,7 +48,7 @@ def linear():
     model.set_weights([given["kernel"], given["bias"]])
     slopes = given["kernel"][:, given["targets"]].T.reshape(-1, 8, 8, 1)
     maps = slopes * given["images"]
-    return trial_of(mx.Network(model), maps, given["images"], targets=given["targets"])
+    return batch_of(mx.Network(model), maps, given["images"], targets=given["targets"])
 
 
 def test_faithfulness_correlation_equals_quantus(case):
@@ -59,7 +59,7 @@ def test_faithfulness_correlation_equals_quantus(case):
 
 def test_the_faithfulness_estimate_equals_quantus():
     model, images, targets, _ = networks.case("cnn")
-    batch = trial_of(mx.Network(model), QUANTUS["cnn/shares"], images, targets=targets)
+    batch = batch_of(mx.Network(model), QUANTUS["cnn/shares"], images, targets=targets)
     values = FaithfulnessEstimate()(batch).values
     np.testing.assert_allclose(values, QUANTUS["cnn/faithfulness_estimate"], atol=1e-5)
 
@@ -122,7 +122,7 @@ def test_quantus_calls_everything_monotone_that_is_removed_to_black(linear):
     for sign, key in ((1, "monotonicity"), (-1, "monotonicity_opposite")):
         assert QUANTUS[f"linear/{key}"].all()
         for image, places, target in zip(
-            linear.images, sign * linear.places, linear.targets, strict=True
+            linear.images, sign * linear.relevance, linear.targets, strict=True
         ):
             built, path = np.zeros_like(image), []
             for place in places.ravel().argsort():

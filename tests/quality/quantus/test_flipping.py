@@ -81,7 +81,7 @@ def test_road_has_quantus_hits_and_imputed_image(quantus, batch):
     assert 0 < quantus["road_hits"].mean() < 1
     order = np.argsort(-batch.maps[0].ravel())
     removed = np.isin(np.arange(784), order[:392]).reshape(1, 28, 28)
-    found = NoisyImputation().without(batch.images[0], removed)[0, ..., 0]
+    found = NoisyImputation().impute(batch.images[0], removed)[0, ..., 0]
     agree(found, quantus["road_imputed"])
 
 

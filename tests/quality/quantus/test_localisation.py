@@ -23,7 +23,7 @@ from mnist_xai.quality import (
     Sparseness,
     TopKIntersection,
 )
-from tests.quality.conftest import trial_of
+from tests.quality.conftest import batch_of
 from tests.references import networks
 
 FILE = Path(networks.__file__).parent / "quantus_localisation.npz"
@@ -42,7 +42,7 @@ def score():
 
     def run(metric, maps, masks=MASKS):
         maps = maps[..., None].astype(np.float32)
-        return metric(trial_of(network, maps, masks=masks, targets=np.zeros(6, int)))
+        return metric(batch_of(network, maps, masks=masks, targets=np.zeros(6, int)))
 
     return run
 

@@ -21,10 +21,10 @@ from mnist_xai.quality import (
     RelativeInputStability,
     RelativeOutputStability,
     SmoothParameterRandomisation,
-    stages,
+    randomised_layers,
 )
 from mnist_xai.quality.randomisation import random_networks, sanity_checks
-from mnist_xai.quality.randomisation.similarity import alike
+from mnist_xai.quality.randomisation.similarity import similarities
 from tests.references.networks import case
 
 SAMPLES = 6
@@ -57,7 +57,7 @@ def forgetting(monkeypatch):
             positive = weight.name in ("gamma", "moving_variance")
             weight.assign(np.abs(drawn) if positive else drawn)
 
-    monkeypatch.setattr(random_networks, "_forget", forget)
+    monkeypatch.setattr(random_networks, "_randomise_layer", forget)
 
 
 def agree(ours, key, rtol=1e-5, atol=1e-5):
@@ -137,7 +137,7 @@ def test_quantuss_consistency_does_not_look_at_the_map():
 @pytest.mark.parametrize("similarity", ["rank_of_magnitudes", "rank"])
 def test_parameter_randomisation_is_quantuss(batch, forgetting, order, similarity):
     layers = quantus()[f"mprt_{order}_layers"].tolist()
-    columns = [layers.index(name) for name in stages(batch.network)]
+    columns = [layers.index(name) for name in randomised_layers(batch.network)]
     theirs = quantus()[f"mprt_{order}_{similarity}"][:, columns]
     found = ParameterRandomisation(order, similarity)(batch)
     np.testing.assert_allclose(found.curves, theirs, atol=1e-5)
@@ -215,5 +215,5 @@ def test_a_cascade_from_a_clone_is_random_before_it_begins(batch):
     clone.get_layer("logits").set_weights(logits)
     maps = Gradient()(mx.Network(clone), batch.images, batch.targets)[..., 0].astype(float)
     ours = Gradient()(made, batch.images, batch.targets)[..., 0].astype(float)
-    np.testing.assert_allclose(alike("rank", batch.places, ours), first, atol=1e-5)
-    assert np.abs(alike("rank", batch.places, maps) - first).max() > 0.02
+    np.testing.assert_allclose(similarities("rank", batch.relevance, ours), first, atol=1e-5)
+    assert np.abs(similarities("rank", batch.relevance, maps) - first).max() > 0.02

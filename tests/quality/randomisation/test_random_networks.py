@@ -11,10 +11,9 @@ from mnist_xai.interpret.core.graph import run_graph
 from mnist_xai.interpret.methods.base import METHODS
 from mnist_xai.interpret.methods.gradients.gradient import IntegratedGradients, SmoothGrad
 from mnist_xai.quality.randomisation.random_networks import (
-    check_order,
     fully_random,
     randomised,
-    stages,
+    randomised_layers,
 )
 from tests.conftest import nested, residual
 
@@ -73,7 +72,7 @@ def test_any_model_can_be_made_random_and_is_left_as_it_was(model, images):
         seen.append(made.logits(images))
         assert made is network.experiments.twin()
         assert name in network.layer_names
-    assert len(seen) == len(stages(network))
+    assert len(seen) == len(randomised_layers(network))
     assert len({s.tobytes() for s in [logits, *seen]}) == len(seen) + 1
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -89,10 +88,14 @@ def test_no_global_generator_is_touched(model):
 
 
 def test_stages_are_layers_with_weights_by_their_last_call_from_the_top():
-    assert stages(mx.Network(nested())) == ("head/out", "backbone/shared:2", "backbone/first")
+    assert randomised_layers(mx.Network(nested())) == (
+        "head/out",
+        "backbone/shared:2",
+        "backbone/first",
+    )
     model = residual()
     learnt = [layer.name for layer in model.layers if layer.weights]
-    assert stages(mx.Network(model)) == tuple(learnt[::-1])
+    assert randomised_layers(mx.Network(model)) == tuple(learnt[::-1])
 
 
 @pytest.mark.parametrize("build", [nested, residual])
@@ -101,7 +104,7 @@ def test_a_cascade_begins_with_the_trained_weights_and_goes_down(build):
     trained = by_layer(network)
     for weights in network.model.weights:  # Else a zero bias would be drawn as it was.
         weights.assign(np.random.default_rng(1).uniform(0.5, 1.5, weights.shape))
-    trained, names = by_layer(network), stages(network)
+    trained, names = by_layer(network), randomised_layers(network)
     for count, (_, made) in enumerate(randomised(network, "cascading", 0), 1):
         assert changed(trained, by_layer(made)) == set(names[:count])
     for name, made in randomised(network, "independent", 0):
@@ -112,7 +115,7 @@ def test_a_layers_new_weights_are_a_function_of_the_seed_and_the_layer():
     network = mx.Network(mx.build_model("cnn", seed=0))
     ends = [by_layer_when_random(network, seed) for seed in (0, 0, 1)]
     alone = {name: by_layer(made)[name] for name, made in randomised(network, "independent", 0)}
-    for name in stages(network):
+    for name in randomised_layers(network):
         kernels = [end[name][0] for end in (*ends, alone)]
         np.testing.assert_array_equal(kernels[0], kernels[1])
         np.testing.assert_array_equal(kernels[0], kernels[3])
@@ -189,7 +192,7 @@ def test_attention_forgets_its_inner_layers():
     x = layers.MultiHeadAttention(4, 8)(x, x)
     model = keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
     network = mx.Network(model)
-    assert len(stages(network)) == 2
+    assert len(randomised_layers(network)) == 2
     before = weights_of(model)
     with fully_random(network, 0) as made:
         after = weights_of(made.model)
@@ -204,7 +207,7 @@ def test_the_mean_and_variance_of_the_data_are_no_parameters():
     normal.adapt(np.random.default_rng(0).random((9, 8, 8, 2), np.float32))
     model = keras.Sequential([keras.Input((8, 8, 2)), normal, layers.Flatten(), layers.Dense(3)])
     network = mx.Network(model)
-    assert stages(network) == (model.layers[-1].name,)
+    assert randomised_layers(network) == (model.layers[-1].name,)
     with fully_random(network, 0) as made:
         np.testing.assert_array_equal(made.model.layers[0].mean, normal.mean)
 
@@ -260,8 +263,3 @@ def test_a_model_that_cannot_be_copied_is_named():
     model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), Own(3)], name="homemade")
     with pytest.raises(ValueError, match="model: expected one that Keras can make again.*homemade"):
         _ = mx.Network(model).experiments.twin()
-
-
-def test_an_order_is_one_of_two():
-    with pytest.raises(ValueError, match="order: expected cascading or independent; got 'up'"):
-        check_order("up")

@@ -16,7 +16,7 @@ from mnist_xai.quality import (
     RandomLogit,
     RandomMap,
     SmoothParameterRandomisation,
-    stages,
+    randomised_layers,
 )
 from mnist_xai.quality.randomisation.random_networks import fully_random, randomised
 from mnist_xai.quality.robustness.noisy_copies import normal_noise
@@ -74,7 +74,7 @@ def test_a_curve_is_the_similarity_after_each_stage(batch, order):
         maps = mx.Network(fresh).gradient(batch.images, batch.targets)[0]
         expected.append([ranks(a, b) for a, b in zip(batch.maps, maps, strict=True)])
     found = metric(batch)
-    assert found.curves.shape == (5, len(stages(batch.network)))
+    assert found.curves.shape == (5, len(randomised_layers(batch.network)))
     np.testing.assert_allclose(found.curves, np.transpose(expected), atol=1e-5)
     np.testing.assert_allclose(found.values, np.mean(expected, axis=0), atol=1e-5)
 

@@ -19,7 +19,7 @@ from mnist_xai.quality import (
     RelativeOutputStability,
 )
 from mnist_xai.quality.robustness.noisy_copies import uniform_noise
-from tests.quality.conftest import trial_of
+from tests.quality.conftest import batch_of
 
 EVERY = [
     MaxSensitivity,
@@ -225,7 +225,7 @@ def test_an_image_that_no_copy_is_predicted_like_is_refused():
         seed += 1
     found = RelativeInputStability(samples=1, seed=seed)(batch)
     assert np.isfinite(found.values).tolist() == [True, False, False]
-    assert found.refused[1] == "every noisy copy is predicted to be another class"
+    assert found.refused[1] == "every noisy copy is predicted as another class"
 
 
 # --- Consistency -------------------------------------------------------------------------
@@ -293,10 +293,10 @@ def test_the_strongest_cells_are_said_whatever_their_sign_and_size(network):
     maps = np.zeros((3, 28, 28, 1), np.float32)
     maps[:, 0, 0] = [[1], [-1e-9], [3]]
     maps[:, 10, 10] = [[-5], [1e-10], [2]]
-    says = Consistency(top=1)._says(trial_of(network, maps).places)
+    says = Consistency(top=1)._top_cells(batch_of(network, maps).relevance)
     assert says.argmax(axis=1).tolist() == [5, 0, 0]
     assert says.sum(axis=1).tolist() == [1, 1, 1]
-    assert Consistency(top=2)._says(maps[..., 0].astype(float))[:, [0, 5]].all()
+    assert Consistency(top=2)._top_cells(maps[..., 0].astype(float))[:, [0, 5]].all()
 
 
 @pytest.mark.parametrize("metric", EVERY)

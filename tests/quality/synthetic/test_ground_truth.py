@@ -85,14 +85,14 @@ def taught(planted):
 
 @pytest.mark.parametrize("method", EXPLAINERS)
 def test_a_network_that_knows_the_rule_is_explained_by_the_square(taught, planted, method):
-    batch = planted[1].take(slice(0, 40)).batch(taught, method)
+    batch = planted[1].take(slice(0, 40)).explained_by(taught, method)
     assert RelevanceMass()(batch).mean > 0.95
     assert PointingGame()(batch).mean == 1
 
 
 @pytest.mark.parametrize("name", CONTROLS)
 def test_what_does_not_look_at_the_network_is_not(taught, planted, name):
-    batch = planted[1].take(slice(0, 40)).batch(taught, CONTROLS[name])
+    batch = planted[1].take(slice(0, 40)).explained_by(taught, CONTROLS[name])
     # The square is 5 % of the image, and brighter than most of it.
     assert RelevanceMass()(batch).mean < 0.2
 
@@ -147,13 +147,13 @@ def pooling(digits):
 @pytest.mark.parametrize("method", EXPLAINERS)
 def test_a_class_is_explained_by_its_cell(pooling, digits, method):
     known = digit_grid(digits, 8, size="double")
-    assert RelevanceMass()(known.batch(pooling, method)).mean > 0.9
+    assert RelevanceMass()(known.explained_by(pooling, method)).mean > 0.9
 
 
 @pytest.mark.parametrize("name", CONTROLS)
 def test_what_does_not_look_at_the_network_gives_each_cell_its_share(pooling, digits, name):
     known = digit_grid(digits, 8, size="double")
-    found = RelevanceMass()(known.batch(pooling, CONTROLS[name])).mean
+    found = RelevanceMass()(known.explained_by(pooling, CONTROLS[name])).mean
     assert found == pytest.approx(0.25, abs=0.02)
 
 
@@ -194,8 +194,8 @@ def test_a_network_that_took_the_shortcut_is_explained_by_the_object(digits):
     for shortcut in (False, True):
         dataset, known = distractor(digits, shortcut=shortcut)
         network, _ = fitted(mx.build_model("dense", seed=0), dataset, epochs=8)
-        batch = known.take(slice(0, 60)).batch(network, IntegratedGradients(32))
-        positive = np.maximum(batch.places, 0)
+        batch = known.take(slice(0, 60)).explained_by(network, IntegratedGradients(32))
+        positive = np.maximum(batch.relevance, 0)
         shares.append((positive * known.distractors[:60]).sum() / positive.sum())
     assert shares[0] < 0.1
     assert shares[1] > 2 * shares[0]
