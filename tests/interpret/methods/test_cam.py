@@ -1,4 +1,4 @@
-"""Class activation maps: closed forms, slow replicas, an independent library."""
+"""Class activation maps: compared with closed forms, slow replicas and tf-keras-vis."""
 
 import keras
 import numpy as np
@@ -46,9 +46,9 @@ def assert_close(found, expected, share=1e-5):
 
 @pytest.fixture
 def pooled():
-    """Convolution, mean over positions, dense: the architecture for which CAM was invented.
+    """Convolution, mean over positions, dense: the architecture of the original CAM.
 
-    The feature maps are as large as the image, so that nothing is stretched.
+    The feature maps are as large as the image, so nothing is stretched.
     """
     keras.utils.set_random_seed(3)
     model = keras.Sequential(
@@ -82,13 +82,13 @@ def weighted(a, w):
     return np.einsum("nhwk,nk->nhw", a, w)[..., None]
 
 
-def test_behind_mean_pooling_gradcam_is_cam(pooled, small, parts):
-    """CAM of Zhou et al. 2016 is `Σ_k w_k A_k`; the mean puts a factor `1/hw` before it."""
+def test_before_mean_pooling_gradcam_is_cam(pooled, small, parts):
+    """CAM of Zhou et al. 2016 is `Σ_k w_k A_k`; the mean adds a factor `1/hw`."""
     a, w, _ = parts
     assert_close(maps_of(GradCAM(), pooled, small), relu(weighted(a, w)) / 64)
 
 
-def test_behind_mean_pooling_hirescam_is_cam_with_its_sign(pooled, small, parts):
+def test_before_mean_pooling_hirescam_is_cam_without_the_relu(pooled, small, parts):
     a, w, _ = parts
     found = maps_of(HiResCAM(), pooled, small)
     assert found.min() < 0
@@ -96,27 +96,31 @@ def test_behind_mean_pooling_hirescam_is_cam_with_its_sign(pooled, small, parts)
     np.testing.assert_array_equal(relu(found) > 0, maps_of(GradCAM(), pooled, small) > 0)
 
 
-def test_behind_mean_pooling_layercam_is_cam_of_the_positive_weights(pooled, small, parts):
+def test_before_mean_pooling_layercam_is_cam_of_the_positive_weights(pooled, small, parts):
     a, w, _ = parts
     assert_close(maps_of(LayerCAM(), pooled, small), weighted(a, relu(w)) / 64)
 
 
-def test_behind_mean_pooling_gradcam_plus_plus_weighs_every_position_alike(pooled, small, parts):
+def test_before_mean_pooling_gradcam_plus_plus_gives_every_position_the_same_weight(
+    pooled, small, parts
+):
     """The gradient is `w/64` everywhere, so `α = 1 / (2 + w mean(A))`."""
     a, w, _ = parts
     weights = relu(w) / (2 + w * a.mean(axis=(1, 2)))
     assert_close(maps_of(GradCAMPlusPlus(), pooled, small), weighted(a, weights))
 
 
-def test_behind_mean_pooling_ablation_is_the_channel_s_share_of_the_score(pooled, small, parts):
+def test_before_mean_pooling_ablation_weights_are_the_channels_shares_of_the_score(
+    pooled, small, parts
+):
     a, w, score = parts
     assert score.min() < 0 < score.max()
     weights = w * a.mean(axis=(1, 2)) / np.abs(score)[:, None]
     assert_close(maps_of(AblationCAM(), pooled, small), relu(weighted(a, weights)))
 
 
-def test_a_channel_that_is_missed_counts_for_the_class_whatever_the_score_s_sign(pooled, small):
-    """A constant added to all logits leaves the network what it is: only the scale may change."""
+def test_ablationcam_with_a_negative_score_still_shows_the_channels_that_raise_it(pooled, small):
+    """Adding a constant to all logits does not change the classifier, so only the scale changes."""
     network = mx.Network(pooled)
     before, scores = maps_of(AblationCAM(), network, small), network.scores(small, TARGETS)
     kernel, bias = pooled.get_layer("classes").get_weights()
@@ -126,7 +130,7 @@ def test_a_channel_that_is_missed_counts_for_the_class_whatever_the_score_s_sign
     assert_close(after, before * scale, 1e-4)
 
 
-def test_a_score_of_zero_leaves_the_drops_as_they_are(pooled, small):
+def test_ablationcam_with_a_score_of_zero_does_not_divide_the_drops(pooled, small):
     kernel, _ = pooled.get_layer("classes").get_weights()
     kernel[:3], kernel[3:] = 1, 0
     features = pooled.get_layer("features")
@@ -140,15 +144,15 @@ def test_a_score_of_zero_leaves_the_drops_as_they_are(pooled, small):
     np.testing.assert_allclose(maps_of(AblationCAM(), pooled, small), 14, rtol=1e-6)
 
 
-def test_hirescam_sums_to_the_logit_less_its_bias(pooled, small, parts):
+def test_hirescam_sums_to_the_logit_minus_its_bias(pooled, small, parts):
     score = parts[2]
     bias = pooled.get_layer("classes").get_weights()[1][TARGETS]
     sums = maps_of(HiResCAM(), pooled, small).sum(axis=(1, 2, 3))
     np.testing.assert_allclose(sums, score - bias, atol=1e-5)
 
 
-def test_eigencam_of_one_pattern_is_that_pattern():
-    """`A_k = c_k P` has rank one, so that the map is `|c| P` if `Σ_k c_k > 0`, else `-|c| P`."""
+def test_eigencam_of_channels_with_one_common_pattern_is_that_pattern():
+    """`A_k = c_k P` has rank one, so the map is `|c| P` if `Σ_k c_k > 0`, else `-|c| P`."""
     image = keras.Input((8, 8, 1))
     x = layers.Conv2D(3, 1, use_bias=False, name="features")(image)
     model = keras.Model(image, layers.Dense(2)(layers.Flatten()(x)))
@@ -160,7 +164,7 @@ def test_eigencam_of_one_pattern_is_that_pattern():
 
 
 def test_stretching_is_bilinear_with_half_pixel_centres():
-    """From 2 to 4 pixels: at 1/4, 3/4 of the way, the border repeated; no corner is aligned."""
+    """From 2 to 4 pixels the weights are 1, 3/4, 1/4, 0: corners are not aligned."""
     image = keras.Input((4, 4, 1))
     x = layers.AveragePooling2D(2, name="pool")(image)
     model = keras.Model(image, layers.Dense(2, kernel_initializer="ones")(layers.Flatten()(x)))
@@ -183,7 +187,7 @@ def conv2(cnn, images):
 
 
 def gradcam_plus_plus_slowly(a, g, *, normalised=False):
-    """Each coefficient as the paper writes it, one position and channel at a time."""
+    """Compute each coefficient as in the paper, for one position and channel at a time."""
     total = np.zeros(a.shape[:3])
     for n, k in np.ndindex(len(a), a.shape[3]):
         alpha = np.zeros(a.shape[1:3])
@@ -246,8 +250,8 @@ def test_ablationcam_equals_its_slow_replica(cnn, images, conv2):
     assert_close(maps_of(AblationCAM("conv2"), network, images), stretched(expected), 1e-4)
 
 
-def test_eigencam_is_the_strongest_direction(cnn, images, conv2):
-    """Power iteration on `AᵀA`, begun at all ones, ends at the direction, sign included."""
+def test_eigencam_equals_power_iteration(cnn, images, conv2):
+    """Power iteration on `AᵀA` from all ones converges to the vector with the right sign."""
     a = conv2[0].reshape(5, 64, 64)
     expected = np.zeros((5, 64))
     for n in range(5):
@@ -265,7 +269,7 @@ def test_eigencam_is_the_strongest_direction(cnn, images, conv2):
 
 
 def tf_keras_vis(name, model, images, layer, score=None, **options):
-    """Its maps at the layer's resolution, as they come from its formula."""
+    """Return the maps of tf-keras-vis at the layer's resolution, without its normalisation."""
     from importlib import import_module
 
     from tf_keras_vis.utils.model_modifiers import ReplaceToLinear
@@ -281,7 +285,9 @@ def tf_keras_vis(name, model, images, layer, score=None, **options):
 
 
 @pytest.mark.filterwarnings("ignore:The structure of `inputs`")  # Raised by tf-keras-vis.
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # It asks SciPy for an old name.
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # tf-keras-vis uses a deprecated SciPy name.
 @pytest.mark.parametrize(("name", "method"), [("Gradcam", GradCAM), ("Layercam", LayerCAM)])
 @pytest.mark.parametrize("layer", ["conv1", "pool1", "conv2", "pool2"])
 def test_gradcam_and_layercam_equal_tf_keras_vis(cnn, images, name, method, layer):
@@ -292,7 +298,7 @@ def test_gradcam_and_layercam_equal_tf_keras_vis(cnn, images, name, method, laye
 @pytest.mark.filterwarnings("ignore:The structure of `inputs`")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_replica_of_gradcam_plus_plus_equals_tf_keras_vis(cnn, images, conv2):
-    """It makes each channel's coefficients sum to one and has the factor `exp(S)`."""
+    """tf-keras-vis makes each channel's coefficients sum to one, and keeps the factor `exp(S)`."""
     a, g, score = conv2
     expected = tf_keras_vis("GradcamPlusPlus", cnn, images, "conv2")
     found = gradcam_plus_plus_slowly(a, g, normalised=True) * np.exp(score)[:, None, None]
@@ -302,9 +308,10 @@ def test_the_replica_of_gradcam_plus_plus_equals_tf_keras_vis(cnn, images, conv2
 @pytest.mark.filterwarnings("ignore:The structure of `inputs`")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_scorecam_equals_tf_keras_vis(small):
-    """It has no softmax over channels: of `exp(p_c)` as its score, the weights are the same
+    """tf-keras-vis has no softmax over channels and aligns corners when it stretches maps.
 
-    but for their sum. Its stretching aligns corners; where nothing is stretched both agree.
+    With `exp(p_c)` as its score, its weights are proportional to ours, and here nothing is
+    stretched.
     """
     keras.utils.set_random_seed(3)
     image = keras.Input((8, 8, 1))
@@ -321,7 +328,7 @@ def test_scorecam_equals_tf_keras_vis(small):
     assert_close(found, expected)
 
 
-# --- What a change of the network does to the maps ---------------------------------------
+# --- Changes of the network --------------------------------------------------------------
 
 
 def scale_logits(model, factor):
@@ -333,7 +340,7 @@ def scale_logits(model, factor):
     ("cam", "power"),
     [(GradCAM, 1), (HiResCAM, 1), (LayerCAM, 1), (AblationCAM, 0), (EigenCAM, 0)],
 )
-def test_twice_the_logits_give_maps_of_twice_the_size_or_the_same(cnn, images, cam, power):
+def test_doubling_the_logits_doubles_the_maps_or_leaves_them_unchanged(cnn, images, cam, power):
     network = mx.Network(cnn)
     before = maps_of(cam(), network, images)
     scale_logits(cnn, 2)
@@ -341,7 +348,7 @@ def test_twice_the_logits_give_maps_of_twice_the_size_or_the_same(cnn, images, c
 
 
 @every_cam
-def test_channels_may_come_in_any_order(cam, pooled, small):
+def test_maps_do_not_depend_on_the_order_of_the_channels(cam, pooled, small):
     before = maps_of(cam(), pooled, small)
     order = np.random.default_rng(7).permutation(6)
     kernel, bias = pooled.get_layer("features").get_weights()
@@ -351,11 +358,11 @@ def test_channels_may_come_in_any_order(cam, pooled, small):
     assert_close(maps_of(cam(), pooled, small), before)
 
 
-def test_scorecam_gives_a_constant_channel_no_weight(pooled, small):
-    """Neither 0/0 nor a share of the softmax comes of it: at 1 it is worth what it is at 0."""
+def test_scorecam_gives_a_constant_channel_the_weight_zero(pooled, small):
+    """A channel that is 1 everywhere gives the same map as one that is 0 everywhere."""
     classes, features = pooled.get_layer("classes"), pooled.get_layer("features")
     weights, offset = classes.get_weights()
-    weights[0] = 0  # What it puts out must not reach the scores.
+    weights[0] = 0  # The scores must not depend on channel 0.
     classes.set_weights([weights, offset])
     kernel, bias = features.get_weights()
     kernel[..., 0] = 0
@@ -366,7 +373,7 @@ def test_scorecam_gives_a_constant_channel_no_weight(pooled, small):
     assert_close(maps[0], maps[1])
 
 
-def test_scorecam_without_any_mask_is_zero_and_says_so(pooled):
+def test_scorecam_with_constant_channels_only_is_zero_and_warns(pooled):
     features = pooled.get_layer("features")
     kernel, bias = features.get_weights()
     features.set_weights([0 * kernel, bias + 1])
@@ -375,8 +382,8 @@ def test_scorecam_without_any_mask_is_zero_and_says_so(pooled):
     assert explanation.warnings == ["The map of image 0 is zero everywhere."]
 
 
-def test_logits_that_overflow_exp_leave_scorecam_the_best_channel(pooled, small):
-    """A softmax of large logits is one at their greatest."""
+def test_scorecam_with_logits_that_overflow_exp_shows_only_the_best_channel(pooled, small):
+    """The softmax of large logits is 1 at the largest."""
     scale_logits(pooled, 1e6)
     a = mx.Network(pooled).activations(small, ["features"])["features"]
     found = maps_of(ScoreCAM(), pooled, small)
@@ -384,8 +391,8 @@ def test_logits_that_overflow_exp_leave_scorecam_the_best_channel(pooled, small)
     np.testing.assert_array_equal(distance.min(axis=1), 0)
 
 
-def test_scorecam_normalises_each_image_by_itself(cnn, images):
-    """A much brighter neighbour changes nothing."""
+def test_scorecam_normalises_each_image_separately(cnn, images):
+    """Much brighter neighbours do not change the map of a dim image."""
     network = mx.Network(cnn)
     dim = images[:1] * 0.05
     alone = maps_of(ScoreCAM(), network, dim, [3])
@@ -393,7 +400,7 @@ def test_scorecam_normalises_each_image_by_itself(cnn, images):
     assert_close(beside[:1], alone)
 
 
-def test_logits_that_overflow_exp_leave_gradcam_plus_plus_finite(cnn, images):
+def test_gradcam_plus_plus_with_logits_that_overflow_exp_is_finite(cnn, images):
     scale_logits(cnn, 2000)
     network = mx.Network(cnn)
     targets = network.logits(images).argmax(axis=1)
@@ -403,8 +410,8 @@ def test_logits_that_overflow_exp_leave_gradcam_plus_plus_finite(cnn, images):
     assert maps.any()
 
 
-def test_gradcam_plus_plus_gives_the_pole_no_weight():
-    """`S = A_0 + …`, so `g = 1` everywhere, and activations that sum to -2."""
+def test_gradcam_plus_plus_gives_the_weight_zero_at_the_pole():
+    """The score is the sum of the activations, so `g = 1`; they sum to -2, where the pole is."""
     image = keras.Input((2, 2, 1))
     x = layers.Conv2D(1, 1, kernel_initializer="ones", use_bias=False)(image - 1)
     model = keras.Model(image, layers.Dense(2, kernel_initializer="ones")(layers.Flatten()(x)))
@@ -416,7 +423,7 @@ def test_gradcam_plus_plus_gives_the_pole_no_weight():
 
 
 @every_cam
-def test_the_layer_defaults_to_the_last_with_positions(cam, cnn, images):
+def test_the_layer_defaults_to_the_last_one_with_positions(cam, cnn, images):
     network = mx.Network(cnn)
     np.testing.assert_array_equal(
         maps_of(cam(), network, images), maps_of(cam("pool2"), network, images)
@@ -424,7 +431,7 @@ def test_the_layer_defaults_to_the_last_with_positions(cam, cnn, images):
     assert np.abs(maps_of(cam("conv2"), network, images)).max() > 0
 
 
-def test_a_single_position_is_no_default():
+def test_a_layer_with_a_single_position_is_not_the_default():
     image = keras.Input((8, 8, 1))
     x = layers.Conv2D(3, 3, name="features")(image)
     x = layers.GlobalAveragePooling2D(keepdims=True)(x)
@@ -433,7 +440,7 @@ def test_a_single_position_is_no_default():
 
 
 @every_cam
-def test_each_call_of_a_shared_layer_is_explained(cam, images):
+def test_each_call_of_a_shared_layer_has_its_own_map(cam, images):
     keras.utils.set_random_seed(0)
     network = mx.Network(nested())
     first = maps_of(cam("backbone/shared"), network, images)
@@ -442,7 +449,7 @@ def test_each_call_of_a_shared_layer_is_explained(cam, images):
     assert np.abs(first - second).max() > 1e-3 * np.abs(second).max() > 0
 
 
-def test_ablation_of_a_shared_layer_s_second_call_leaves_the_first_alone(images):
+def test_ablating_the_second_call_of_a_shared_layer_does_not_change_the_first(images):
     keras.utils.set_random_seed(0)
     network = mx.Network(nested())
     layer = "backbone/shared:2"
@@ -459,7 +466,7 @@ def test_ablation_of_a_shared_layer_s_second_call_leaves_the_first_alone(images)
 
 @every_cam
 @pytest.mark.parametrize("layer", ["conv1", "pool2"])
-def test_half_precision_gives_nearly_the_same_maps(cam, layer, cnn, images):
+def test_half_precision_gives_almost_the_same_maps(cam, layer, cnn, images):
     half = mixed_precision()
     half.set_weights(cnn.get_weights())
     expected = maps_of(cam(layer), cnn, images)
@@ -482,7 +489,7 @@ def test_images_of_any_size_are_explained(cam):
         assert np.isfinite(found).all()
 
 
-def test_passes_are_counted(cnn):
+def test_the_number_of_passes_is_that_of_the_definition(cnn):
     network = mx.Network(cnn)
     assert [cam().passes(network) for cam in ALL] == [1, 1, 1, 1, 65, 66, 1]
     assert ScoreCAM("conv1").passes(network) == 33
@@ -518,7 +525,7 @@ def test_bad_layers_are_refused(cam, cnn, images):
 
 
 @every_cam
-def test_a_model_without_positions_is_refused_by_its_name(cam, images):
+def test_a_model_without_a_layer_with_positions_is_refused_by_name(cam, images):
     model = mx.build_model("dense", seed=0)
     with pytest.raises(mx.UnsupportedLayerError, match="dense: none of its layers has outputs"):
         mx.explain(model, images, method=cam())
@@ -535,7 +542,7 @@ def test_a_layer_that_the_score_does_not_depend_on_is_refused(cam, images):
         mx.explain(network, images, [0] * 5, method=cam("aside"))
 
 
-def test_negative_activations_may_leave_nothing_and_this_is_said(images):
+def test_negative_activations_can_give_a_map_of_zeros_with_a_warning(images):
     image = keras.Input((28, 28, 1))
     x = layers.Conv2D(
         3, 3, kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(-1)

@@ -11,7 +11,7 @@ from mnist_xai import Network, gradient_map
 
 
 def _float64_twin(model):
-    """The same network in float64, where a central difference has digits to spare."""
+    """Return the same network in float64: central differences need more digits than float32."""
     config = model.get_config()
     for layer in config["layers"]:
         layer["config"]["dtype"] = "float64"
@@ -61,7 +61,7 @@ def test_gradient_of_a_linear_network_is_its_weights(images):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_gradient_of_every_model_is_finite_and_not_zero(model, images):
+def test_the_gradient_of_every_model_is_finite_and_not_zero(model, images):
     found = gradient_map(model, images)
     assert found.shape == images.shape
     assert found.dtype == np.float32
@@ -74,7 +74,7 @@ def test_the_target_defaults_to_the_predicted_class(cnn, images):
     np.testing.assert_array_equal(gradient_map(cnn, images), gradient_map(cnn, images, predicted))
 
 
-def test_the_probability_obeys_the_chain_rule(cnn, images):
+def test_the_gradient_of_the_probability_follows_the_chain_rule(cnn, images):
     """∂p_c/∂x = p_c (∂z_c/∂x - Σ_k p_k ∂z_k/∂x)."""
     network = Network(cnn)
     p = network.probabilities(images)
@@ -85,14 +85,14 @@ def test_the_probability_obeys_the_chain_rule(cnn, images):
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_the_article_s_map_is_zero_and_ours_is_not(cnn, images):
+def test_the_map_of_the_articles_code_is_zero_and_ours_is_not(cnn, images):
     """Erratum of document 000, section 8.3: the sum of a softmax is 1 for every image."""
     with pytest.raises((AttributeError, RuntimeError)):
-        keras.backend.gradients(cnn.output, cnn.input)  # Gone since TensorFlow became eager.
+        keras.backend.gradients(cnn.output, cnn.input)  # Removed from Keras, or refused outside graph mode.
     x = tf.constant(images)
     with tf.GradientTape() as tape:
         tape.watch(x)
-        everything = cnn(x)  # K.gradients differentiates the sum of what it is given.
+        everything = cnn(x)  # K.gradients differentiates the sum of its argument.
     article = np.asarray(tape.gradient(everything, x))
     ours = gradient_map(cnn, images)
     assert np.abs(article).max() < 1e-6 * np.abs(ours).max()

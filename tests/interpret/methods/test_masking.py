@@ -10,7 +10,7 @@ from mnist_xai.interpret.methods.perturbation.masking import scores_of_masks
 
 @pytest.fixture(scope="module")
 def sparse():
-    """Images of which many features are black, and not the same ones."""
+    """Images in which many features are black, different ones in different images."""
     rng = np.random.default_rng(0)
     images = rng.random((5, 28, 28, 1), np.float32)
     images[:, :, :8] = images[:, 20:] = 0
@@ -19,7 +19,7 @@ def sparse():
 
 
 def one_by_one(network, images, targets, masks, labels, baseline, score):
-    """The slow way: every image under every mask, masked in NumPy."""
+    """Score every image under every mask, masked in NumPy: a slow replica."""
     full = np.asarray(masks, np.float32)[:, labels][..., np.newaxis]
     columns = [network.scores(images * m + baseline * (1 - m), targets, score=score) for m in full]
     return np.stack(columns, axis=1)
@@ -28,7 +28,9 @@ def one_by_one(network, images, targets, masks, labels, baseline, score):
 @pytest.mark.parametrize("score", ["logit", "probability"])
 @pytest.mark.parametrize("baseline", [0.0, 0.4])
 @pytest.mark.parametrize("dtype", [np.bool_, np.float32])
-def test_leaving_out_equal_masked_images_changes_no_score(cnn, sparse, dtype, baseline, score):
+def test_scores_equal_those_of_masking_in_numpy_though_equal_masked_images_are_left_out(
+    cnn, sparse, dtype, baseline, score
+):
     labels = Patches(5).labels(28, 28)
     masks = np.random.default_rng(1).random((40, 36), np.float32)
     masks = masks < 0.5 if dtype == np.bool_ else masks
@@ -38,10 +40,10 @@ def test_leaving_out_equal_masked_images_changes_no_score(cnn, sparse, dtype, ba
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["convolution", "no front", "colour"])
-def test_networks_with_and_without_a_front_are_masked_alike(kind):
+@pytest.mark.parametrize("kind", ["convolution", "no stem", "colour"])
+def test_networks_with_and_without_a_linear_stem_give_the_same_scores_as_masking_in_numpy(kind):
     channels = 3 if kind == "colour" else 1
-    first = [] if kind == "no front" else [layers.Conv2D(4, 3, activation="relu")]
+    first = [] if kind == "no stem" else [layers.Conv2D(4, 3, activation="relu")]
     model = Sequential([Input((8, 9, channels)), *first, layers.Flatten(), layers.Dense(3)])
     images = np.random.default_rng(0).random((4, 8, 9, channels), np.float32)
     labels, targets = Grid(3).labels(8, 9), np.array([0, 1, 2, 0], np.int32)
@@ -54,7 +56,9 @@ def test_networks_with_and_without_a_front_are_masked_alike(kind):
 
 def test_each_masked_image_is_scored_once(cnn, monkeypatch):
     images = np.zeros((2, 28, 28, 1), np.float32)
-    images[0, :4, :8] = 0.5  # Two features of the grid; the second image has none.
+    images[0, :4, :8] = (
+        0.5  # Two features of the grid differ from black; in the second image none does.
+    )
     rows_seen = []
     plain = masking.masked_scores
 
@@ -71,7 +75,7 @@ def test_each_masked_image_is_scored_once(cnn, monkeypatch):
     assert len(np.unique(scores[1])) == 1
 
 
-def test_blocks_of_images_are_put_together_again(cnn, sparse, monkeypatch):
+def test_scores_do_not_depend_on_how_images_are_split_into_blocks(cnn, sparse, monkeypatch):
     masks = np.random.default_rng(1).random((20, 49)) < 0.5
     labels, targets = Grid(7).labels(28, 28), np.arange(5, dtype=np.int32)
     network = Network(cnn)

@@ -1,4 +1,4 @@
-"""One contract for every method of the registry, and closed forms for each."""
+"""A contract that every registered method must keep, and closed forms of gradient methods."""
 
 import dataclasses
 import re
@@ -26,7 +26,7 @@ from mnist_xai.interpret.methods.relevance.lrp import LRP
 
 every_method = pytest.mark.parametrize("name", METHODS)
 
-# The contract is about methods and not about their numbers: fewer steps and samples will do.
+# The contract does not depend on the number of steps and samples, so a few are enough.
 FEWER = {"steps": 8, "points": 2, "samples": 64, "permutations": 2, "designs": 4}
 
 
@@ -43,7 +43,7 @@ def quick(name):
 
 
 @every_method
-def test_maps_are_signed_float32_of_the_images_shape(name, cnn, images):
+def test_maps_are_finite_float32_of_the_images_size_and_signed_as_promised(name, cnn, images):
     maps = mx.explain(cnn, images, method=quick(name)).maps
     assert maps.dtype == np.float32
     assert maps.shape[:3] == images.shape[:3]
@@ -53,26 +53,26 @@ def test_maps_are_signed_float32_of_the_images_shape(name, cnn, images):
 
 
 @every_method
-def test_maps_do_not_depend_on_the_batch_or_the_neighbours(name, cnn, images):
+def test_maps_do_not_depend_on_the_batch_or_on_other_images(name, cnn, images):
     whole = mx.explain(mx.Network(cnn), images, method=quick(name)).maps
     split = mx.explain(mx.Network(cnn, batch_size=2), images, method=quick(name)).maps
     alone = mx.explain(mx.Network(cnn), images[3:4], method=quick(name)).maps
-    # The epsilon rule divides by outputs as small as 1e-6, whose rounding depends on the batch.
+    # LRP's epsilon rule divides by outputs as small as 1e-6; their rounding depends on the batch.
     scale = np.abs(whole).max() * (1e-4 if isinstance(METHODS[name], LRP) else 1e-5)
     np.testing.assert_allclose(split, whole, atol=scale)
     np.testing.assert_allclose(alone[0], whole[3], atol=scale)
 
 
 @every_method
-def test_maps_are_the_same_each_time(name, cnn, images):
+def test_explaining_twice_gives_equal_maps(name, cnn, images):
     network = mx.Network(cnn)
     first, second = (mx.explain(network, images, method=quick(name)).maps for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
 @every_method
-def test_another_class_gives_another_map(name, cnn, images):
-    # Not two classes that are predicted for none: both maps may be zero then, behind a ReLU.
+def test_another_class_gives_another_map_for_class_sensitive_methods(name, cnn, images):
+    # One class is the predicted one: with a ReLU, the maps of two other classes may both be zero.
     network = mx.Network(cnn)
     predicted = network.logits(images).argmax(axis=1)
     first, second = (
@@ -99,7 +99,7 @@ def test_every_pass_is_traced_once(name, cnn, images):
     assert set(network.passes.traces().values()) == {1}
 
 
-# Models of conftest.py that a method must refuse, and the layer that it has to name.
+# Models of conftest.py that a method must refuse, with the expected message.
 REFUSED: dict[tuple[str, str], str] = {
     **{
         (name, kind): "none of its layers has outputs"
@@ -125,15 +125,17 @@ REFUSED: dict[tuple[str, str], str] = {
     },
 }
 
-# Maps that are zero by definition: all channels of the layer are negative on average, and the
-# method adds them up with positive weights before it takes a ReLU.
+# Maps that are zero by definition: all channels of the layer are negative on average, and these
+# methods add them up with positive weights before a ReLU.
 ZERO = {(name, "residual") for name in ("gradcam_plus_plus", "layercam", "scorecam", "ablationcam")}
-# And the gradient of a network without a hidden layer does not vary.
+# The gradient of a network without a hidden layer is constant, so its variance is zero.
 ZERO |= {("vargrad", f"softmax_{kind}") for kind in ("layer", "activation", "operation")}
 
 
 @every_method
-def test_every_kind_of_model_is_explained_or_refused_by_a_layers_name(name, model, images, request):
+def test_every_kind_of_model_is_explained_or_refused_with_the_name_of_a_layer(
+    name, model, images, request
+):
     kind = request.node.callspec.params["model"]
     if (name, kind) in REFUSED:
         with pytest.raises(mx.UnsupportedLayerError, match=REFUSED[name, kind]):
@@ -143,7 +145,7 @@ def test_every_kind_of_model_is_explained_or_refused_by_a_layers_name(name, mode
     assert np.isfinite(explanation.maps).all()
     assert explanation.maps.any() == ((name, kind) not in ZERO)
     assert explanation.maps.any() or "zero everywhere" in explanation.warnings[0]
-    # Sums that are exact by definition; 8 bits of precision hold no more than 1 %.
+    # These sums are exact by definition. Mixed precision has 8 bits, which are good for 1 %.
     if isinstance(METHODS[name], LRP | DeepLIFT | DeepSHAP):
         given = [np.abs(explanation.differences), np.abs(explanation.maps).sum(axis=(1, 2, 3))]
         whole = np.max([*given, *map(np.abs, explanation.absorbed.values())], axis=0)
@@ -152,7 +154,9 @@ def test_every_kind_of_model_is_explained_or_refused_by_a_layers_name(name, mode
 
 
 @every_method
-def test_the_probability_can_be_explained(name, cnn, images):
+def test_the_probability_gets_another_map_than_the_logit_for_class_sensitive_methods(
+    name, cnn, images
+):
     logit, probability = (
         mx.explain(cnn, images, method=quick(name), score=s) for s in ("logit", "probability")
     )
@@ -163,7 +167,7 @@ def test_the_probability_can_be_explained(name, cnn, images):
 
 
 @every_method
-def test_every_method_says_what_it_is(name, cnn):
+def test_every_method_describes_itself_and_is_hashable_and_comparable(name, cnn):
     method = METHODS[name]
     assert isinstance(method, Method)
     assert method.about.shows
@@ -176,7 +180,9 @@ def test_every_method_says_what_it_is(name, cnn):
 
 
 @pytest.mark.parametrize("name", [n for n, m in METHODS.items() if isinstance(m, Complete)])
-def test_complete_methods_sum_to_what_they_promise(name, cnn, images):
+def test_maps_of_complete_methods_sum_to_the_difference_of_scores_within_1_percent(
+    name, cnn, images
+):
     explanation = mx.explain(cnn, images, method=name)
     share = np.abs(explanation.residuals) / np.abs(explanation.differences)
     assert share.max() < 0.01
@@ -187,7 +193,7 @@ def test_complete_methods_sum_to_what_they_promise(name, cnn, images):
 
 @pytest.fixture
 def quadratic():
-    """`S_c(x) = Σ_i w_ci x_i²`, of which everything is known."""
+    """`S_c(x) = Σ_i w_ci x_i²`, whose gradients and integrals are known."""
     w = np.random.default_rng(3).normal(size=(3, 16)).astype("f")
     image = keras.Input((4, 4, 1))
     model = keras.Model(image, keras.ops.matmul(layers.Flatten()(image) ** 2, w.T))
@@ -203,7 +209,7 @@ def run(method, model, points, targets=(0, 1, 2)):
     return mx.explain(model, points, list(targets), method=method).maps
 
 
-def test_gradient_and_input_x_gradient_of_a_quadratic(quadratic, points):
+def test_gradient_and_input_x_gradient_of_a_quadratic_equal_their_closed_forms(quadratic, points):
     model, w = quadratic
     np.testing.assert_allclose(run(Gradient(), model, points), 2 * w * points, atol=1e-5)
     np.testing.assert_allclose(run(InputXGradient(), model, points), 2 * w * points**2, atol=1e-5)
@@ -218,7 +224,7 @@ def test_integrated_gradients_of_a_quadratic_are_exact(quadratic, points, steps)
     np.testing.assert_allclose(found, w * (points**2 - 0.25), atol=1e-5)
 
 
-def test_quadratures_integrate_as_they_should():
+def test_quadratures_integrate_the_exponential_and_their_exact_polynomials():
     for name, rule in QUADRATURES.items():
         nodes, weights = rule(50)
         assert weights.sum() == pytest.approx(1)
@@ -241,13 +247,13 @@ def test_on_a_linear_network_all_methods_agree(points):
     np.testing.assert_allclose(run(VarGrad(samples=3), model, points), 0, atol=1e-6)
 
 
-def test_one_noiseless_sample_is_the_method_itself(cnn, images):
+def test_smoothgrad_with_one_noiseless_sample_is_the_gradient(cnn, images):
     expected = mx.explain(cnn, images, method="gradient").maps
     found = mx.explain(cnn, images, method=SmoothGrad(samples=1, sigma=0)).maps
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_smoothgrad_is_the_mean_over_its_noise(cnn, images):
+def test_smoothgrad_its_square_and_vargrad_equal_statistics_over_the_noisy_copies(cnn, images):
     method = SmoothGrad(samples=4, sigma=0.2, seed=7)
     noise = np.random.default_rng(7).standard_normal((4, 28, 28, 1), np.float32) * 0.2
     network = mx.Network(cnn)
@@ -264,7 +270,7 @@ def test_smoothgrad_is_the_mean_over_its_noise(cnn, images):
 
 
 def test_smoothgrad_equals_tf_keras_vis_with_the_same_noise(cnn, images):
-    """Its own noise cannot be set, so its Saliency explains each of our noisy copies."""
+    """The noise of tf-keras-vis cannot be set, so its Saliency explains each of our copies."""
     from tf_keras_vis.saliency import Saliency
     from tf_keras_vis.utils.model_modifiers import ReplaceToLinear
     from tf_keras_vis.utils.scores import CategoricalScore
@@ -281,7 +287,7 @@ def test_smoothgrad_equals_tf_keras_vis_with_the_same_noise(cnn, images):
     np.testing.assert_allclose(found, np.mean(maps, axis=0), atol=1e-5 * np.abs(found).max())
 
 
-def test_vargrad_of_a_steady_gradient_is_not_rounding(images):
+def test_vargrad_of_a_constant_gradient_is_exactly_zero(images):
     model = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(3)])
     model.set_weights([1000 * w for w in model.get_weights()])
     assert not mx.explain(model, images, method=VarGrad(samples=7)).maps.any()
@@ -290,7 +296,7 @@ def test_vargrad_of_a_steady_gradient_is_not_rounding(images):
 # --- The explanation ---------------------------------------------------------------------
 
 
-def test_an_explanation_says_in_words_what_was_found(cnn, images):
+def test_an_explanation_as_text_names_method_score_and_residual(cnn, images):
     text = str(mx.explain(cnn, images, method="integrated_gradients"))
     assert text.startswith(
         "integrated_gradients: 5 maps of the logit of the target classes, by Int"
@@ -301,36 +307,38 @@ def test_an_explanation_says_in_words_what_was_found(cnn, images):
     assert mx.explain(cnn, images, method="gradient").residuals is None
 
 
-def test_many_images_show_how_far_it_is_and_can_be_interrupted(cnn, images, capsys, monkeypatch):
+def test_progress_is_shown_and_an_interrupt_leaves_the_weights_unchanged(
+    cnn, images, capsys, monkeypatch
+):
     network = mx.Network(cnn, batch_size=2)
-    loud = mx.explain(network, images, method="gradient", progress=True)
+    shown = mx.explain(network, images, method="gradient", progress=True)
     assert "5/5" in capsys.readouterr().out
-    quiet = mx.explain(network, images, method="gradient")
+    hidden = mx.explain(network, images, method="gradient")
     assert not capsys.readouterr().out
-    np.testing.assert_array_equal(loud.maps, quiet.maps)
+    np.testing.assert_array_equal(shown.maps, hidden.maps)
 
-    def impatient(bar, step):
+    def interrupt(bar, step):
         raise KeyboardInterrupt
 
     weights = cnn.get_weights()
-    monkeypatch.setattr(keras.utils.Progbar, "add", impatient)
+    monkeypatch.setattr(keras.utils.Progbar, "add", interrupt)
     with pytest.raises(KeyboardInterrupt):
         mx.explain(network, images, method="integrated_gradients", progress=True)
     for old, new in zip(weights, cnn.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
-def test_dead_maps_are_called_dead(cnn):
+def test_maps_of_zeros_cause_a_warning(cnn):
     explanation = mx.explain(cnn, np.zeros((2, 28, 28, 1), np.float32), method="input_x_gradient")
     assert explanation.warnings == ["The maps of images 0, 1 are zero everywhere."]
 
 
-def test_too_few_steps_are_noticed(cnn, images):
+def test_too_few_steps_cause_a_warning_about_the_sum(cnn, images):
     explanation = mx.explain(cnn, images, method=IntegratedGradients(steps=1, baseline=0.9))
     assert "more than 1% of what" in explanation.warnings[0]
 
 
-def test_an_explanation_can_be_seen(cnn, images):
+def test_an_explanation_is_plotted_as_images_maps_and_a_colour_bar(cnn, images):
     figure = mx.explain(cnn, images, method="gradient").plot()
     assert len(figure.axes) == 11
 

@@ -1,4 +1,4 @@
-"""Gradients along other paths: closed forms, slow replicas, and where they are one method."""
+"""Gradients along other paths: closed forms, slow replicas, and cases with equal methods."""
 
 import keras
 import numpy as np
@@ -32,7 +32,7 @@ def assert_close(found, expected, share=1e-5):
 
 @pytest.fixture
 def strokes(images):
-    """Images with as many black pixels as digits have, and one that is black all over."""
+    """Images with about as many black pixels as digits have; the last one is black."""
     drawn = np.where(images > 0.8, images, 0).astype("f")
     drawn[4] = 0
     return drawn
@@ -45,7 +45,7 @@ def network(cnn):
 
 @pytest.fixture
 def linear():
-    """Two channels, not square, `S_c(x) = w_c · x + b_c`."""
+    """`S_c(x) = w_c · x + b_c` on images that are not square and have two channels."""
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((6, 4, 2)), layers.Flatten(), layers.Dense(3)])
     return model, model.layers[-1].get_weights()[0].T.reshape(3, 6, 4, 2)
@@ -53,7 +53,7 @@ def linear():
 
 @pytest.fixture
 def quadratic():
-    """`S_c(x) = Σ_i w_ci x_i²`: along any path a pixel gets `w_ci (x_i² - x'_i²)`."""
+    """`S_c(x) = Σ_i w_ci x_i²`: along every path a pixel gets `w_ci (x_i² - x'_i²)`."""
     w = np.random.default_rng(3).normal(size=(3, 48)).astype("f")
     image = keras.Input((6, 4, 2))
     model = keras.Model(image, keras.ops.matmul(layers.Flatten()(image) ** 2, w.T))
@@ -71,7 +71,9 @@ CLASSES = [0, 1, 2]
 # --- Expected gradients ------------------------------------------------------------------
 
 
-def test_one_black_baseline_and_even_alphas_are_integrated_gradients(network, images):
+def test_expected_gradients_from_black_with_evenly_spaced_alphas_are_integrated_gradients(
+    network, images
+):
     alphas = (np.arange(16) + 0.5) / 16
     black = np.zeros((16, 28, 28, 1), "f")
     found = expected_gradients_over(network, images, TARGETS, black, alphas)
@@ -79,7 +81,7 @@ def test_one_black_baseline_and_even_alphas_are_integrated_gradients(network, im
     assert_close(found, maps_of(rule, network, images))
 
 
-def test_expected_gradients_are_the_mean_over_their_draws(network, images):
+def test_expected_gradients_equal_the_mean_over_their_draws(network, images):
     background = Background(np.random.default_rng(9).random((3, 28, 28, 1), np.float32))
     for method in (
         ExpectedGradients(samples=7, seed=5),
@@ -92,14 +94,14 @@ def test_expected_gradients_are_the_mean_over_their_draws(network, images):
         assert_close(maps_of(method, network, images), expected)
 
 
-def test_expected_gradients_of_a_linear_network_need_the_mean_baseline_only(linear, points):
+def test_expected_gradients_of_a_linear_network_depend_only_on_the_mean_baseline(linear, points):
     model, w = linear
     others = np.random.default_rng(0).random((5, 6, 4, 2), np.float32)
     found = maps_of(ExpectedGradients(Background(others), samples=10), model, points, CLASSES)
     assert_close(found, w * (points - others.mean(axis=0)))
 
 
-def test_expected_gradients_of_a_quadratic_tend_to_the_expectation(quadratic, points):
+def test_expected_gradients_of_a_quadratic_converge_to_the_expectation(quadratic, points):
     model, w = quadratic
     others = np.random.default_rng(0).random((4, 6, 4, 2), np.float32)
     expected = w * (points**2 - (others**2).mean(axis=0))
@@ -111,7 +113,7 @@ def test_expected_gradients_of_a_quadratic_tend_to_the_expectation(quadratic, po
             )
             for seed in range(20)
         ]
-        # The mean over seeds has no bias: it is nearer than 4 of its standard errors.
+        # The mean over seeds is unbiased: within 4 standard errors of the expectation.
         spread = np.std(found, axis=0, ddof=1)
         off = np.abs(np.mean(found, axis=0) - expected)
         assert (off < 4 * spread / np.sqrt(20) + 1e-6).mean() > 0.97
@@ -119,7 +121,7 @@ def test_expected_gradients_of_a_quadratic_tend_to_the_expectation(quadratic, po
     assert errors[True] < 0.6 * errors[False]
 
 
-def test_expected_gradients_sum_to_the_mean_difference_in_expectation(network, images):
+def test_expected_gradients_sum_approximately_to_the_mean_difference(network, images):
     background = Background(np.random.default_rng(9).random((8, 28, 28, 1), np.float32))
     found = maps_of(ExpectedGradients(background, samples=1024), network, images)
     black = [network.scores(background.images, [c] * 8).mean() for c in TARGETS]
@@ -128,7 +130,7 @@ def test_expected_gradients_sum_to_the_mean_difference_in_expectation(network, i
     assert np.abs(sums - difference).max() < 0.1 * np.abs(difference).max()
 
 
-def test_the_seed_and_nothing_else_makes_the_draws():
+def test_the_draws_depend_on_the_seed_alone():
     background = Background(np.random.default_rng(9).random((3, 2, 2, 1), np.float32))
     for given in (None, background):
         first, again, other = (
@@ -139,20 +141,20 @@ def test_the_seed_and_nothing_else_makes_the_draws():
             assert (a != c).any()
 
 
-def test_stratified_draws_leave_no_part_out():
+def test_stratified_draws_cover_all_parts_of_the_interval_and_all_background_images():
     background = Background(np.linspace(0, 1, 4, dtype="f").reshape(4, 1, 1, 1))
     baselines, alphas = ExpectedGradients(background, samples=10).draws((1, 1, 1))
     np.testing.assert_array_equal(np.floor(alphas * 10), np.arange(10))
     _, counts = np.unique(baselines, return_counts=True)
     assert sorted(counts) == [2, 2, 3, 3]
     within = [ExpectedGradients(samples=10, seed=s).draws((1, 1, 1))[1] * 10 % 1 for s in range(50)]
-    assert np.mean(within) == pytest.approx(0.5, abs=0.05)  # Even in each part, too.
+    assert np.mean(within) == pytest.approx(0.5, abs=0.05)  # Uniform within each part, too.
     assert np.std(within) == pytest.approx(1 / np.sqrt(12), abs=0.03)
     few, _ = ExpectedGradients(background, samples=3).draws((1, 1, 1))
     assert len(np.unique(few)) == 3
 
 
-def test_a_background_is_a_value():
+def test_backgrounds_with_equal_images_are_equal_and_do_not_change_with_the_array():
     given = np.random.default_rng(0).random((2, 3, 3, 1))
     background, same = Background(given), Background(given.copy())
     assert background == same
@@ -174,13 +176,13 @@ def test_a_background_is_a_value():
 
 
 @pytest.mark.parametrize("sigma", [0.2, 1.3, 20])
-def test_blurring_by_matrices_is_scipy_s_gaussian_filter(points, sigma):
+def test_blurring_by_matrices_equals_scipys_gaussian_filter(points, sigma):
     expected = gaussian_filter(points, (0, sigma, sigma, 0), mode="constant")
     np.testing.assert_allclose(blurred(points, sigma), expected, atol=1e-6)
     np.testing.assert_array_equal(blurred(points, 0), points)
 
 
-def test_a_blurred_image_is_an_image():
+def test_blurring_never_leaves_the_pixel_range():
     white = np.ones((1, 28, 28, 1), "f")
     assert max(blurred(white, sigma).max() for sigma in (1.1, 1.2, 2.0, 2.15, 2.3)) == 1
 
@@ -197,8 +199,8 @@ def test_blur_integrated_gradients_of_linear_and_quadratic_networks_are_exact(
     assert_close(maps_of(method, model, points, CLASSES), w * (points**2 - start**2))
 
 
-def test_blur_integrated_gradients_are_the_integral_over_the_scale():
-    """On a smooth network, against the definition: `-∫₀^σ_max ∂S/∂x ⊙ ∂L/∂σ dσ`."""
+def test_blur_integrated_gradients_equal_the_integral_over_the_scale():
+    """Compare with the definition, `-∫₀^σ_max ∂S/∂x ⊙ ∂L/∂σ dσ`, on a smooth network."""
     keras.utils.set_random_seed(2)
     model = keras.Sequential(
         [
@@ -216,7 +218,7 @@ def test_blur_integrated_gradients_are_the_integral_over_the_scale():
 
     expected = np.zeros(x.shape)
     for sigma in (np.arange(2000) + 0.5) * step:
-        # Inside 4 σ the discrete Gaussian has a new tap at some σ: the scale jumps there.
+        # At some σ the Gaussian, cut off at 4 σ, gets one more tap: the image jumps there.
         change = scaled(sigma + step / 2) - scaled(max(sigma - step / 2, 1e-9))
         expected -= network.gradient(scaled(sigma).astype("f"), CLASSES)[0] * change
     found = maps_of(BlurIntegratedGradients(steps=64), network, x, CLASSES)
@@ -227,7 +229,7 @@ def test_blur_integrated_gradients_are_the_integral_over_the_scale():
 
 
 def guided_slowly(network, image, target, *, steps, points, fraction, max_dist, baseline):
-    """The paper's algorithm for one image, pixel by pixel and in units of pixels."""
+    """Run the paper's algorithm for one image, pixel by pixel and in units of pixels."""
     x_in = image.ravel().astype("d")
     x_from = np.full_like(x_in, baseline)
     x, attribution = x_from.copy(), np.zeros_like(x_in)
@@ -261,7 +263,7 @@ def guided_slowly(network, image, target, *, steps, points, fraction, max_dist, 
 
 @pytest.mark.parametrize(("fraction", "max_dist"), [(0.1, 1), (0.25, 0.1), (0.01, 0.3)])
 @pytest.mark.parametrize("baseline", [0, 0.25])
-def test_guided_integrated_gradients_are_the_slow_ones(
+def test_guided_integrated_gradients_equal_their_slow_replica(
     network, strokes, fraction, max_dist, baseline
 ):
     options = {"steps": 9, "points": 2, "fraction": fraction, "max_dist": max_dist}
@@ -271,10 +273,10 @@ def test_guided_integrated_gradients_are_the_slow_ones(
         for x, c in zip(strokes, TARGETS, strict=True)
     ]
     assert_close(found, np.array(expected))
-    assert found[4].any() == (baseline > 0)  # Where nothing differs from the baseline.
+    assert found[4].any() == (baseline > 0)  # The black image is equal to the baseline 0.
 
 
-def test_a_straight_guided_path_is_that_of_integrated_gradients(network, images):
+def test_a_straight_guided_path_gives_integrated_gradients(network, images):
     nodes, weights = np.polynomial.legendre.leggauss(3)
     scales = ((np.arange(8)[:, None] + (nodes + 1) / 2) / 8).ravel().tolist()
     mean = path_gradient(
@@ -286,14 +288,16 @@ def test_a_straight_guided_path_is_that_of_integrated_gradients(network, images)
         assert_close(found, images * mean)
 
 
-def test_a_free_guided_path_is_another(network, images):
+def test_a_free_guided_path_gives_another_map(network, images):
     straight, free = (
         maps_of(GuidedIntegratedGradients(16, 3, max_dist=d), network, images) for d in (0, 1)
     )
     assert np.abs(straight - free).max() > 0.2 * np.abs(straight).max()
 
 
-def test_guided_integrated_gradients_of_additive_scores_know_no_path(linear, quadratic, points):
+def test_guided_integrated_gradients_of_additive_scores_do_not_depend_on_the_path(
+    linear, quadratic, points
+):
     for max_dist in (0.1, 1):
         method = GuidedIntegratedGradients(5, 1, max_dist=max_dist, baseline=0.5)
         model, w = linear
@@ -304,17 +308,17 @@ def test_guided_integrated_gradients_of_additive_scores_know_no_path(linear, qua
 
 @pytest.fixture
 def product():
-    """`S_0(x, y) = 3 x + 2 x y`, of which the path is known."""
+    """`S_0(x, y) = 3 x + 2 x y`, for which the guided path is known."""
     image = keras.Input((2, 1, 1))
     x, y = image[:, 0, :, 0], image[:, 1, :, 0]
     return keras.Model(image, layers.Concatenate()([3 * x + 2 * x * y, x]))
 
 
 def test_a_free_guided_path_moves_the_flattest_pixel_first(product):
-    """`∂S/∂y = 2 x` is 0 until `x` moves: so `y` goes all the way, and `x` after it.
+    """`∂S/∂y = 2 x` is 0 until `x` moves, so `y` moves all the way first, and `x` after it.
 
-    Then `y` gets `∫ 2 · 0 dy = 0` and `x` all of `3 x + 2 x y`; integrated gradients would give
-    half of the product to each.
+    Then `y` gets `∫ 2 · 0 dy = 0` and `x` gets all of `3 x + 2 x y`. Integrated gradients give each
+    half of the product.
     """
     image = np.full((1, 2, 1, 1), 0.5, "f")
     for steps in (2, 6):
@@ -325,7 +329,7 @@ def test_a_free_guided_path_moves_the_flattest_pixel_first(product):
     np.testing.assert_allclose(found.ravel(), [1.75, 0.25], atol=1e-6)
 
 
-def test_a_bounded_guided_path_keeps_within_its_bounds(product, monkeypatch):
+def test_a_guided_path_stays_within_max_dist_of_the_straight_path(product, monkeypatch):
     image = np.full((1, 2, 1, 1), 0.5, "f")
     seen = []
     plain = mx.Network.gradient
@@ -339,7 +343,7 @@ def test_a_bounded_guided_path_keeps_within_its_bounds(product, monkeypatch):
     x, y = np.array(seen).T
     mean = (x + y) / 2
     assert np.abs([x - mean, y - mean]).max() <= 0.2 + 1e-6
-    assert np.abs(x - y).max() > 0.3  # y is 0.2 ahead of the mean, and x as much behind.
+    assert np.abs(x - y).max() > 0.3  # y is 0.2 ahead of the mean, and x is 0.2 behind it.
 
 
 # --- Bad input ---------------------------------------------------------------------------
@@ -383,8 +387,8 @@ def test_bad_arrays_are_refused(network, images):
         expected_gradients_over(network, images, [1], images[:2], [0.5, 0.5])
 
 
-def test_a_network_that_ends_in_a_global_maximum_is_treated(images):
-    """Its gradient has no shape that is known before the pass runs."""
+def test_a_network_that_ends_in_a_global_maximum_is_explained(images):
+    """TensorFlow does not know the shape of its gradient before the pass runs."""
     image = keras.Input((28, 28, 1))
     weights = layers.Dense(10)
     model = keras.Model(image, weights(layers.GlobalMaxPooling2D()(image)))

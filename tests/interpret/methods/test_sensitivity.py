@@ -10,7 +10,7 @@ from mnist_xai.interpret.methods.perturbation.sensitivity import HSIC, Sobol
 
 @pytest.fixture
 def games():
-    """Of three pixels: `2 x_0 + x_1`, and `x_0 x_1`; the third is a dummy of both."""
+    """Two scores of three pixels, `2 x_0 + x_1` and `x_0 x_1`; neither depends on the third."""
     image = keras.Input((1, 3, 1))
     x = [layers.Flatten()(image)[:, k : k + 1] for k in range(3)]
     return keras.Model(image, layers.Concatenate()([2 * x[0] + x[1], x[0] * x[1]]))
@@ -20,14 +20,14 @@ def run(method, model, points, targets):
     return mx.explain(model, points, list(targets), method=method).maps
 
 
-def test_sobol_indices_of_a_sum_and_a_product(games):
-    """Of a sum, the shares of the variances; of a product of d, `1/4 / (1 - (3/4)^d)`."""
+def test_sobol_indices_of_a_sum_and_of_a_product_equal_their_closed_forms(games):
+    """For a sum: the shares of variance. For a product of d factors: `1/4 / (1 - (3/4)^d)`."""
     x = np.ones((2, 1, 3, 1), np.float32)
     found = run(Sobol(Pixels(), designs=2048), games, x, (0, 1)).reshape(2, 3)
     np.testing.assert_allclose(found, [[0.8, 0.2, 0], [4 / 7, 4 / 7, 0]], atol=0.01)
 
 
-def test_sobol_is_jansens_estimator_of_its_masks(cnn, images):
+def test_sobol_equals_jansens_estimator_computed_from_its_masks(cnn, images):
     method = Sobol(Grid(2), designs=8, baseline=0.3, seed=1)
     network, labels = mx.Network(cnn), Grid(2).labels(28, 28)
     masks = method.masks(4)[:, labels][..., np.newaxis].reshape(5, 8, 28, 28, 1)
@@ -47,13 +47,13 @@ def test_sobol_masks_exchange_one_feature_at_a_time():
     assert (Sobol(designs=16, seed=5).masks(5) != masks.reshape(-1, 5)).any()
 
 
-def test_a_black_image_has_no_sensitivity(cnn):
+def test_a_black_image_gets_zero_everywhere(cnn):
     black = np.zeros((1, 28, 28, 1), np.float32)
     np.testing.assert_array_equal(run(Sobol(), cnn, black, [0]), 0)
     np.testing.assert_allclose(run(HSIC(), cnn, black, [0]), 0, atol=1e-12)
 
 
-def test_hsic_is_the_trace_of_its_kernels(cnn, images):
+def test_hsic_equals_the_trace_formula_of_its_kernels(cnn, images):
     method = HSIC(Grid(3), samples=40, baseline=0.2, seed=6)
     network, labels = mx.Network(cnn), Grid(3).labels(28, 28)
     kept = method.masks(9)
@@ -70,7 +70,7 @@ def test_hsic_is_the_trace_of_its_kernels(cnn, images):
     np.testing.assert_allclose(found, np.array(expected)[labels], rtol=1e-4)
 
 
-def test_hsic_of_an_independent_feature_vanishes(games):
+def test_hsic_of_a_feature_without_influence_is_almost_zero(games):
     x = np.ones((2, 1, 3, 1), np.float32)
     found = run(HSIC(Pixels(), samples=4000), games, x, (0, 1)).reshape(2, 3)
     assert (found[:, 2] < 0.005 * found[:, 0]).all()

@@ -20,7 +20,7 @@ def run(method, model, points, targets):
 
 @pytest.fixture
 def games():
-    """Of four pixels: `x_0 x_1 + x_2`, and the product of all."""
+    """Two scores of four pixels: `x_0 x_1 + x_2`, and the product of all."""
     image = keras.Input((2, 2, 1))
     x = [layers.Flatten()(image)[:, k : k + 1] for k in range(4)]
     scores = [x[0] * x[1] + x[2], x[0] * x[1] * x[2] * x[3]]
@@ -29,14 +29,14 @@ def games():
 
 @pytest.fixture
 def sparse():
-    """Images with dummies among their features, and not the same ones or as many."""
+    """Images with black features; which and how many differs between images."""
     images = np.random.default_rng(0).random((4, 28, 28, 1), np.float32)
     images[0, :12] = images[1, :, 16:] = images[2, 4:] = 0
     return images
 
 
 @every_method
-def test_values_of_a_linear_network_are_its_terms(method):
+def test_values_of_a_linear_network_are_the_terms_of_its_sum(method):
     model = keras.Sequential([keras.Input((2, 3, 2)), layers.Flatten(), layers.Dense(3)])
     w = model.layers[-1].get_weights()[0].T.reshape(3, 2, 3, 2)
     points = np.random.default_rng(4).random((3, 2, 3, 2), np.float32)
@@ -45,22 +45,22 @@ def test_values_of_a_linear_network_are_its_terms(method):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_values_of_products_are_shared_by_their_factors(games):
+def test_the_factors_of_a_product_share_its_value_equally(games):
     x = np.random.default_rng(1).random((2, 2, 2, 1), np.float32)
     (a, b, c, _), product = x[0].ravel(), x[1].prod()
     expected = [[a * b / 2, a * b / 2, c, 0], [product / 4] * 4]
     for method in (ExactShapley(Pixels()), KernelSHAP(Pixels())):
         found = run(method, games, x, (0, 1)).reshape(2, 4)
         np.testing.assert_allclose(found, expected, atol=1e-6)
-    # Two players only: an order and its reverse are all orders.
+    # The first score has one interaction, of two players: an order and its reverse suffice.
     pair = ShapleySampling(Pixels(), permutations=2)
     np.testing.assert_allclose(run(pair, games, x, (0, 1)).reshape(2, 4)[0], expected[0], atol=1e-6)
     many = ShapleySampling(Pixels(), permutations=2000)
     np.testing.assert_allclose(run(many, games, x, (0, 1)).reshape(2, 4), expected, atol=0.02)
 
 
-def test_all_ways_agree_with_the_mean_over_all_orders(cnn, images):
-    """Six features in a segmentation of unequal parts; 720 orders, one after the other."""
+def test_all_methods_equal_the_mean_over_all_orders(cnn, images):
+    """The segmentation has six features of unequal size, so there are 720 orders."""
     mask = np.random.default_rng(7).choice(6, (28, 28), p=[0.1, 0.1, 0.1, 0.2, 0.2, 0.3])
     network, x, target = mx.Network(cnn), images[0], 4
 
@@ -86,7 +86,7 @@ def test_all_ways_agree_with_the_mean_over_all_orders(cnn, images):
     assert np.abs(sampled[0, ..., 0] - expected).max() < 0.1 * np.abs(expected).max()
 
 
-def test_sampled_values_come_near_the_exact_ones(cnn, images):
+def test_sampled_values_are_close_to_the_exact_values_but_not_equal(cnn, images):
     exact = run(ExactShapley(Grid(3)), cnn, images, range(5))
     for method in (KernelSHAP(Grid(3), samples=400), ShapleySampling(Grid(3), permutations=200)):
         found = run(method, cnn, images, range(5))
@@ -95,7 +95,7 @@ def test_sampled_values_come_near_the_exact_ones(cnn, images):
 
 
 @every_method
-def test_dummies_get_nothing_and_the_rest_sums_to_the_difference(method, cnn, sparse):
+def test_black_features_get_zero_and_the_others_sum_to_the_difference(method, cnn, sparse):
     method = method() if method is not ExactShapley else ExactShapley(Grid(4))
     explanation = mx.explain(cnn, sparse, method=method)
     labels = method.features.labels(28, 28)
@@ -115,20 +115,20 @@ def test_values_sum_to_the_difference_from_any_baseline(method, cnn, images, sco
 
 
 @every_method
-def test_features_that_do_the_same_get_the_same(method):
+def test_features_with_equal_influence_get_equal_values(method):
     image = keras.Input((1, 3, 1))
     model = keras.Model(
         image, layers.Concatenate()([layers.Flatten()(image) ** 2, layers.GlobalMaxPool2D()(image)])
     )
     x = np.array([0.5, 0.5, 0.1], np.float32).reshape(1, 1, 3, 1)
     found = run(method(Pixels()), model, x, [3]).ravel()
-    # The maximum: 0.1 shared by three, 0.4 by two.
+    # Of the maximum 0.5, three pixels share 0.1 and two share 0.4.
     tolerance = 0.15 if method is ShapleySampling else 1e-6
     np.testing.assert_allclose(found, [7 / 30, 7 / 30, 1 / 30], atol=tolerance)
 
 
 @every_method
-def test_one_feature_or_none_gets_all_or_nothing(method, cnn, images):
+def test_a_single_feature_gets_the_whole_difference_and_a_black_one_gets_zero(method, cnn, images):
     x = images[:2].copy()
     x[1] = 0
     explanation = mx.explain(cnn, x, method=method(Grid(1)))
@@ -136,14 +136,14 @@ def test_one_feature_or_none_gets_all_or_nothing(method, cnn, images):
     np.testing.assert_allclose(explanation.maps[:, 3, 4, 0], expected, atol=1e-6)
 
 
-def test_kernel_shap_does_not_depend_on_neighbours_with_other_dummies(cnn, sparse):
+def test_kernel_shap_does_not_depend_on_neighbours_with_other_black_features(cnn, sparse):
     whole = run(KernelSHAP(), cnn, sparse, range(4))
     for i in range(4):
         alone = run(KernelSHAP(), cnn, sparse[i : i + 1], [i])[0]
         np.testing.assert_allclose(alone, whole[i], atol=1e-5 * np.abs(whole).max())
 
 
-def test_kernel_shap_in_blocks_is_the_same(cnn, sparse, monkeypatch):
+def test_kernel_shap_does_not_depend_on_how_images_are_split_into_blocks(cnn, sparse, monkeypatch):
     from mnist_xai.interpret.methods.perturbation import kernel_shap
 
     whole = run(KernelSHAP(samples=40), cnn, sparse, range(4))
@@ -153,7 +153,7 @@ def test_kernel_shap_in_blocks_is_the_same(cnn, sparse, monkeypatch):
 
 
 def test_kernel_shap_solves_its_weighted_least_squares():
-    """Against the method of Lagrange on sampled sets of ten players."""
+    """The expected values come from Lagrange multipliers, for sampled sets of ten players."""
     from mnist_xai.interpret.methods.perturbation.kernel_shap import _Regression
 
     sets, weights = KernelSHAP(samples=200, seed=3).coalitions(10)
@@ -167,7 +167,7 @@ def test_kernel_shap_solves_its_weighted_least_squares():
     np.testing.assert_allclose(game.values(v), expected, atol=1e-8)
 
 
-def test_kernel_shap_draws_sizes_by_the_kernel_and_complements():
+def test_kernel_shap_draws_sizes_with_the_kernels_probabilities_and_each_set_with_its_complement():
     sets, counts = KernelSHAP(samples=20_000).coalitions(16)
     assert counts.sum() == 20_000
     drawn = {tuple(s): c for s, c in zip(sets.tolist(), counts, strict=True)}
@@ -178,7 +178,7 @@ def test_kernel_shap_draws_sizes_by_the_kernel_and_complements():
     np.testing.assert_allclose(shares, expected / expected.sum(), atol=0.01)
 
 
-def test_orders_come_in_reversed_pairs_or_not():
+def test_orders_come_in_reversed_pairs_only_if_antithetic():
     orders = ShapleySampling(permutations=6).orders(9)
     np.testing.assert_array_equal(orders[::2], orders[1::2, ::-1])
     plain = ShapleySampling(permutations=5, antithetic=False).orders(9)
@@ -186,14 +186,14 @@ def test_orders_come_in_reversed_pairs_or_not():
     np.testing.assert_array_equal(np.sort(plain), np.tile(np.arange(9), (5, 1)))
 
 
-def test_passes_are_those_of_the_definition(cnn):
+def test_the_number_of_passes_follows_from_the_definition(cnn):
     network = mx.Network(cnn)
     assert ExactShapley().passes(network) == 512
     assert ShapleySampling(permutations=4).passes(network) == 4 * 48 + 2
     assert KernelSHAP(samples=100).passes(network) == 102
 
 
-def test_a_game_of_too_many_players_is_refused_with_its_cost(cnn, images):
+def test_too_many_features_for_exact_values_are_refused_with_their_cost(cnn, images):
     message = r"features: expected at most 16, .* 25 of them take 2\^25 = 33,554,432 passes"
     with pytest.raises(ValueError, match=message):
         mx.explain(cnn, images, method=ExactShapley(Grid(5)))
