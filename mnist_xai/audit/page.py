@@ -278,7 +278,7 @@ def _costs(audit: Audit) -> Section:
 
 def _glossary(audit: Audit) -> Section:
     points = [
-        f"{capitalised(name)} says {m.about.shows}. Caveat: {m.about.caveat}. "
+        f"{capitalised(name)} shows {m.about.shows}. Caveat: {m.about.caveat}. "
         f"Settings: {m!r}. Source: {m.about.reference}."
         for name, m in audit.metrics.items()
     ]
