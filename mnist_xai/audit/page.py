@@ -10,7 +10,15 @@ from mnist_xai.audit.outcome import Audit
 from mnist_xai.audit.results import MethodResult
 from mnist_xai.audit.tasks import normalised_images
 from mnist_xai.audit.verdicts import warnings
-from mnist_xai.audit.wording import capitalised, control_name, count, percent, rounded, spaced
+from mnist_xai.audit.wording import (
+    capitalised,
+    control_name,
+    count,
+    four_decimals,
+    percent,
+    rounded,
+    spaced,
+)
 from mnist_xai.quality import CONTROLS, Metric, Scores
 from mnist_xai.quality.statistics import Values
 from mnist_xai.report import Cell, Section, Table, html_page, png
@@ -87,7 +95,7 @@ def _model_sections(audit: Audit) -> Iterator[Section]:
     test, names, stamp = audit.evaluation, audit.dataset.class_names, _stamp(audit)
     head = ["class", "images", "precision", "recall"]
     rows = [
-        [r["class"], str(r["images"]), *(_share(r[key]) for key in ("precision", "recall"))]
+        [r["class"], str(r["images"]), *(four_decimals(r[key]) for key in ("precision", "recall"))]
         for r in test.per_class(names)
     ]
     yield Section(
@@ -295,7 +303,3 @@ def _by_family(audit: Audit) -> dict[str, dict[str, MethodResult]]:
 
 def _stamp(audit: Audit) -> str:
     return f"{audit.dataset.name}, SHA-256 {audit.dataset.sha256[:12]}; {audit.model}"
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
