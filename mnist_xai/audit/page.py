@@ -174,19 +174,14 @@ def _example_maps(audit: Audit) -> Iterator[Section]:
     images, titles = normalised_images(audit.dataset, rows), list(_example_titles(audit))
     kinds = ", ".join(f"{len(rows)} {kind}" for kind, rows in audit.examples.items() if len(rows))
     for family, results in _by_family(audit).items():
+        title = f"Explanations: {family}"
+        maps = {name: result.example_maps for name, result in results.items()}
+        figure = plots.method_rows(images, maps, titles, title, stamp=_stamp(audit))
         yield Section(
-            f"Explanations: {family}",
+            title,
             f"Test images ({kinds}) above their maps. Red supports the predicted class and blue "
             "opposes it. Every map has its own scale.",
-            png(
-                plots.method_rows(
-                    images,
-                    {name: result.example_maps for name, result in results.items()},
-                    titles,
-                    f"Explanations: {family}",
-                    stamp=_stamp(audit),
-                )
-            ),
+            png(figure),
         )
 
 
