@@ -10,7 +10,15 @@ from mnist_xai.audit.outcome import Audit
 from mnist_xai.audit.results import MethodResult
 from mnist_xai.audit.tasks import normalised_images
 from mnist_xai.audit.verdicts import warnings
-from mnist_xai.audit.wording import capitalised, control_name, count, percent, rounded, spaced
+from mnist_xai.audit.wording import (
+    capitalised,
+    control_name,
+    count,
+    four_decimals,
+    percent,
+    rounded,
+    spaced,
+)
 from mnist_xai.quality import CONTROLS, Metric, Scores
 from mnist_xai.quality.statistics import Values
 from mnist_xai.report import Cell, Section, Table, html_page, png
@@ -87,7 +95,7 @@ def _model_sections(audit: Audit) -> Iterator[Section]:
     test, names, stamp = audit.evaluation, audit.dataset.class_names, _stamp(audit)
     head = ["class", "images", "precision", "recall"]
     rows = [
-        [r["class"], str(r["images"]), *(_share(r[key]) for key in ("precision", "recall"))]
+        [r["class"], str(r["images"]), *(four_decimals(r[key]) for key in ("precision", "recall"))]
         for r in test.per_class(names)
     ]
     yield Section(
@@ -166,19 +174,14 @@ def _example_maps(audit: Audit) -> Iterator[Section]:
     images, titles = normalised_images(audit.dataset, rows), list(_example_titles(audit))
     kinds = ", ".join(f"{len(rows)} {kind}" for kind, rows in audit.examples.items() if len(rows))
     for family, results in _by_family(audit).items():
+        title = f"Explanations: {family}"
+        maps = {name: result.example_maps for name, result in results.items()}
+        figure = plots.method_rows(images, maps, titles, title, stamp=_stamp(audit))
         yield Section(
-            f"Explanations: {family}",
+            title,
             f"Test images ({kinds}) above their maps. Red supports the predicted class and blue "
             "opposes it. Every map has its own scale.",
-            png(
-                plots.method_rows(
-                    images,
-                    {name: result.example_maps for name, result in results.items()},
-                    titles,
-                    f"Explanations: {family}",
-                    stamp=_stamp(audit),
-                )
-            ),
+            png(figure),
         )
 
 
@@ -278,7 +281,7 @@ def _costs(audit: Audit) -> Section:
 
 def _glossary(audit: Audit) -> Section:
     points = [
-        f"{capitalised(name)} says {m.about.shows}. Caveat: {m.about.caveat}. "
+        f"{capitalised(name)} shows {m.about.shows}. Caveat: {m.about.caveat}. "
         f"Settings: {m!r}. Source: {m.about.reference}."
         for name, m in audit.metrics.items()
     ]
@@ -295,7 +298,3 @@ def _by_family(audit: Audit) -> dict[str, dict[str, MethodResult]]:
 
 def _stamp(audit: Audit) -> str:
     return f"{audit.dataset.name}, SHA-256 {audit.dataset.sha256[:12]}; {audit.model}"
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"

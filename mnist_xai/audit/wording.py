@@ -54,3 +54,8 @@ def rounded(value: float, digits: int = 3) -> str:
 def percent(share: float) -> str:
     """Return a share as per cent, with an exponent where it would read 0.00%."""
     return f"{share:.2%}" if share >= 5e-5 or share == 0 else f"{share * 100:.0e} %"
+
+
+def four_decimals(value: float | None) -> str:
+    """Return a value with four decimals; a dash if there is none."""
+    return "–" if value is None else f"{value:.4f}"
