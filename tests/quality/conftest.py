@@ -1,4 +1,4 @@
-"""What the tests of metrics share: a network, and a method whose maps are given."""
+"""Fixtures for the tests of metrics: a network, and a method that returns given maps."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,11 +13,11 @@ from mnist_xai.quality import ExplainedBatch
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """An explainer that always says the same: perfect, worst, or dead."""
+    """A method that returns given maps, whatever the images."""
 
     maps: np.ndarray
 
-    about: ClassVar[About] = About("given", "what it was given", "always", "none")
+    about: ClassVar[About] = About("given", "given maps", "always", "none")
 
     def passes(self, network):
         return 0
@@ -28,12 +28,12 @@ class Given:
 
 @pytest.fixture(scope="session")
 def network():
-    """The case study's network, untrained; tests must not train it."""
+    """Return the case study's network, untrained; tests must not train it."""
     return mx.Network(mx.build_model("cnn", seed=0))
 
 
 def batch_of(network, maps, images=None, **given):
-    """Put maps on batch, for random images unless there are others."""
+    """Return a batch with these maps, of random images by default."""
     if images is None:
         images = np.random.default_rng(1).random(
             (len(maps), *network.inputs.fixed_shape()), np.float32

@@ -7,21 +7,21 @@ from tests.quality.conftest import batch_of
 N = 28 * 28
 
 
-def one_place(value=1.0):
+def one_pixel(value=1.0):
     maps = np.zeros((1, 28, 28, 1), np.float32)
     maps[0, 3, 4, 0] = value
     return maps
 
 
 @pytest.mark.parametrize("value", [1.0, -1e-20, 3e20])
-def test_the_simplest_map_is_one_place_whatever_its_unit(network, value):
-    batch = batch_of(network, one_place(value))
+def test_the_simplest_map_is_one_pixel_whatever_its_unit(network, value):
+    batch = batch_of(network, one_pixel(value))
     assert Sparseness()(batch).values == pytest.approx([1 - 1 / N])
     assert EntropyComplexity()(batch).values == pytest.approx([0], abs=1e-12)
     assert EffectiveComplexity()(batch).values == [1]
 
 
-def test_the_least_simple_map_is_equal_everywhere(network):
+def test_a_constant_map_is_the_most_complex(network):
     maps = np.full((1, 28, 28, 1), 0.3, np.float32)
     maps[0, :5] *= -1  # The sign does not count.
     batch = batch_of(network, maps)
@@ -30,7 +30,7 @@ def test_the_least_simple_map_is_equal_everywhere(network):
     assert EffectiveComplexity()(batch).values == [N]
 
 
-def test_the_gini_index_is_the_mean_difference_of_all_pairs(network):
+def test_sparseness_is_the_gini_index_the_mean_difference_of_all_pairs(network):
     maps = np.random.default_rng(0).normal(size=(3, 28, 28, 1)).astype(np.float32)
     sizes = np.abs(maps.astype(np.float64)).reshape(3, -1)
     pairs = np.abs(sizes[:, :, None] - sizes[:, None]).sum(axis=(1, 2))
@@ -38,7 +38,7 @@ def test_the_gini_index_is_the_mean_difference_of_all_pairs(network):
     np.testing.assert_allclose(Sparseness()(batch_of(network, maps)).values, expected, rtol=1e-12)
 
 
-def test_the_entropy_is_scipys(network):
+def test_the_entropy_equals_scipys(network):
     from scipy.stats import entropy
 
     maps = np.random.default_rng(0).normal(size=(3, 28, 28, 1)).astype(np.float32)
@@ -47,8 +47,8 @@ def test_the_entropy_is_scipys(network):
     np.testing.assert_allclose(values, expected, rtol=1e-10)
 
 
-def test_a_map_counts_the_places_above_a_share_of_its_largest(network):
-    maps = one_place(2.0)
+def test_effective_complexity_counts_pixels_above_a_share_of_the_largest(network):
+    maps = one_pixel(2.0)
     maps[0, 0, :3, 0] = [1.0, -0.2, 0.09]
     batch = batch_of(network, maps)
     assert EffectiveComplexity(0.05)(batch).values == [3]

@@ -23,7 +23,7 @@ def test_a_control_is_a_method_that_ignores_the_network(name, network, images):
     np.testing.assert_array_equal(maps[3:4], maps_of(control, network, images[3:4]))
 
 
-def test_random_maps_differ_by_image_target_and_seed_alone(network, images):
+def test_random_maps_depend_on_image_target_and_seed_only(network, images):
     maps = maps_of(RandomMap(), network, images)
     assert abs(maps.mean()) < 0.05
     assert maps.std() == pytest.approx(1, abs=0.05)
@@ -37,7 +37,7 @@ def test_random_maps_differ_by_image_target_and_seed_alone(network, images):
         assert abs(np.corrcoef(maps.ravel(), other.ravel())[0, 1]) < 0.06
 
 
-def test_edges_are_where_the_image_changes_and_nowhere_else(network):
+def test_edges_are_found_only_where_the_image_changes(network):
     image = np.zeros((1, 9, 9, 1), np.float32)
     image[0, :, 4:] = 1
     edges = maps_of(SobelEdges(), network, image)[0, ..., 0]
@@ -46,7 +46,7 @@ def test_edges_are_where_the_image_changes_and_nowhere_else(network):
     assert not edges[:, 5:].any()
 
 
-def test_edges_look_both_ways(network, images):
+def test_edges_are_sobels_filters_in_both_directions(network, images):
     right = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
     slopes = [
         [ndimage.correlate(grey, kernel, mode="nearest") for grey in images[..., 0]]

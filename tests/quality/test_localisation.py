@@ -14,16 +14,16 @@ from tests.quality.conftest import batch_of
 
 ALL = [METRICS[name] for name in METRICS if METRICS[name].about.family == "localisation"]
 every_metric = pytest.mark.parametrize("metric", ALL, ids=lambda m: type(m).__name__)
-PLACES = 28 * 28
+PIXELS = 28 * 28
 
 
 @pytest.fixture
 def masks():
-    """Boxes of 60 places."""
-    found = np.zeros((4, 28, 28), np.bool_)
-    for k, mask in enumerate(found):
+    """Return masks with boxes of 60 pixels."""
+    masks = np.zeros((4, 28, 28), np.bool_)
+    for k, mask in enumerate(masks):
         mask[5 + k : 15 + k, 9:15] = True
-    return found
+    return masks
 
 
 @pytest.fixture
@@ -35,17 +35,17 @@ def values(network, metric, maps, masks):
     return metric(batch_of(network, np.float32(maps), masks=masks)).values
 
 
-# --- Against the papers' formulas ------------------------------------------------------------
+# --- Against the papers' formulas -----------------------------------------------------------------
 
 
 def slow_top(relevance, mask, k):
-    order = sorted(range(PLACES), key=lambda place: -relevance.ravel()[place])
-    return sum(mask.ravel()[place] for place in order[:k])
+    order = sorted(range(PIXELS), key=lambda pixel: -relevance.ravel()[pixel])
+    return sum(mask.ravel()[pixel] for pixel in order[:k])
 
 
-def test_counts_of_the_top_are_those_of_a_sorted_list(network, maps, masks):
+def test_pixels_in_the_top_are_counted_as_in_a_sorted_list(network, maps, masks):
     rows = list(zip(maps, masks, strict=True))
-    for k in (1, 50, PLACES):
+    for k in (1, 50, PIXELS):
         expected = [slow_top(r, m, k) / k for r, m in rows]
         np.testing.assert_allclose(values(network, TopKIntersection(k), maps, masks), expected)
     expected = [slow_top(r, m, 60) / 60 for r, m in rows]
@@ -53,7 +53,7 @@ def test_counts_of_the_top_are_those_of_a_sorted_list(network, maps, masks):
     np.testing.assert_allclose(values(network, RelevanceRank(), maps, masks), expected)
 
 
-def test_the_mass_is_that_of_the_positive_relevance(network, maps, masks):
+def test_relevance_mass_counts_positive_relevance_only(network, maps, masks):
     expected = []
     for relevance, mask in zip(maps[..., 0].astype(float), masks, strict=True):
         inside = [r for r in relevance[mask] if r > 0]
@@ -65,23 +65,23 @@ def test_the_mass_is_that_of_the_positive_relevance(network, maps, masks):
 
 
 @pytest.mark.parametrize("decimals", [7, 0])
-def test_the_auc_is_scikit_learns_also_with_ties(network, maps, masks, decimals):
+def test_the_auc_equals_scikit_learns_with_and_without_ties(network, maps, masks, decimals):
     maps = np.round(maps, decimals)
     expected = [roc_auc_score(m.ravel(), r.ravel()) for m, r in zip(masks, maps, strict=True)]
     np.testing.assert_allclose(values(network, LocalisationAUC(), maps, masks), expected)
 
 
-def test_the_pointing_game_is_hit_within_its_tolerance(network):
+def test_the_pointing_game_counts_hits_within_its_tolerance(network):
     maps, masks = np.zeros((3, 28, 28, 1)), np.zeros((3, 28, 28), np.bool_)
     masks[:, 10:15, 10:15] = True
-    for relevance, place in zip(maps, [(12, 12), (17, 18), (14, 17)], strict=True):
-        relevance[place] = 1  # Inside; 5 pixels off, 3 down and 4 right; 3 right.
+    for relevance, pixel in zip(maps, [(12, 12), (17, 18), (14, 17)], strict=True):
+        relevance[pixel] = 1  # Distances from the mask: 0; 5 (3 down and 4 right); 3.
     maps[:, 20, 20] = -2
     for tolerance, hits in ((0, [1, 0, 0]), (2.9, [1, 0, 0]), (3, [1, 0, 1]), (5, [1, 1, 1])):
         assert values(network, PointingGame(tolerance), maps, masks).tolist() == hits
 
 
-# --- Maps whose score is known ---------------------------------------------------------------
+# --- Maps whose score is known --------------------------------------------------------------------
 
 
 @every_metric
@@ -94,17 +94,17 @@ def test_the_mask_is_the_best_map_and_its_opposite_the_worst(network, maps, mask
 
 @every_metric
 @pytest.mark.parametrize("unit", [1e-20, 1e10])
-def test_the_unit_of_a_map_does_not_count(network, maps, masks, metric, unit):
+def test_the_unit_of_a_map_makes_no_difference(network, maps, masks, metric, unit):
     expected = values(network, metric, maps, masks)
     np.testing.assert_allclose(values(network, metric, unit * maps, masks), expected, rtol=1e-6)
 
 
-def test_ties_count_as_a_random_choice_does_on_average(network, masks):
+def test_ties_count_as_a_random_choice_on_average(network, masks):
     maps = np.zeros((4, 28, 28, 1))
-    maps[:, :, 12] = 1  # 28 places, 10 of them in the mask; then come 784 - 28 zeros.
+    maps[:, :, 12] = 1  # 28 pixels, 10 of them in the mask; then come 784 - 28 zeros.
     assert values(network, PointingGame(), maps, masks) == pytest.approx(10 / 28)
     assert values(network, TopKIntersection(7), maps, masks) == pytest.approx(10 / 28)
-    zeros = 50 / (PLACES - 28)  # In the mask, of those that share rank 29.
+    zeros = 50 / (PIXELS - 28)  # Share of the mask among the pixels tied at rank 29.
     assert values(network, RelevanceRank(), maps, masks) == pytest.approx(
         (10 + (60 - 28) * zeros) / 60
     )
@@ -114,7 +114,7 @@ def test_ties_count_as_a_random_choice_does_on_average(network, masks):
     assert mean == pytest.approx((10 + 32 * zeros) / 60, abs=0.01)
 
 
-def test_channels_are_summed_before_anything_is_compared(masks):
+def test_channels_are_summed_before_scoring(masks):
     import mnist_xai as mx
     from tests.references import networks
 
@@ -128,11 +128,11 @@ def test_channels_are_summed_before_anything_is_compared(masks):
         np.testing.assert_allclose(*both, rtol=1e-5)
 
 
-# --- What has no score -----------------------------------------------------------------------
+# --- Images without a score -----------------------------------------------------------------------
 
 
 @every_metric
-def test_masks_that_tell_no_places_apart_are_refused(network, maps, masks, metric):
+def test_empty_and_full_masks_are_refused(network, maps, masks, metric):
     whole = values(network, metric, maps, masks)
     masks[0], masks[2] = False, True
     scores = metric(batch_of(network, maps, masks=masks))
@@ -141,7 +141,7 @@ def test_masks_that_tell_no_places_apart_are_refused(network, maps, masks, metri
     np.testing.assert_array_equal(scores.values[[1, 3]], whole[[1, 3]])
 
 
-def test_a_tolerance_that_reaches_everywhere_is_refused_and_widens_no_empty_mask(
+def test_a_tolerance_that_covers_the_image_is_refused_and_an_empty_mask_stays_empty(
     network, maps, masks
 ):
     masks[0] = False
@@ -153,7 +153,9 @@ def test_a_tolerance_that_reaches_everywhere_is_refused_and_widens_no_empty_mask
 
 
 @every_metric
-def test_maps_that_point_nowhere_are_refused(network, maps, masks, metric):
+def test_constant_maps_and_maps_without_positive_relevance_are_refused(
+    network, maps, masks, metric
+):
     maps[1] = 0.5
     maps[2] = -np.abs(maps[2])
     maps[2, 0] = 0
@@ -162,13 +164,13 @@ def test_maps_that_point_nowhere_are_refused(network, maps, masks, metric):
     constant, nothing = "its map is the same everywhere", "it has no positive relevance"
     expected = {
         PointingGame: {1: constant, 2: nothing},
-        RelevanceMass: {2: nothing},  # A constant map has the mask's share: that is right.
+        RelevanceMass: {2: nothing},  # The mass of a constant map is the mask's share.
     }
     assert refused == expected.get(type(metric), {1: constant})
     assert only_order == (2 not in refused)
 
 
-def test_parameters_out_of_range_are_refused_by_name(network, maps, masks):
+def test_errors_name_the_parameter_that_is_out_of_range(network, maps, masks):
     with pytest.raises(ValueError, match="k: expected at least 1; got 0"):
         TopKIntersection(0)
     with pytest.raises(ValueError, match="k: expected at most the 784 pixels of an image; got 785"):

@@ -1,4 +1,4 @@
-"""One contract for every metric of the registry."""
+"""The contract that every registered metric must satisfy."""
 
 import dataclasses
 
@@ -48,7 +48,7 @@ def test_every_image_has_a_finite_score_in_range(name, batch, scores):
 
 
 @every_metric
-def test_a_score_depends_neither_on_the_neighbours_nor_on_the_batch(name, batch, scores, images):
+def test_a_score_depends_neither_on_other_images_nor_on_the_batch_size(name, batch, scores, images):
     whole = scores(name).values
     alone = METRICS[name](batch.take(slice(3, 4))).values
     small = mx.Network(batch.network.model, batch_size=2)
@@ -58,12 +58,14 @@ def test_a_score_depends_neither_on_the_neighbours_nor_on_the_batch(name, batch,
 
 
 @every_metric
-def test_scores_are_the_same_each_time(name, batch, scores):
+def test_scores_are_reproducible(name, batch, scores):
     np.testing.assert_array_equal(METRICS[name](batch).values, scores(name).values)
 
 
 @every_metric
-def test_a_dead_map_is_refused_and_leaves_the_others_alone(name, batch, scores, images):
+def test_zero_and_non_finite_maps_are_refused_and_other_scores_do_not_change(
+    name, batch, scores, images
+):
     maps = batch.maps.copy()
     maps[1] = 0
     maps[2, 0, 0, 0] = np.nan
@@ -77,7 +79,7 @@ def test_a_dead_map_is_refused_and_leaves_the_others_alone(name, batch, scores, 
 
 
 @every_metric
-def test_dead_maps_alone_leave_no_score(name, network, images, masks):
+def test_zero_maps_alone_give_no_score(name, network, images, masks):
     maps = np.zeros((5, 28, 28, 1), np.float32)
     found = METRICS[name](ExplainedBatch.of(network, images, Given(maps), maps=maps, masks=masks))
     assert np.isnan(found.values).all()
@@ -86,18 +88,18 @@ def test_dead_maps_alone_leave_no_score(name, network, images, masks):
 
 
 @every_metric
-def test_masks_are_asked_for_by_name_where_they_are_needed_and_only_there(name, batch, scores):
-    blind = dataclasses.replace(batch, masks=None)
+def test_missing_masks_are_an_error_only_for_metrics_that_need_them(name, batch, scores):
+    unmasked = dataclasses.replace(batch, masks=None)
     if METRICS[name].about.needs == "masks":
         with pytest.raises(ValueError, match=r"masks: expected booleans .*; the batch has none"):
-            METRICS[name](blind)
+            METRICS[name](unmasked)
     else:
-        np.testing.assert_array_equal(METRICS[name](blind).values, scores(name).values)
+        np.testing.assert_array_equal(METRICS[name](unmasked).values, scores(name).values)
 
 
 @every_metric
 @pytest.mark.parametrize("marked", [False, True])
-def test_a_mask_that_marks_nothing_or_everything_is_refused(name, batch, scores, marked):
+def test_empty_and_full_masks_are_refused(name, batch, scores, marked):
     if METRICS[name].about.needs != "masks":
         return
     masks = batch.masks.copy()
@@ -110,7 +112,7 @@ def test_a_mask_that_marks_nothing_or_everything_is_refused(name, batch, scores,
 
 
 @every_metric
-def test_the_network_is_not_changed(name, batch, images):
+def test_the_network_does_not_change(name, batch, images):
     before = [w.copy() for w in batch.network.model.get_weights()]
     METRICS[name](batch.take(slice(0, 2)))
     for old, new in zip(before, batch.network.model.get_weights(), strict=True):
@@ -118,7 +120,7 @@ def test_the_network_is_not_changed(name, batch, images):
 
 
 @every_metric
-def test_a_metric_says_what_it_measures(name):
+def test_a_metric_describes_itself_and_can_be_hashed(name):
     about = METRICS[name].about
     assert isinstance(METRICS[name], Metric)
     assert about.shows

@@ -157,7 +157,7 @@ def reordered(network: Network, seed: int) -> Iterator[Network]:
 def mirrored(network: Network) -> Network:
     """Return a mirror-symmetric network: `f((x + x̃) / 2)`, `x̃` the mirror image of `x`.
 
-    Two places that are each other's mirror image play the same role in it.
+    Two pixels that are mirror images of each other have the same role in it.
 
     Raises:
         CannotRewriteError: For a model that cannot be copied.

@@ -88,10 +88,10 @@ def _own_weights(layer: Any) -> list[tuple[Any, Any]]:
 
 
 def _randomise_layer(layer: Any, seed: int, number: int) -> None:
-    for place, (weight, owner) in enumerate(_own_weights(layer)):
+    for index, (weight, owner) in enumerate(_own_weights(layer)):
         # A spawn key, because the seeds [0, 1] and [0, 1, 0] give the same numbers, which a model
         # made from seed 0 may have already.
-        key = np.random.SeedSequence(seed, spawn_key=(number, place))
+        key = np.random.SeedSequence(seed, spawn_key=(number, index))
         initialiser = _initialiser(owner, weight)
         if initialiser:
             weight.assign(_reseeded(initialiser, key)(weight.shape, dtype=weight.dtype))

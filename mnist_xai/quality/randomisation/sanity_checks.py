@@ -253,11 +253,11 @@ def _summarise(curve: list[Values], summary: Summary) -> tuple[Values, Values]:
     return (curves.mean(axis=1) if summary == "mean" else curves[:, -1]), curves
 
 
-def _histogram_entropy(places: Values, bins: int) -> float:
-    if not np.isfinite(places).all() or places.max() == places.min():
+def _histogram_entropy(relevance: Values, bins: int) -> float:
+    if not np.isfinite(relevance).all() or relevance.max() == relevance.min():
         return 0.0
     # Relative to the map's range, so that maps of tiny numbers fill all bins too.
-    low, high = places.min(), places.max()
-    counts, _ = np.histogram((places - low) / (high - low), bins, (0, 1))
-    p = counts[counts > 0] / places.size
+    low, high = relevance.min(), relevance.max()
+    counts, _ = np.histogram((relevance - low) / (high - low), bins, (0, 1))
+    p = counts[counts > 0] / relevance.size
     return float(-(p * np.log(p)).sum())

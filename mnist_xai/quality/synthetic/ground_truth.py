@@ -187,9 +187,9 @@ def distractor(
         if shortcut and part == "train":
             kinds = dataset.train_labels.astype(np.int64)
         objects = np.zeros(images.shape[:3], np.bool_)
-        for place, square in enumerate(rng.integers(4, size=len(images))):
-            images[place, *squares[square]] = patterns[kinds[place], ..., np.newaxis]
-            objects[place, *squares[square]] = True
+        for row, square in enumerate(rng.integers(4, size=len(images))):
+            images[row, *squares[square]] = patterns[kinds[row], ..., np.newaxis]
+            objects[row, *squares[square]] = True
         made.append((images, objects))
     (train, _), (test, objects) = made
     labels = dataset.train_labels, dataset.test_labels

@@ -55,7 +55,7 @@ def pictures():
 
 
 def distance(a, b):
-    """As the formula says, image by image."""
+    """Return the distance by its formula, image by image."""
     a, b = (maps.sum(axis=-1).astype(np.float64) for maps in (a, b))
     return [
         np.linalg.norm(x - y) / (np.linalg.norm(x) + np.linalg.norm(y))
@@ -63,11 +63,11 @@ def distance(a, b):
     ]
 
 
-# --- The rewritten networks ----------------------------------------------------------------
+# --- The rewritten networks -----------------------------------------------------------------------
 
 
 def made(rewriting, network):
-    """What a rewriting should give of noise, and what it gives."""
+    """Return the expected and the actual logits of a rewritten network for noise."""
     x = np.random.default_rng(5).random((3, *network.inputs.typical_shape), np.float32)
     z = network.logits(x)
     if rewriting == "encoded":
@@ -116,7 +116,7 @@ def test_units_are_rescaled_and_in_another_order(network):
     assert not np.allclose(*kernels)
 
 
-def test_a_rewritten_network_follows_the_weights_of_its_own(pictures):
+def test_a_rewritten_network_uses_the_current_weights_of_the_original(pictures):
     network = mx.Network(linear_network())
     mirrored(network)
     with combined(network, 1, 1):
@@ -127,7 +127,7 @@ def test_a_rewritten_network_follows_the_weights_of_its_own(pictures):
         np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
 
 
-def test_nothing_is_compiled_twice(network, images):
+def test_no_pass_is_compiled_twice(network, images):
     batch = ExplainedBatch.of(network, images, Gradient())
     for metric in METRICS:
         metric(batch)
@@ -139,17 +139,17 @@ def test_nothing_is_compiled_twice(network, images):
     assert (len(network.experiments.twin().passes.traces()), len(derived.passes.traces())) == passes
 
 
-# --- The scores ----------------------------------------------------------------------------
+# --- The scores -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_the_gradient_keeps_all_of_them(network, images, metric):
+def test_the_gradient_satisfies_every_axiom(network, images, metric):
     found = metric(ExplainedBatch.of(network, images, Gradient()))
     assert not found.refused
     assert found.values.max() < 1e-4
 
 
-def test_what_is_multiplied_by_the_image_depends_on_its_encoding(linear, pictures):
+def test_maps_multiplied_by_the_image_depend_on_its_encoding(linear, pictures):
     batch = ExplainedBatch.of(linear, pictures, InputXGradient())
     slope = linear.gradient(pictures, batch.targets)[0] / 0.75
     expected = distance(0.75 * pictures * slope, (0.75 * pictures + 0.25) * slope)
@@ -165,8 +165,8 @@ def test_what_is_multiplied_by_the_image_depends_on_its_encoding(linear, picture
         (lambda: layers.Rescaling(2.0, offset=-1.0), None),
     ],
 )
-def test_a_first_layer_that_cannot_take_up_a_shift_is_named(pictures, make, reason):
-    keras.utils.set_random_seed(0)  # Before the layer is made: it draws its seed then.
+def test_a_first_layer_that_cannot_compensate_a_shift_is_named(pictures, make, reason):
+    keras.utils.set_random_seed(0)  # Before the layer is made, because it draws its seed then.
     first = make()
     first.name = "conv"
     image = keras.Input((SIDE, SIDE, 2))
@@ -181,7 +181,7 @@ def test_a_first_layer_that_cannot_take_up_a_shift_is_named(pictures, make, reas
         assert found.values.max() < 1e-5
 
 
-def test_a_network_without_hidden_units_has_none_to_reorder(linear, pictures):
+def test_a_network_without_hidden_units_is_refused(linear, pictures):
     found = ImplementationInvariance()(ExplainedBatch.of(linear, pictures, Gradient()))
     assert set(found.refused.values()) == {
         "no two dense or convolutional layers have only ReLUs, pooling or similar layers "
@@ -189,20 +189,20 @@ def test_a_network_without_hidden_units_has_none_to_reorder(linear, pictures):
     }
 
 
-def test_a_map_of_the_activations_alone_depends_on_the_implementation(network, images):
+def test_maps_of_activations_depend_on_the_implementation(network, images):
     values = ImplementationInvariance()(ExplainedBatch.of(network, images, EigenCAM())).values
     assert values.min() > 0.05
     kept = ImplementationInvariance()(ExplainedBatch.of(network, images, GradCAM())).values
     assert np.nanmax(kept) < 1e-4
 
 
-def test_a_map_that_looks_at_no_class_does_not_add_up(linear, pictures):
+def test_maps_that_ignore_the_class_do_not_add_up(linear, pictures):
     for a, b in ((1.0, -0.5), (2.0, 1.0)):
         found = Linearity(a, b)(ExplainedBatch.of(linear, pictures, ImageItself())).values
         np.testing.assert_allclose(found, abs(a + b - 1) / (abs(a + b) + 1), rtol=1e-6)
 
 
-def test_a_square_does_not_add_up(linear, pictures):
+def test_squared_gradients_do_not_add_up(linear, pictures):
     batch = ExplainedBatch.of(linear, pictures, SmoothGradSquared(samples=1, sigma=0.0))
     kernel = linear.model.layers[-1].get_weights()[0].T.reshape(3, SIDE, SIDE, 2)
     one, other = kernel[batch.targets], kernel[(batch.targets + 1) % 3]
@@ -210,14 +210,14 @@ def test_a_square_does_not_add_up(linear, pictures):
     np.testing.assert_allclose(Linearity()(batch).values, expected, rtol=1e-4)
 
 
-def test_a_probability_is_no_sum(linear, pictures):
+def test_linearity_refuses_probabilities(linear, pictures):
     found = Linearity()(ExplainedBatch.of(linear, pictures, Gradient(), score="probability"))
     assert set(found.refused.values()) == {
         "it explains a probability, which is not a sum of logits"
     }
 
 
-def test_a_place_to_the_left_of_every_image_is_not_symmetric(linear, pictures):
+def test_a_map_of_one_pixel_on_the_left_is_not_symmetric(linear, pictures):
     maps = np.zeros((4, SIDE, SIDE, 1), np.float32)
     maps[:, 1, 0] = 3
     batch = ExplainedBatch.of(linear, pictures, Given(maps))
@@ -228,13 +228,13 @@ def test_a_place_to_the_left_of_every_image_is_not_symmetric(linear, pictures):
 
 
 @dataclass(frozen=True)
-class Ailing:
-    """Explains the network it was made for, and says nothing, or nonsense, of any other."""
+class OnlyFor:
+    """Explains the network that it was made for; maps of any other network have one value."""
 
     network: mx.Network
     answer: float
 
-    about: ClassVar[About] = About("ailing", "nothing", "always", "none")
+    about: ClassVar[About] = About("given", "nothing", "always", "none")
 
     def passes(self, network):
         return 0
@@ -244,18 +244,20 @@ class Ailing:
         return np.full((*images.shape[:3], 1), value, np.float32)
 
 
-def test_a_map_that_vanishes_is_as_far_as_can_be_and_a_broken_one_is_refused(network, images):
-    gone = ImplementationInvariance()(ExplainedBatch.of(network, images, Ailing(network, 0.0)))
+def test_a_map_that_becomes_zero_has_distance_1_and_a_map_of_nan_is_refused(network, images):
+    gone = ImplementationInvariance()(ExplainedBatch.of(network, images, OnlyFor(network, 0.0)))
     assert gone.values.tolist() == [1] * 5
-    broken = ImplementationInvariance()(ExplainedBatch.of(network, images, Ailing(network, np.nan)))
+    broken = ImplementationInvariance()(
+        ExplainedBatch.of(network, images, OnlyFor(network, np.nan))
+    )
     assert np.isnan(broken.values).all()
     assert set(broken.refused.values()) == {
         "its map of the rewritten network is zero everywhere or not finite"
     }
 
 
-class Stubborn(layers.Layer):
-    """Cannot be made again from its configuration."""
+class NotSerialisable(layers.Layer):
+    """A layer that cannot be made again from its configuration."""
 
     def __init__(self, factor):
         super().__init__()
@@ -266,16 +268,16 @@ class Stubborn(layers.Layer):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_model_that_cannot_be_copied_is_refused_by_its_name(pictures, metric):
+def test_a_model_that_cannot_be_copied_is_named(pictures, metric):
     image = keras.Input((SIDE, SIDE, 2))
-    z = layers.Dense(3)(layers.Flatten()(Stubborn(np.float32(2))(image)))
+    z = layers.Dense(3)(layers.Flatten()(NotSerialisable(np.float32(2))(image)))
     network = mx.Network(keras.Model(image, z, name="stubborn"))
     found = metric(ExplainedBatch.of(network, pictures, Gradient()))
     assert len(found.refused) == 4
     assert "'stubborn' cannot be copied" in found.refused[0]
 
 
-def test_a_method_that_cannot_treat_the_rewritten_network_says_so(network, images):
+def test_a_rewritten_network_that_the_method_does_not_support_is_refused(network, images):
     box = mx.interpret.METHODS["lrp_z_box"]
     found = Symmetry()(ExplainedBatch.of(network, images, box))
     assert set(found.refused.values()) == {
@@ -292,6 +294,6 @@ def test_a_method_that_cannot_treat_the_rewritten_network_says_so(network, image
         (lambda: Linearity(np.inf), "a, b: expected finite numbers"),
     ],
 )
-def test_hyper_parameters_out_of_range_are_refused_by_name(make, message):
+def test_errors_name_the_hyper_parameter_that_is_out_of_range(make, message):
     with pytest.raises(ValueError, match=message):
         make()

@@ -20,7 +20,7 @@ every_metric = pytest.mark.parametrize("metric", METRICS, ids=lambda m: type(m).
 
 
 def dense_network(activation=None, channels=1, **given):
-    """Logits of 8 x 6 images; without an activation they are sums over the pixels."""
+    """Return a network of 8 x 6 images; without an activation its logits are sums over pixels."""
     image = keras.Input((8, 6, channels))
     x = layers.Dense(20, activation=activation)(layers.Flatten()(image))
     model = keras.Model(image, layers.Dense(3)(x))
@@ -49,21 +49,21 @@ def colours():
     return np.random.default_rng(4).random((3, 8, 6, 2), np.float32)
 
 
-def removed(batch, image, target, places, baseline):
-    """`f(x) - f(x without these places)`, one image at a time."""
-    hollow = image.copy()
-    hollow[places] = baseline
-    both = np.stack([image, hollow])
+def score_drop(batch, image, target, mask, baseline):
+    """Return `f(x) - f(x without these pixels)` of one image."""
+    changed = image.copy()
+    changed[mask] = baseline
+    both = np.stack([image, changed])
     scores = batch.network.scores(both, np.array([target, target]), score=batch.score)
     return float(scores[0]) - float(scores[1])
 
 
 def slow_correlation(batch, masks, baseline):
-    """The papers' formula over subsets given as booleans `(H, W)`."""
+    """Return the papers' correlation over subsets given as booleans `(H, W)`."""
     found = []
-    for image, places, target in zip(batch.images, batch.relevance, batch.targets, strict=True):
-        sums = [places[mask].sum() for mask in masks]
-        drops = [removed(batch, image, target, mask, baseline) for mask in masks]
+    for image, relevance, target in zip(batch.images, batch.relevance, batch.targets, strict=True):
+        sums = [relevance[mask].sum() for mask in masks]
+        drops = [score_drop(batch, image, target, mask, baseline) for mask in masks]
         found.append(stats.pearsonr(sums, drops).statistic)
     return found
 
@@ -72,7 +72,7 @@ def drawn(count, share, subsets, rng):
     return random_subsets(rng, subsets, count, share).reshape(-1, 8, 6)
 
 
-# --- Against the papers' formulas ------------------------------------------------------------
+# --- Against the papers' formulas -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("score", ["logit", "probability"])
@@ -91,14 +91,14 @@ def test_the_faithfulness_estimate_is_the_papers_formula(curved, colours):
     np.testing.assert_allclose(values, slow_correlation(batch, masks, 1), atol=1e-6)
 
 
-def test_a_large_image_is_taken_in_blocks_of_features(curved, colours, monkeypatch):
+def test_a_large_image_is_scored_in_blocks_of_features(curved, colours, monkeypatch):
     batch = batch_of(curved, np.random.default_rng(1).normal(size=colours.shape), colours)
     whole = FaithfulnessEstimate()(batch).values
     monkeypatch.setattr("mnist_xai.quality.faithfulness.correlation._MASK_TABLE_CELLS", 5 * 48)
     np.testing.assert_allclose(FaithfulnessEstimate()(batch).values, whole, rtol=1e-5)
 
 
-def test_sensitivity_n_is_the_mean_of_its_curve_which_is_the_papers(curved, colours):
+def test_sensitivity_n_is_the_mean_of_its_curve_by_the_papers_formula(curved, colours):
     batch = batch_of(curved, np.random.default_rng(1).normal(size=colours.shape), colours)
     rng = np.random.default_rng(2)
     expected = [
@@ -119,11 +119,11 @@ def test_features_are_removed_together_and_their_relevance_is_summed(curved, col
     np.testing.assert_allclose(sums[:, 5], batch.relevance[:, 6:, 3:].sum(axis=(1, 2)))
 
 
-# --- Maps whose score is known ---------------------------------------------------------------
+# --- Maps whose score is known --------------------------------------------------------------------
 
 
 @every_metric
-def test_on_a_linear_network_shares_of_the_score_are_perfect(metric, linear, points):
+def test_on_a_linear_network_shares_of_the_score_correlate_perfectly(metric, linear, points):
     slopes = linear.gradient(points, np.array([0, 1, 2]))[0]
     given = {"images": points, "targets": np.array([0, 1, 2])}
     shares = slopes * points
@@ -134,7 +134,7 @@ def test_on_a_linear_network_shares_of_the_score_are_perfect(metric, linear, poi
     assert np.abs(metric(batch_of(linear, noise, **given)).values).max() < 0.8
 
 
-def test_a_grey_baseline_makes_other_shares_perfect(linear, points):
+def test_with_a_grey_baseline_shares_of_the_difference_correlate_perfectly(linear, points):
     targets = np.array([0, 1, 2])
     slopes = linear.gradient(points, targets)[0]
     given = {"images": points, "targets": targets}
@@ -144,12 +144,12 @@ def test_a_grey_baseline_makes_other_shares_perfect(linear, points):
     assert metric(batch_of(linear, slopes * points, **given)).values.max() < 0.99
 
 
-def test_subsets_have_one_size_and_are_never_empty_or_all():
+def test_subsets_have_equal_size_and_are_never_empty_or_full():
     for share, size in ((0.25, 12), (1e-6, 1), (1 - 1e-6, 47)):
         off = random_subsets(np.random.default_rng(0), 30, 48, share)
         assert off.sum(axis=1).tolist() == [size] * 30
     first = random_subsets(np.random.default_rng(0), 2000, 48, 0.25).mean(axis=0)
-    assert np.abs(first - 0.25).max() < 0.05  # Every feature is as likely as any other.
+    assert np.abs(first - 0.25).max() < 0.05  # All features are equally likely.
 
 
 def test_another_seed_draws_other_subsets(curved, colours):
@@ -158,11 +158,13 @@ def test_another_seed_draws_other_subsets(curved, colours):
         assert (metric(seed=0)(batch).values != metric(seed=1)(batch).values).all()
 
 
-# --- What has no score -----------------------------------------------------------------------
+# --- Images without a score -----------------------------------------------------------------------
 
 
 @every_metric
-def test_an_image_without_a_score_is_named_and_leaves_the_others_alone(metric, curved, colours):
+def test_images_without_a_score_have_a_reason_and_other_scores_do_not_change(
+    metric, curved, colours
+):
     maps = np.random.default_rng(1).normal(size=colours.shape).astype(np.float32)
     whole = metric(batch_of(curved, maps, colours)).values
     images, maps = colours.copy(), maps.copy()
@@ -179,11 +181,11 @@ def test_an_image_without_a_score_is_named_and_leaves_the_others_alone(metric, c
 
 
 @every_metric
-@pytest.mark.parametrize("answer", [0, 3e-6])
-def test_a_score_that_does_not_answer_beyond_round_off_is_refused(metric, points, answer):
+@pytest.mark.parametrize("scale", [0, 3e-6])
+def test_a_score_that_changes_by_round_off_only_is_refused(metric, points, scale):
     network = dense_network()
     *inner, kernel, bias = network.model.get_weights()
-    kernel[:, 1] *= answer
+    kernel[:, 1] *= scale
     bias[1] = 1000  # The next number in float32 is 6e-5 larger.
     network.model.set_weights([*inner, kernel, bias])
     maps = np.random.default_rng(1).normal(size=points.shape)
@@ -193,7 +195,7 @@ def test_a_score_that_does_not_answer_beyond_round_off_is_refused(metric, points
     assert np.isfinite(scores.values[[0, 2]]).all()
 
 
-def test_a_map_that_no_subset_tells_apart_is_refused(curved, colours):
+def test_a_map_with_equal_relevance_in_all_subsets_is_refused(curved, colours):
     off = random_subsets(np.random.default_rng(0), 3, 48, 0.1)
     maps = np.where(off.any(axis=0), 0.1, 7.0).reshape(1, 8, 6, 1) * np.ones((3, 1, 1, 1))
     assert len(np.unique(maps)) == 2
@@ -214,19 +216,19 @@ def test_a_map_that_no_subset_tells_apart_is_refused(curved, colours):
         (lambda: SensitivityN((0.1, 0)), r"shares: expected a share in \(0, 1\); got 0"),
     ],
 )
-def test_parameters_out_of_range_are_refused_by_name(make, message):
+def test_errors_name_the_hyper_parameter_that_is_out_of_range(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_one_feature_is_too_few(linear, points):
+def test_a_single_feature_is_an_error(linear, points):
     batch = batch_of(linear, points, points)
     one = Segmentation(np.zeros((8, 6), int))
-    with pytest.raises(ValueError, match="features: expected at least 2; Segmentation"):
+    with pytest.raises(ValueError, match="features: expected at least 2; the whole image"):
         FaithfulnessEstimate(one)(batch)
 
 
-def test_more_images_and_more_metrics_make_no_new_passes(colours):
+def test_more_images_and_other_metrics_compile_no_new_passes(colours):
     network = dense_network("relu", channels=2)
     for metric in METRICS:
         metric(batch_of(network, colours, colours))

@@ -1,4 +1,4 @@
-"""Curves against the papers' formulas written out, and against networks whose curves are known."""
+"""Compare curves with the papers' formulas and with networks whose curves are known."""
 
 import keras
 import numpy as np
@@ -13,7 +13,6 @@ from mnist_xai.quality import (
     ROAD,
     Baseline,
     Blur,
-    ExplainedBatch,
     Insertion,
     NoisyImputation,
     PixelFlipping,
@@ -22,7 +21,7 @@ from mnist_xai.quality import (
     Uniform,
 )
 from mnist_xai.quality.faithfulness.curves import _exchanged_images
-from tests.quality.conftest import Given, batch_of
+from tests.quality.conftest import batch_of
 
 SIDE = 8
 N = SIDE * SIDE
@@ -30,7 +29,7 @@ N = SIDE * SIDE
 
 @pytest.fixture(scope="module")
 def linear():
-    """Logits `w x + 9`: what each place adds is known, and scores are positive."""
+    """Return logits `w x + 9`: each pixel's contribution is known, and scores are positive."""
     model = keras.Sequential([keras.Input((SIDE, SIDE, 2)), layers.Flatten(), layers.Dense(4)])
     weights = np.random.default_rng(0).normal(0, 0.3, (2 * N, 4)).astype(np.float32)
     model.layers[-1].set_weights([weights, np.full(4, 9, np.float32)])
@@ -39,7 +38,7 @@ def linear():
 
 @pytest.fixture(scope="module")
 def constant():
-    """A network that does not look."""
+    """Return a network that ignores its input."""
     model = keras.Sequential([keras.Input((SIDE, SIDE, 1)), layers.Flatten(), layers.Dense(3)])
     model.layers[-1].set_weights([np.zeros((N, 3)), np.array([1.0, 2.0, 0.0])])
     return mx.Network(model)
@@ -47,24 +46,21 @@ def constant():
 
 @pytest.fixture(scope="module")
 def contributions(linear):
-    """Images, and what each value adds to the logit of class 2."""
+    """Return images, and what each value adds to the logit of class 2."""
     images = np.random.default_rng(1).random((3, SIDE, SIDE, 2), np.float32)
     return images, images * linear.model.layers[-1].get_weights()[0][:, 2].reshape(SIDE, SIDE, 2)
 
 
-def on_trial(network, images, maps, **given):
-    return ExplainedBatch.of(network, images, Given(maps), maps=maps.astype(np.float32), **given)
-
-
 def class_2(network, images, maps):
-    return on_trial(network, images, maps, targets=np.full(len(images), 2))
+    return batch_of(network, maps, images, targets=np.full(len(images), 2))
 
 
 def curve_slowly(batch, row, labels, bounds, fill, *, mean=False, least=False, insert=False):
-    """Scores of images made one after the other, features sorted by value and then by number."""
+    """Return the scores of images made one by one; features are sorted by value, then by number."""
     features = range(labels.max() + 1)
-    places = batch.maps[row].astype(np.float64).sum(axis=-1)
-    value = [places[labels == f].mean() if mean else places[labels == f].sum() for f in features]
+    relevance = batch.maps[row].astype(np.float64).sum(axis=-1)
+    parts = [relevance[labels == f] for f in features]
+    value = [part.mean() if mean else part.sum() for part in parts]
     ordered = sorted(features, key=lambda f: (value[f] if least else -value[f], f))
     image = batch.images[row]
     start, end = (fill, image) if insert else (image, fill)
@@ -84,7 +80,7 @@ def area_slowly(curve, bounds):
     return sum((curve[a] + curve[b]) / 2 * (bounds[b] - bounds[a]) for a, b in pairs) / bounds[-1]
 
 
-# --- The papers' formulas, slowly ----------------------------------------------------------
+# --- The papers' formulas, slowly -----------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +100,11 @@ def colour():
 
 @pytest.fixture(scope="module", params=["logit", "probability"])
 def drawn(request, colour):
-    """Images with much exact black, also in some of the channels, and maps with ties."""
+    """Return images with many black pixels, also in single channels, and maps with ties."""
     rng = np.random.default_rng(5)
     images = np.where(rng.random((3, 7, 9, 3)) < 0.8, 0, rng.random((3, 7, 9, 3))).astype("f")
     maps = rng.integers(-3, 4, (3, 7, 9, 1)).astype(np.float32)
-    return on_trial(colour, images, maps, score=request.param)
+    return batch_of(colour, maps, images, score=request.param)
 
 
 BLACK = np.zeros((7, 9, 3), np.float32)
@@ -125,11 +121,13 @@ def assert_scores(found, values, curves):
 def test_pixel_flipping_is_the_area_under_the_deletion_curve(drawn, step, bounds, order):
     given = (PIXELS, list(bounds), BLACK)
     curves = [curve_slowly(drawn, row, *given, least=order == "least") for row in range(3)]
-    found = PixelFlipping(None if step == 9 else step, order)(drawn)  # By default a row's 9.
+    found = PixelFlipping(None if step == 9 else step, order)(
+        drawn
+    )  # The default is a row: 9 pixels.
     assert_scores(found, [area_slowly(c, list(bounds)) for c in curves], curves)
 
 
-def test_insertion_is_the_area_under_the_curve_from_its_start(drawn):
+def test_insertion_is_the_area_under_the_insertion_curve_from_any_start(drawn):
     bounds = [0, 20, 40, 60, 63]
     for start in (Baseline(0.3), Blur(1.5)):
         fills = np.broadcast_to(next(start.fills(drawn.images)), drawn.images.shape)
@@ -182,7 +180,7 @@ def test_road_counts_the_predictions_that_remain(drawn, order):
     assert_scores(ROAD((0.1, 0.5, 0.9), order, removal)(drawn), hits.mean(axis=1), hits)
 
 
-def test_shares_of_places_are_rounded_down_to_whole_ones(drawn):
+def test_shares_are_rounded_down_to_whole_pixels(drawn):
     counted = []
 
     class Counting(NoisyImputation):
@@ -190,28 +188,25 @@ def test_shares_of_places_are_rounded_down_to_whole_ones(drawn):
             counted.append(removed.sum(axis=(1, 2)).tolist())
             return super().impute(image, removed)
 
-    assert 7 / 63 * 7 * 9 < 7  # In floating point, that is.
+    assert 7 / 63 * 7 * 9 < 7  # True in floating point only.
     ROAD((0.01, 7 / 63, 0.5), removal=Counting())(drawn.take(slice(0, 1)))
     assert counted == [[0, 7, 31]]
 
 
-# --- Networks whose curves are known ---------------------------------------------------------
+# --- Networks whose curves are known --------------------------------------------------------------
 
 
-def test_on_a_linear_network_the_contributions_have_the_curve_known_in_closed_form(
-    linear, contributions
-):
+def test_on_a_linear_network_the_contributions_have_a_curve_in_closed_form(linear, contributions):
     images, parts = contributions
     batch = class_2(linear, images, parts)
     falls = np.sort(parts.astype(np.float64).sum(axis=-1).reshape(3, -1), axis=1)[:, ::-1]
     whole = batch.scores(images)
     expected = whole - ((N - np.arange(N) - 0.5) / N * falls).sum(axis=1)
     np.testing.assert_allclose(PixelFlipping(step=1)(batch).values, expected, rtol=1e-5)
-    # Bringing in is taking away backwards.
-    back = class_2(linear, images, -parts)
-    np.testing.assert_allclose(
-        Insertion(step=1)(back).curves[:, ::-1], PixelFlipping(step=1)(batch).curves, rtol=1e-4
-    )
+    # Insertion in the opposite order is deletion backwards.
+    opposite = class_2(linear, images, -parts)
+    inserted = Insertion(step=1)(opposite).curves[:, ::-1]
+    np.testing.assert_allclose(inserted, PixelFlipping(step=1)(batch).curves, rtol=1e-4)
 
 
 METRICS_OF_ORDER = (
@@ -226,7 +221,9 @@ METRICS_OF_ORDER = (
 
 
 @pytest.mark.parametrize("metric", METRICS_OF_ORDER)
-def test_no_map_beats_the_true_one_and_its_opposite_is_the_worst(linear, contributions, metric):
+def test_the_correct_map_has_the_best_score_and_its_opposite_the_worst(
+    linear, contributions, metric
+):
     images, parts = contributions
     rng = np.random.default_rng(0)
     best, worst, *others = (
@@ -239,21 +236,21 @@ def test_no_map_beats_the_true_one_and_its_opposite_is_the_worst(linear, contrib
         assert (sign * worst < sign * other).all()
 
 
-def test_road_rewards_the_places_that_decide():
-    """Only the middle column counts, and it is bright: without it class 1 wins."""
+def test_road_rewards_maps_of_the_pixels_that_decide():
+    """Only the bright middle column counts: without it class 1 wins."""
     model = keras.Sequential([keras.Input((SIDE, SIDE, 1)), layers.Flatten(), layers.Dense(2)])
     weights = np.zeros((SIDE, SIDE, 1, 2))
     weights[:, 4, 0, 0] = 1
     model.layers[-1].set_weights([weights.reshape(N, 2), np.array([0, SIDE / 2])])
     images = np.zeros((1, SIDE, SIDE, 1), np.float32)
     images[:, :, 4] = 1
-    batch = on_trial(mx.Network(model), images, weights[None, ..., 0])
-    assert ROAD()(batch).values == [0]  # A tenth of the places hold 6 of the column's 8.
-    assert ROAD(order="least")(batch).values == [1]  # The column gives itself back.
-    assert ROAD()(on_trial(mx.Network(model), images, -weights[None, ..., 0])).values == [1]
+    batch = batch_of(mx.Network(model), weights[None, ..., 0], images)
+    assert ROAD()(batch).values == [0]  # A tenth of all pixels contains 6 of the column's 8.
+    assert ROAD(order="least")(batch).values == [1]  # The column is imputed from itself.
+    assert ROAD()(batch_of(mx.Network(model), -weights[None, ..., 0], images)).values == [1]
 
 
-def test_a_score_that_never_falls_gives_no_area_over_it(constant):
+def test_a_score_that_never_falls_has_no_area_over_its_curve(constant):
     maps = np.random.default_rng(0).normal(size=(2, SIDE, SIDE, 1)).astype(np.float32)
     batch = batch_of(constant, maps)
     assert IROF()(batch).values == pytest.approx([0, 0], abs=1e-7)
@@ -262,23 +259,25 @@ def test_a_score_that_never_falls_gives_no_area_over_it(constant):
     assert ROAD()(batch).values.tolist() == [1, 1]
 
 
-def test_areas_of_probabilities_are_shares(network, images):
+def test_areas_under_probabilities_lie_between_0_and_1(network, images):
     maps = np.random.default_rng(0).normal(size=images.shape).astype(np.float32)
-    batch = on_trial(network, images, maps, score="probability")
+    batch = batch_of(network, maps, images, score="probability")
     for metric in (PixelFlipping(), Insertion(), Selectivity()):
         assert (metric(batch).values > 0).all()
         assert (metric(batch).values < 1).all()
-    logits = on_trial(network, images, maps)
+    logits = batch_of(network, maps, images)
     np.testing.assert_array_equal(ROAD()(batch).values, ROAD()(logits).values)
 
 
-# --- Ties, equal images, traces ---------------------------------------------------------------
+# --- Ties, equal images, traces -------------------------------------------------------------------
 
 
-def test_ties_are_broken_by_rows_and_then_columns(linear, contributions):
+def test_ties_are_broken_by_row_and_then_by_column(linear, contributions):
     images, parts = contributions
     tied = np.zeros((3, SIDE, SIDE, 1), np.float32)
-    tied[:, 4:] = 1  # Two values: the lower half first, each half from its first place on.
+    tied[:, 4:] = (
+        1  # Two values: first the lower half, then the upper half, each in the order of pixels.
+    )
     ordered = np.roll(np.arange(N), -N // 2)
     distinct = np.empty(N)
     distinct[ordered] = -np.arange(N)
@@ -293,12 +292,12 @@ def test_ties_are_broken_by_rows_and_then_columns(linear, contributions):
             np.testing.assert_allclose(found[:, 8:], expected[:, 8:], rtol=1e-6)
     least = PixelFlipping(step=1, order="least")
     first = least(class_2(linear, images, tied)).curves[:, 1]
-    gone = parts[:, 0, 0].sum(axis=-1)
+    removed = parts[:, 0, 0].sum(axis=-1)
     whole = linear.scores(images, np.full(3, 2))
-    np.testing.assert_allclose(first, whole - gone, rtol=1e-5)
+    np.testing.assert_allclose(first, whole - removed, rtol=1e-5)
 
 
-def test_images_that_come_out_equal_are_scored_once(network, monkeypatch):
+def test_steps_that_change_no_pixel_are_not_scored_again(network, monkeypatch):
     from mnist_xai.quality.faithfulness import curves
 
     images = np.zeros((2, 28, 28, 1), np.float32)
@@ -313,16 +312,16 @@ def test_images_that_come_out_equal_are_scored_once(network, monkeypatch):
         return whole(*given)
 
     monkeypatch.setattr(curves, "_exchanged_scores", counted)
-    found = PixelFlipping(step=1)(on_trial(network, images, maps))
+    found = PixelFlipping(step=1)(batch_of(network, maps, images))
     assert [scored.count(row) for row in (0, 1)] == [11, 2]
     assert found.curves.shape == (2, 785)
     assert len(np.unique(found.curves[1])) == 2
 
 
-def test_a_pass_is_traced_once_whatever_is_removed(images):
+def test_all_removals_share_one_traced_pass(images):
     network = mx.Network(mx.build_model("cnn", seed=0), batch_size=3)
     maps = np.random.default_rng(0).normal(size=images.shape).astype(np.float32)
-    batch = on_trial(network, images, maps)
+    batch = batch_of(network, maps, images)
     for metric in (PixelFlipping(), PixelFlipping(100), Insertion(start=Blur()), IROF()):
         metric(batch)
         metric(batch.take(slice(0, 2)))
@@ -330,7 +329,7 @@ def test_a_pass_is_traced_once_whatever_is_removed(images):
     assert counts == [1]
 
 
-# --- What is refused --------------------------------------------------------------------------
+# --- Refusals -------------------------------------------------------------------------------------
 
 OURS = (
     "pixel_flipping",
@@ -344,11 +343,11 @@ OURS = (
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_map_without_an_order_is_refused_and_leaves_the_others_alone(name, network, images):
+def test_a_constant_map_is_refused_and_other_scores_do_not_change(name, network, images):
     maps = np.random.default_rng(0).normal(size=images.shape).astype(np.float32)
-    whole = METRICS[name](on_trial(network, images, maps))
+    whole = METRICS[name](batch_of(network, maps, images))
     maps[1] = 0.3
-    found = METRICS[name](on_trial(network, images, maps))
+    found = METRICS[name](batch_of(network, maps, images))
     assert found.refused == {
         1: "its map has the same value for every feature, so they have no order"
     }
@@ -362,15 +361,15 @@ def test_a_map_without_an_order_is_refused_and_leaves_the_others_alone(name, net
 def test_infinite_maps_are_refused_without_a_warning(name, network, images):
     maps = np.random.default_rng(0).normal(size=images.shape).astype(np.float32)
     maps[0, 0, :2, 0] = np.inf, -np.inf
-    found = METRICS[name](on_trial(network, images, maps))
+    found = METRICS[name](batch_of(network, maps, images))
     assert found.refused == {0: "its map contains NaN or infinite values"}
 
 
-def test_an_image_of_which_nothing_can_be_taken_is_refused(network, images):
+def test_an_image_that_equals_its_filling_is_refused(network, images):
     blank = images.copy()
     blank[2] = 0.25
     maps = np.random.default_rng(0).normal(size=images.shape).astype(np.float32)
-    batch = on_trial(network, blank, maps)
+    batch = batch_of(network, maps, blank)
     fill = Baseline(0.25)
     for metric in (
         PixelFlipping(removal=fill),
@@ -390,14 +389,14 @@ def test_an_image_of_which_nothing_can_be_taken_is_refused(network, images):
 def test_a_share_of_a_score_below_zero_is_refused(network, images):
     maps = np.random.default_rng(0).normal(size=images.shape).astype(np.float32)
     lowest = network.logits(images).argmin(axis=1)
-    found = IROF()(on_trial(network, images, maps, targets=lowest))
+    found = IROF()(batch_of(network, maps, images, targets=lowest))
     assert network.logits(images).min(axis=1).max() < 0
     assert set(found.refused.values()) == {
         "its score is not positive, so a share of it has no meaning"
     }
     assert len(found.refused) == 5
-    probable = IROF()(on_trial(network, images, maps, targets=lowest, score="probability"))
-    assert np.isfinite(probable.values).all()
+    probabilities = IROF()(batch_of(network, maps, images, targets=lowest, score="probability"))
+    assert np.isfinite(probabilities.values).all()
 
 
 @pytest.mark.parametrize(
@@ -413,18 +412,18 @@ def test_a_share_of_a_score_below_zero_is_refused(network, images):
         (lambda: ROAD(order="lerf"), "order: expected most or least; got 'lerf'"),
     ],
 )
-def test_hyper_parameters_that_cannot_be_are_refused(make, message):
+def test_errors_name_the_hyper_parameter_that_is_out_of_range(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
 def test_segments_of_another_size_are_refused_before_any_work(network, images):
-    batch = on_trial(network, images, images)
+    batch = batch_of(network, images, images)
     with pytest.raises(ValueError, match="mask: expected the images' size"):
         IROF(Segmentation([[0, 1], [2, 3]]))(batch)
 
 
-def test_the_opposite_order_has_the_opposite_direction():
+def test_the_opposite_order_has_the_opposite_better_direction():
     assert not PixelFlipping().about.higher_is_better
     assert PixelFlipping(order="least").about.higher_is_better
     assert RegionPerturbation().about.higher_is_better

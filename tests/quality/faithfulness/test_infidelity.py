@@ -25,7 +25,7 @@ def colours():
 
 
 def slow_infidelity(batch, perturbations, scaled=False):
-    """The paper's formula for perturbations `I` of each image, `(N, K, H, W, C)`."""
+    """Return the paper's infidelity for perturbations `I` of each image, `(N, K, H, W, C)`."""
     found = []
     for image, phi, target, drawn in zip(
         batch.images, batch.maps.astype(float), batch.targets, perturbations, strict=True
@@ -41,7 +41,7 @@ def slow_infidelity(batch, perturbations, scaled=False):
 
 
 def all_squares(images, side, baseline):
-    """What every square takes from each image."""
+    """Return the perturbations of each image by all squares, `(N, K, H, W, C)`."""
     taken = []
     for row in range(images.shape[1] - side + 1):
         for column in range(images.shape[2] - side + 1):
@@ -61,7 +61,7 @@ def test_infidelity_over_all_squares_is_the_papers_formula(curved, colours, scal
     np.testing.assert_allclose(metric(batch).values, expected, rtol=1e-5)
 
 
-def test_fewer_samples_are_some_of_the_squares_each_once():
+def test_fewer_samples_are_different_squares():
     off = RemovedSquares(3).squares(8, 6, 10, seed=0)
     every = RemovedSquares(3).squares(8, 6, 1000, seed=1)
     assert off.sum(axis=1).tolist() == [9] * 10
@@ -71,7 +71,7 @@ def test_fewer_samples_are_some_of_the_squares_each_once():
 
 
 @pytest.mark.parametrize("score", ["logit", "probability"])
-def test_infidelity_to_noise_is_the_papers_formula(curved, colours, score):
+def test_infidelity_under_noise_is_the_papers_formula(curved, colours, score):
     maps = np.float32(colours - 0.5)
     batch = batch_of(curved, maps, colours, targets=TARGETS, score=score)
     noise = 0.3 * np.random.default_rng(5).standard_normal((40, 8, 6, 2))
@@ -89,7 +89,7 @@ def test_on_a_linear_network_slopes_are_perfect_and_their_scale_counts(
         return Infidelity(perturbation, **given)(batch).values
 
     slopes = linear.gradient(colours, TARGETS)[0].astype(float)
-    nothing = values(1e-30 * slopes)  # The mean square of the drops.
+    nothing = values(1e-30 * slopes)  # A map of almost 0 has the mean square of the drops.
     assert nothing.min() > 0.1
     np.testing.assert_allclose(values(slopes), 0, atol=1e-9)
     np.testing.assert_allclose(values(2 * slopes), nothing, rtol=1e-5)
@@ -101,24 +101,24 @@ def test_on_a_linear_network_slopes_are_perfect_and_their_scale_counts(
 
 def test_on_a_linear_network_shares_are_perfect_when_read_as_shares(linear, colours):
     slopes = linear.gradient(colours, TARGETS)[0]
-    places = (slopes * (colours - np.float32(0.5))).sum(axis=-1, keepdims=True)
-    batch = batch_of(linear, places, colours, targets=TARGETS)
+    shares = (slopes * (colours - np.float32(0.5))).sum(axis=-1, keepdims=True)
+    batch = batch_of(linear, shares, colours, targets=TARGETS)
     squares = RemovedSquares(3, baseline=0.5)
     np.testing.assert_allclose(Infidelity(squares, maps="shares")(batch).values, 0, atol=1e-9)
     assert Infidelity(squares)(batch).values.min() > 0.1
 
 
-def test_a_map_of_places_holds_for_every_channel(curved, colours):
-    places = np.random.default_rng(1).normal(size=(3, 8, 6, 1)).astype(np.float32)
+def test_a_map_of_one_channel_applies_to_every_channel(curved, colours):
+    one_channel = np.random.default_rng(1).normal(size=(3, 8, 6, 1)).astype(np.float32)
     for perturbation in (RemovedSquares(3), AddedNoise()):
         both = [
             Infidelity(perturbation)(batch_of(curved, maps, colours, targets=TARGETS)).values
-            for maps in (places, np.repeat(places, 2, axis=-1))
+            for maps in (one_channel, np.repeat(one_channel, 2, axis=-1))
         ]
         np.testing.assert_allclose(*both, rtol=1e-6)
 
 
-def test_noise_depends_neither_on_the_batch_nor_on_the_neighbours(curved, colours):
+def test_noise_depends_neither_on_the_batch_size_nor_on_other_images(curved, colours):
     metric = Infidelity(AddedNoise(), samples=21)
     whole = metric(batch_of(curved, colours, colours, targets=TARGETS)).values
     small = mx.Network(curved.model, batch_size=4)
@@ -128,9 +128,9 @@ def test_noise_depends_neither_on_the_batch_nor_on_the_neighbours(curved, colour
     np.testing.assert_allclose(alone, whole[2:], rtol=1e-5)
 
 
-def test_a_map_that_expects_nothing_is_no_better_when_scaled(curved, colours):
+def test_scaling_does_not_improve_a_map_that_predicts_no_drop(curved, colours):
     images, maps = colours.copy(), np.zeros_like(colours)
-    images[:, 0], maps[:, 0] = 0, 1  # Relevance only where nothing can be removed.
+    images[:, 0], maps[:, 0] = 0, 1  # Relevance only where the image is black already.
     batch = batch_of(curved, maps, images, targets=TARGETS)
     plain, scaled = (Infidelity(scaled=s, perturbation=RemovedSquares(3)) for s in (False, True))
     np.testing.assert_array_equal(scaled(batch).values, plain(batch).values)
@@ -144,7 +144,7 @@ def test_an_image_that_is_the_baseline_is_refused(curved, colours):
     assert np.isnan(scores.values).tolist() == [False, True, False]
 
 
-def test_what_does_not_fit_is_refused_by_name(curved, colours):
+def test_errors_name_the_hyper_parameter_that_is_out_of_range(curved, colours):
     for make, message in (
         (lambda: Infidelity(samples=0), "samples: expected at least 1; got 0"),
         (lambda: Infidelity(maps="heat"), "maps: expected slopes or shares; got 'heat'"),

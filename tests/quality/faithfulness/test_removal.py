@@ -12,7 +12,7 @@ def image():
 
 
 def imputed_slowly(image, removed):
-    """The equations of Rong et al., one by one, as a dense system over all pixels."""
+    """Solve the equations of Rong et al. as a dense system over all pixels."""
     height, width, channels = image.shape
     size = height * width
     system, right = np.eye(size), image.reshape(size, channels).astype(np.float64)
@@ -50,7 +50,7 @@ def test_a_slope_is_imputed_exactly_inside_the_image():
     np.testing.assert_allclose(found, slope, atol=1e-6)
 
 
-def test_the_noise_belongs_to_the_pixel(image):
+def test_a_pixel_has_the_same_noise_whatever_else_is_removed(image):
     removed = np.zeros((2, *SHAPE[:2]), np.bool_)
     removed[0, 1, :5] = removed[1, 1, 2:] = True
     quiet, loud = (NoisyImputation(noise, seed=3).impute(image, removed) for noise in (0, 0.1))
@@ -62,7 +62,7 @@ def test_the_noise_belongs_to_the_pixel(image):
     assert np.abs(other - loud)[removed].min() > 1e-5
 
 
-def test_fills_are_a_value_shared_noise_and_each_images_blur(image):
+def test_fills_are_constant_random_or_blurred_images(image):
     images = np.stack([image, np.full(SHAPE, 0.25, np.float32)])
     (black,) = Baseline(0.5).fills(images)
     assert black.shape == (1, *SHAPE)
@@ -86,6 +86,6 @@ def test_fills_are_a_value_shared_noise_and_each_images_blur(image):
         (lambda: NoisyImputation(-0.1), "noise: expected at least 0; got -0.1"),
     ],
 )
-def test_what_cannot_be_is_refused(make, message):
+def test_errors_name_the_hyper_parameter_that_is_out_of_range(make, message):
     with pytest.raises(ValueError, match=message):
         make()

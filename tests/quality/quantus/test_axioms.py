@@ -1,4 +1,4 @@
-"""Our axioms against Quantus's, and against the formulas where it is wrong.
+"""Compare our axioms with Quantus's, and with the formulas where Quantus is wrong.
 
 See `tests/references/README.md`.
 """
@@ -21,7 +21,7 @@ from tests.references import networks
 
 with np.load(Path(networks.__file__).parent / "quantus_axioms.npz") as _file:
     QUANTUS = dict(_file)
-SIDE, PLACES = 8, 64
+SIDE, PIXELS = 8, 64
 
 
 def images_of(key):
@@ -41,14 +41,14 @@ def slopes():
     return QUANTUS["kernel"][:, QUANTUS["targets"]].T.reshape(-1, SIDE, SIDE, 1)
 
 
-def test_a_complete_map_is_complete_although_its_sum_is_rounded(linear):
+def test_quantus_calls_a_complete_map_incomplete_because_its_sum_is_rounded(linear):
     maps = images_of("images") * slopes()
     batch = batch_of(linear, maps, images_of("images"), targets=QUANTUS["targets"])
     assert Completeness()(batch).values.max() < 1e-5
-    assert not QUANTUS["completeness"].any()  # `==` of two floats.
+    assert not QUANTUS["completeness"].any()  # Quantus compares two floats with `==`.
 
 
-def test_a_map_of_one_place_that_holds_it_all_is_complete_for_both(linear):
+def test_a_map_with_all_relevance_at_one_pixel_is_complete_for_both(linear):
     images, targets = images_of("images"), QUANTUS["targets"]
     maps = np.zeros_like(images)
     maps[:, 0, 0, 0] = (images * slopes()).sum(axis=(1, 2, 3))
@@ -60,14 +60,14 @@ def test_a_map_of_one_place_that_holds_it_all_is_complete_for_both(linear):
 
 
 @pytest.mark.parametrize("key", ["", "_of_wrong"])
-def test_places_that_map_and_network_disagree_on_are_quantuss(linear, key):
+def test_non_sensitivity_equals_quantuss(linear, key):
     maps = images_of("wrong") if key else images_of("images") * slopes()
     batch = batch_of(linear, maps, images_of("images"), targets=QUANTUS["targets"])
-    found = NonSensitivity()(batch).values * PLACES
+    found = NonSensitivity()(batch).values * PIXELS
     np.testing.assert_allclose(found, QUANTUS[f"non_sensitivity{key}"], atol=1e-5)
 
 
-def test_what_speaks_against_a_class_is_relevance(linear):
+def test_quantus_takes_negative_relevance_for_none(linear):
     maps = images_of("images") * slopes()
     batch = batch_of(linear, maps, images_of("images"), targets=QUANTUS["targets"])
     assert NonSensitivity()(batch).values.tolist() == [0] * 4
@@ -75,7 +75,7 @@ def test_what_speaks_against_a_class_is_relevance(linear):
     np.testing.assert_array_equal(QUANTUS["non_sensitivity_signed"], negative)
 
 
-def test_the_score_depends_on_a_black_place_too(linear):
+def test_quantus_ignores_that_the_score_depends_on_black_pixels(linear):
     maps = np.abs(slopes())
     batch = batch_of(linear, maps, images_of("dark"), targets=QUANTUS["targets"])
     assert NonSensitivity()(batch).values.tolist() == [0] * 4
@@ -85,7 +85,7 @@ def test_the_score_depends_on_a_black_place_too(linear):
 
 @dataclass(frozen=True)
 class Small:
-    """The product of image and gradient in a small unit."""
+    """Image times gradient in a small unit."""
 
     about: ClassVar[About] = InputXGradient.about
 
@@ -104,14 +104,14 @@ class Small:
         ("small", Small(), False),
     ],
 )
-def test_a_shift_of_the_input_changes_what_is_multiplied_by_it(key, method, invariant):
+def test_a_shift_of_the_input_changes_maps_that_are_multiplied_by_it(key, method, invariant):
     model, images, targets, _ = networks.case("colour")
     found = InputInvariance()(ExplainedBatch.of(mx.Network(model), images, method, targets)).values
     assert (found < 1e-5).tolist() == [invariant] * 3
-    # Quantus compares up to 1e-4, which any map in a small unit is.
+    # Quantus compares up to 1e-4, so that any two maps in a small unit are equal.
     assert QUANTUS[f"input_invariance_{key}"].tolist() == [invariant or key == "small"] * 3
 
 
-def test_quantus_shifts_all_but_the_first_number_of_an_image_so_that_no_gradient_is_invariant():
+def test_quantus_does_not_shift_the_first_number_of_an_image_so_no_gradient_is_invariant():
     assert QUANTUS["input_invariance_gradient"].all()
     assert not QUANTUS["input_invariance_gradient_as_is"].any()

@@ -1,6 +1,6 @@
-"""Our correlations and infidelity against Quantus's: see `tests/references/README.md`.
+"""Compare our correlations and infidelity with Quantus's: see `tests/references/README.md`.
 
-Both sides score the same maps of the same networks; Quantus's, in PyTorch, are in float64.
+Both score the same maps of the same networks. Quantus's networks are in PyTorch and float64.
 """
 
 from pathlib import Path
@@ -42,7 +42,7 @@ def case(request):
 
 @pytest.fixture(scope="module")
 def linear():
-    """A network whose score is a sum over pixels, and its perfect map."""
+    """Return a batch with a network whose score is a sum over pixels, and its correct maps."""
     given = {key: QUANTUS[f"linear/{key}"] for key in ("kernel", "bias", "images", "targets")}
     model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(3)])
     model.set_weights([given["kernel"], given["bias"]])
@@ -64,17 +64,17 @@ def test_the_faithfulness_estimate_equals_quantus():
     np.testing.assert_allclose(values, QUANTUS["cnn/faithfulness_estimate"], atol=1e-5)
 
 
-# --- Quantus's mistakes ----------------------------------------------------------------------
+# --- Quantus's mistakes ---------------------------------------------------------------------------
 
 
 def tiles(height, width):
-    """Squares side by side, in the order in which Quantus removes them."""
+    """Return adjacent squares in the order in which Quantus removes them."""
     labels = mx.interpret.Patches(SIDE).labels(height, width).ravel()
     return labels == np.arange(labels.max() + 1)[:, None]
 
 
-def test_quantus_never_puts_a_square_back(case, monkeypatch):
-    """Its infidelity is ours when each square is removed with all that came before it."""
+def test_quantus_never_restores_a_square(case, monkeypatch):
+    """Its infidelity equals ours if each square is removed together with all earlier ones."""
     name, batch = case
     theirs = QUANTUS[f"{name}/infidelity_1"]
     metric = Infidelity(RemovedSquares(SIDE))
@@ -86,47 +86,49 @@ def test_quantus_never_puts_a_square_back(case, monkeypatch):
     growing = scored(lambda h, w: np.logical_or.accumulate(tiles(h, w)))
     np.testing.assert_allclose(growing, theirs, rtol=1e-5)
     ours = scored(tiles)
-    t = batch("slopes")
-    squares = tiles(*t.height_width).reshape(-1, *t.height_width, 1)
-    expected = slow_infidelity(t, t.images[:, None] * squares)
+    slopes = batch("slopes")
+    squares = tiles(*slopes.height_width).reshape(-1, *slopes.height_width, 1)
+    expected = slow_infidelity(slopes, slopes.images[:, None] * squares)
     np.testing.assert_allclose(ours, expected, rtol=1e-5)
     assert (np.abs(ours - theirs) > 0.2 * ours).all()
 
 
-def test_quantus_draws_the_same_squares_again(case):
+def test_quantus_uses_the_same_squares_in_every_sample(case):
     name, _ = case
     again = QUANTUS[f"{name}/infidelity_3"]  # Three samples of squares.
     np.testing.assert_allclose(again, QUANTUS[f"{name}/infidelity_1"], rtol=1e-6)
 
 
-def test_sensitivity_n_of_a_perfect_map_is_one_though_quantus_says_otherwise(linear):
+def test_sensitivity_n_of_a_correct_map_is_1_for_us_but_not_for_quantus(linear):
     scores = SensitivityN()(linear)
     np.testing.assert_allclose(scores.curves, 1, atol=1e-9)
-    theirs = QUANTUS["linear/sensitivity_n"]  # A number for each size, over the images.
+    theirs = QUANTUS[
+        "linear/sensitivity_n"
+    ]  # One number for each size, correlated over the images.
     assert theirs.shape == (12,)
     assert theirs.max() < 0.999
     assert theirs.min() < 0
 
 
 def test_quantus_scores_the_first_batch_only():
-    """Of five images two are left, and over two any correlation is 1 or -1."""
+    """It scores two of five images, and any correlation over two images is 1 or -1."""
     np.testing.assert_allclose(np.abs(QUANTUS["linear/sensitivity_n_batches_of_2"]), 1, atol=1e-6)
 
 
-def test_quantus_calls_everything_monotone_that_is_removed_to_black(linear):
-    """It starts from black and puts black in: the score never moves, whatever the map.
+def test_quantus_calls_every_map_monotone_if_pixels_are_replaced_by_black(linear):
+    """It starts from black and inserts black, so that the score never changes, whatever the map.
 
-    The score of an image that is built up from the least relevant places rises step by step only
-    for a map whose relevance is positive throughout, and these are of both signs.
+    If an image is built from its least relevant pixels, its score rises in each step only if all
+    relevance is positive. These maps have both signs.
     """
     for sign, key in ((1, "monotonicity"), (-1, "monotonicity_opposite")):
         assert QUANTUS[f"linear/{key}"].all()
-        for image, places, target in zip(
+        for image, relevance, target in zip(
             linear.images, sign * linear.relevance, linear.targets, strict=True
         ):
             built, path = np.zeros_like(image), []
-            for place in places.ravel().argsort():
-                built.reshape(-1)[place] = image.ravel()[place]
+            for pixel in relevance.ravel().argsort():
+                built.reshape(-1)[pixel] = image.ravel()[pixel]
                 path.append(built.copy())
             scores = linear.network.scores(np.stack(path), np.full(64, target))
             assert not (np.diff(scores) >= 0).all()

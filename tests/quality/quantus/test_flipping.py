@@ -1,4 +1,4 @@
-"""Ours against Quantus, and where Quantus is not what its paper says: the twin of `cnn`."""
+"""Compare our curves of `cnn` with Quantus's, and show where Quantus differs from the papers."""
 
 from pathlib import Path
 
@@ -32,10 +32,10 @@ def quantus():
 
 @pytest.fixture(scope="module")
 def batch(quantus):
-    return put_on_trial(quantus, "logit")
+    return batch_with_score(quantus, "logit")
 
 
-def put_on_trial(quantus, score):
+def batch_with_score(quantus, score):
     network = mx.Network(networks.cnn())
     maps = quantus["maps"]
     batch = ExplainedBatch.of(network, quantus["images"], Given(maps), maps=maps, score=score)
@@ -47,12 +47,12 @@ def agree(found, expected):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-# --- Where Quantus is right -------------------------------------------------------------------
+# --- Where Quantus follows the paper --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("score", ["logit", "probability"])
-def test_pixel_flipping_has_quantus_curve_and_the_whole_image_before_it(quantus, score):
-    batch = put_on_trial(quantus, score)
+def test_pixel_flipping_equals_quantuss_curve_after_the_whole_image(quantus, score):
+    batch = batch_with_score(quantus, score)
     curves = PixelFlipping()(batch).curves
     agree(curves[:, 1:], quantus["pixel_flipping" + "_probability" * (score == "probability")])
     agree(curves[:, 0], batch.scores(batch.images))
@@ -63,7 +63,9 @@ def test_region_perturbation_has_quantus_drops(quantus, batch, order, key):
     found = RegionPerturbation(order=order, removal=Baseline())(batch)
     drops = quantus[f"region_perturbation_{key}"]
     agree(found.curves[:, :1] - found.curves[:, 1:], drops)
-    agree(found.values, drops.sum(axis=1) / 50)  # With the drop of the whole image, which is 0.
+    agree(
+        found.values, drops.sum(axis=1) / 50
+    )  # 50 drops with that of the whole image, which is 0.
 
 
 def test_region_perturbation_with_shared_noise_has_quantus_drops(quantus, batch):
@@ -85,10 +87,10 @@ def test_road_has_quantus_hits_and_imputed_image(quantus, batch):
     agree(found, quantus["road_imputed"])
 
 
-# --- Where it is not --------------------------------------------------------------------------
+# --- Where it does not ----------------------------------------------------------------------------
 
 
-def test_quantus_reports_road_of_its_first_batch_alone(quantus, batch):
+def test_quantus_reports_road_of_its_first_batch_only(quantus, batch):
     ours = ROAD()(batch).curves
     np.testing.assert_allclose(quantus["road"], ours.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(quantus["road_two_at_a_time"], ours[:2].mean(axis=0), atol=1e-6)
@@ -99,7 +101,7 @@ def test_quantus_gives_an_area_over_a_curve_that_never_falls(quantus, batch):
     curves = IROF()(batch).curves
     ratios = curves / curves[:, :1]
     steps = ratios.shape[1] - 1
-    # Its curve has L points, hence L - 1 steps; it is taken from L, and not divided by it.
+    # Its curve has L points, so L - 1 steps. It subtracts the area from L and does not divide.
     agree(quantus["irof"], steps - np.trapezoid(ratios[:, 1:], axis=1))
     paper = 1 - np.trapezoid(ratios, axis=1) / steps
     agree(IROF()(batch).values, paper)
@@ -110,21 +112,21 @@ def test_quantus_gives_an_area_over_a_curve_that_never_falls(quantus, batch):
 def test_a_score_of_quantus_irof_depends_on_the_other_images(quantus, batch):
     alone = quantus["irof_alone"]
     np.testing.assert_allclose(quantus["irof_with_equals"], alone, rtol=1e-5)
-    assert abs(quantus["irof_with_finer"] - alone) > 0.1  # Others have more segments.
+    assert abs(quantus["irof_with_finer"] - alone) > 0.1  # The other images have more segments.
     of_mean = "irof_{}_of_their_mean".format
     assert abs(quantus[of_mean("with_equals")] - quantus[of_mean("alone")]) > 1e-3
     ours = IROF(Grid(2))
     agree(ours(batch.take(slice(0, 1))).values, ours(batch).values[:1])
 
 
-def test_quantus_perturbs_a_patch_to_one_grey_where_the_paper_draws_every_pixel(quantus):
+def test_quantus_fills_a_patch_with_one_grey_although_the_paper_draws_every_pixel(quantus):
     assert [len(np.unique(patch)) for patch in quantus["uniform_patch"]] == [1, 1, 1]
     noise = next(Uniform().fills(np.zeros((3, 28, 28, 1), np.float32)))
     assert len(np.unique(noise[0, :4, :4])) == 16
 
 
 def test_quantus_calls_a_smaller_drop_better(quantus, batch):
-    """A map that is right makes the score fall: the drops are greater, not smaller."""
+    """A correct map makes the score fall: its drops are larger, not smaller."""
     assert str(quantus["region_direction"]) == "lower"
     metric = RegionPerturbation(removal=Baseline())
     bright = ExplainedBatch.of(batch.network, batch.images, batch.method, maps=batch.images)

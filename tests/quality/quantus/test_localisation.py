@@ -1,6 +1,6 @@
-"""Our metrics of maps, and of maps and masks, against Quantus's: see `tests/references/README.md`.
+"""Compare our complexity and localisation with Quantus's: see `tests/references/README.md`.
 
-Quantus is right on maps without negative relevance, without ties and in a unit of about 1.
+Quantus is correct for maps without negative relevance, without ties and in a unit of about 1.
 """
 
 from pathlib import Path
@@ -36,7 +36,7 @@ EPSILON = 0.05
 
 @pytest.fixture(scope="module")
 def score():
-    """Score maps and masks; no network is looked at."""
+    """Return a function that scores maps and masks; the network makes no difference."""
     image = keras.Input((14, 12, 1))
     network = mx.Network(keras.Model(image, layers.Dense(2)(layers.Flatten()(image))))
 
@@ -59,12 +59,12 @@ def score():
 )
 def test_localisation_equals_quantus(score, metric, key):
     np.testing.assert_allclose(score(metric, POSITIVE).values, QUANTUS[key], atol=1e-6)
-    if key != "relevance_mass":  # Only the order counts, and a sign does not harm it.
+    if key != "relevance_mass":  # Only the order counts, so that signs make no difference.
         expected = QUANTUS[f"{key}_signed"]
         np.testing.assert_allclose(score(metric, MAPS).values, expected, atol=1e-6)
 
 
-def test_the_auc_of_quantus_is_scikit_learns(score):
+def test_quantuss_auc_equals_scikit_learns(score):
     expected = [roc_auc_score(m.ravel(), r.ravel()) for m, r in zip(MASKS, MAPS, strict=True)]
     np.testing.assert_allclose(QUANTUS["localisation_auc_signed"], expected)
 
@@ -74,15 +74,15 @@ def test_complexity_equals_quantus(score):
         np.testing.assert_allclose(score(metric, MAPS).values, QUANTUS[key], atol=1e-5)
 
 
-def test_effective_complexity_equals_quantus_when_the_largest_relevance_is_one(score):
-    """Quantus counts places above an absolute threshold, ours above a share of the largest."""
+def test_effective_complexity_equals_quantus_if_the_largest_relevance_is_1(score):
+    """Quantus counts pixels above an absolute threshold, we above a share of the largest."""
     for row, theirs in enumerate(QUANTUS["effective_complexity"]):
         largest = np.abs(MAPS[row]).max()
         values = score(EffectiveComplexity(EPSILON / largest), MAPS).values
         assert values[row] == theirs
 
 
-# --- Quantus's mistakes ----------------------------------------------------------------------
+# --- Quantus's mistakes ---------------------------------------------------------------------------
 
 
 def test_quantus_counts_an_empty_mask_as_a_hit(score):
@@ -102,7 +102,7 @@ def test_quantus_counts_any_of_many_maxima_as_a_hit(score):
     np.testing.assert_allclose(score(PointingGame(), tied).values, chance)
 
 
-def test_quantus_sums_relevance_of_both_signs_which_is_no_share(score):
+def test_quantus_sums_relevance_of_both_signs_so_that_its_mass_is_not_a_share(score):
     theirs = QUANTUS["relevance_mass_signed"]
     assert theirs.min() < 0
     positive = np.maximum(MAPS.astype(float), 0)
@@ -110,14 +110,14 @@ def test_quantus_sums_relevance_of_both_signs_which_is_no_share(score):
     np.testing.assert_allclose(score(RelevanceMass(), MAPS).values, expected)
 
 
-def test_quantus_takes_the_logarithm_of_negative_shares_unless_told_not_to(score):
+def test_quantus_takes_the_logarithm_of_negative_shares_by_default(score):
     assert np.isnan(QUANTUS["entropy_complexity_signed"]).all()
     expected = entropy(np.abs(MAPS.astype(float)).reshape(6, -1), axis=1)
     np.testing.assert_allclose(score(EntropyComplexity(), MAPS).values, expected)
 
 
-def test_quantus_counts_the_unit_of_a_map(score):
-    """It adds 1e-7 to magnitudes, and counts those above a threshold: at 1e-7 that is wrong."""
+def test_quantuss_complexity_depends_on_the_unit_of_a_map(score):
+    """It adds 1e-7 to magnitudes and has an absolute threshold: wrong for maps of about 1e-7."""
     tiny = 1e-7 * MAPS.astype(np.float64)
     for metric, key in (
         (Sparseness(), "sparseness"),

@@ -1,4 +1,4 @@
-"""Our metrics against Quantus's on the twin of a network, and where Quantus is wrong."""
+"""Compare our robustness and randomisation with Quantus's, and show where Quantus is wrong."""
 
 import zlib
 from dataclasses import replace
@@ -28,7 +28,7 @@ from mnist_xai.quality.randomisation.similarity import similarities
 from tests.references.networks import case
 
 SAMPLES = 6
-TINY = 1e-12  # No place of these maps is nearer to 0: the floor does nothing.
+TINY = 1e-12  # All magnitudes of these maps are larger, so that the floor has no effect.
 
 
 @cache
@@ -47,24 +47,24 @@ def batch():
 
 
 @pytest.fixture
-def forgetting(monkeypatch):
-    """Layers forget their weights for those that Quantus's forgot them for."""
+def quantuss_weights(monkeypatch):
+    """Layers get the same random weights as in the reference values of Quantus."""
 
-    def forget(layer, seed, number):
+    def randomise(layer, seed, number):
         for weight in layer.weights:
             rng = np.random.default_rng(zlib.crc32(f"residual/{layer.name}/{weight.name}".encode()))
             drawn = rng.uniform(0.2, 1, weight.shape) * rng.choice([-1, 1], weight.shape)
             positive = weight.name in ("gamma", "moving_variance")
             weight.assign(np.abs(drawn) if positive else drawn)
 
-    monkeypatch.setattr(random_networks, "_randomise_layer", forget)
+    monkeypatch.setattr(random_networks, "_randomise_layer", randomise)
 
 
 def agree(ours, key, rtol=1e-5, atol=1e-5):
     np.testing.assert_allclose(ours, quantus()[key], rtol=rtol, atol=atol)
 
 
-def test_the_twins_are_one_network(batch):
+def test_the_twins_have_equal_logits_and_gradients(batch):
     np.testing.assert_allclose(
         batch.network.logits(batch.images), quantus()["logits"], rtol=1e-5, atol=1e-6
     )
@@ -80,24 +80,24 @@ def test_the_twins_are_one_network(batch):
         (LocalLipschitz(0.1, SAMPLES), "local_lipschitz"),
     ],
 )
-def test_sensitivities_are_quantuss(batch, metric, key):
+def test_sensitivities_equal_quantuss(batch, metric, key):
     agree(metric(batch).values, key)
 
 
 @pytest.mark.parametrize(
     ("metric", "key", "rtol"),
     [
-        # Divided by differences of logits of a hundredth, which in float32 have four digits.
+        # The logits differ by about 0.01, which has four digits in float32.
         (RelativeInputStability(0.1, SAMPLES, floor=TINY), "relative_input_stability", 1e-3),
         (RelativeOutputStability(0.1, SAMPLES, floor=TINY), "relative_output_stability", 1e-3),
     ],
 )
-def test_stabilities_are_quantuss_up_to_round_off_near_zero(batch, metric, key, rtol):
+def test_stabilities_equal_quantuss_up_to_round_off(batch, metric, key, rtol):
     agree(metric(batch).values, key, rtol=rtol)
 
 
 @pytest.mark.parametrize("side", ["input", "output"])
-def test_quantus_gives_up_where_one_copy_of_many_is_predicted_otherwise(batch, side):
+def test_quantus_gives_no_score_if_the_prediction_of_one_copy_differs(batch, side):
     theirs = quantus()[f"relative_{side}_stability_wide"]
     kinds = {"input": RelativeInputStability, "output": RelativeOutputStability}
     found = kinds[side](0.19, SAMPLES, floor=TINY)(batch)
@@ -110,11 +110,11 @@ def test_quantus_gives_up_where_one_copy_of_many_is_predicted_otherwise(batch, s
     np.testing.assert_allclose(found.values[whole], theirs[whole], rtol=1e-3)
 
 
-def test_quantuss_noise_for_stability_only_brightens():
+def test_quantuss_noise_for_stability_is_never_negative():
     assert quantus()["relative_stability_noise"].tolist() == [0.02, 0.2]
 
 
-def test_quantuss_lipschitz_constant_depends_on_the_neighbours_and_ours_does_not(batch):
+def test_quantuss_lipschitz_constant_depends_on_the_other_images_and_ours_does_not(batch):
     alone, among_others = quantus()["local_lipschitz_alone_and_not"]
     assert among_others < 0.6 * alone
     metric = LocalLipschitz(0.1, SAMPLES)
@@ -122,7 +122,7 @@ def test_quantuss_lipschitz_constant_depends_on_the_neighbours_and_ours_does_not
     np.testing.assert_allclose(metric(batch.take(slice(0, 1))).values, whole[:1], rtol=1e-5)
 
 
-def test_quantuss_consistency_does_not_look_at_the_map():
+def test_quantuss_consistency_does_not_depend_on_the_maps():
     kept = quantus()
     of_class = kept["targets"][:, None] == kept["targets"]
     share = (of_class.sum(axis=1) - 1) / 3
@@ -130,12 +130,12 @@ def test_quantuss_consistency_does_not_look_at_the_map():
         np.testing.assert_allclose(kept[key], share, rtol=1e-6)
 
 
-# --- Randomisation -----------------------------------------------------------------------
+# --- Randomisation --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("order", ["cascading", "independent"])
 @pytest.mark.parametrize("similarity", ["rank_of_magnitudes", "rank"])
-def test_parameter_randomisation_is_quantuss(batch, forgetting, order, similarity):
+def test_parameter_randomisation_equals_quantuss(batch, quantuss_weights, order, similarity):
     layers = quantus()[f"mprt_{order}_layers"].tolist()
     columns = [layers.index(name) for name in randomised_layers(batch.network)]
     theirs = quantus()[f"mprt_{order}_{similarity}"][:, columns]
@@ -146,12 +146,12 @@ def test_parameter_randomisation_is_quantuss(batch, forgetting, order, similarit
     np.testing.assert_allclose(last, theirs[:, -1], atol=1e-5)
 
 
-def test_entropy_rises_as_with_quantus(batch, forgetting):
+def test_the_rise_of_entropy_equals_quantuss(batch, quantuss_weights):
     agree(EfficientParameterRandomisation()(batch).values, "emprt")
 
 
-def test_quantuss_bins_depend_on_a_neighbour(batch):
-    """Another image's map in another unit: the first three images' scores change."""
+def test_quantuss_bins_depend_on_the_other_images(batch):
+    """If the map of one image has another unit, the scores of the three others change."""
     before, after = quantus()["emprt_by_rule"], quantus()["emprt_by_rule_of_a_neighbour"]
     assert (np.abs(after - before)[:3] > 0.001).all()
     maps = batch.maps * np.float32([1, 1, 1, 100])[:, None, None, None]
@@ -161,8 +161,8 @@ def test_quantuss_bins_depend_on_a_neighbour(batch):
     )
 
 
-def test_smooth_randomisation_is_quantuss_when_it_smooths_both_sides(
-    batch, forgetting, monkeypatch
+def test_smooth_randomisation_equals_quantuss_if_it_smooths_both_maps(
+    batch, quantuss_weights, monkeypatch
 ):
     noise = np.random.default_rng(0).standard_normal((SAMPLES, 28, 28, 1), np.float32)
     noise[-1] = 0  # Quantus's last copy is the image.
@@ -170,11 +170,11 @@ def test_smooth_randomisation_is_quantuss_when_it_smooths_both_sides(
     metric = SmoothParameterRandomisation(SAMPLES, 0.02, similarity="rank")
     curves = metric(batch).curves
     np.testing.assert_allclose(curves, quantus()["smprt"], atol=1e-5)
-    # Handed the maps, Quantus compares them, not smoothed, with smoothed ones.
+    # If the maps are given, Quantus compares them, unsmoothed, with smoothed ones.
     assert np.abs(curves - quantus()["smprt_maps_given"]).max() > 0.005
 
 
-def test_quantus_gives_two_layers_of_one_shape_the_same_weights(batch):
+def test_quantus_gives_layers_of_equal_shape_the_same_weights(batch):
     assert quantus()["mprt_conv2_less_conv3"].tolist() == [0]
     with random_networks.fully_random(batch.network, 42) as made:
         layers = [made.model.get_layer(name) for name in ("conv2", "conv3")]
@@ -182,25 +182,25 @@ def test_quantus_gives_two_layers_of_one_shape_the_same_weights(batch):
     assert abs(np.corrcoef(*kernels)[0, 1]) < 0.1
 
 
-def test_random_logit_is_quantuss_by_ranks(batch):
+def test_random_logit_with_ranks_equals_quantuss(batch):
     agree(RandomLogit(1, "rank")(batch).values, "random_logit_rank")
 
 
-def test_quantuss_structural_similarity_is_of_a_line_and_ours_is_skimages(batch):
+def test_quantuss_structural_similarity_is_of_flattened_maps_and_ours_equals_skimages(batch):
     ours = RandomLogit(1, "ssim")(batch).values
     agree(ours, "skimage_ssim")
     assert np.abs(ours - quantus()["random_logit_ssim"]).max() > 0.01
 
 
-def test_quantuss_other_class_depends_on_the_place_in_the_batch(batch):
+def test_quantuss_other_class_depends_on_the_position_in_the_batch(batch):
     first, last = quantus()["random_logit_first_and_last"]
     assert abs(first - last) > 0.01
     metric = RandomLogit(1)
-    forth, back = metric(batch).values, metric(batch.take(np.arange(4)[::-1])).values
-    np.testing.assert_allclose(forth, back[::-1], rtol=1e-5)
+    forward, backward = metric(batch).values, metric(batch.take(np.arange(4)[::-1])).values
+    np.testing.assert_allclose(forward, backward[::-1], rtol=1e-5)
 
 
-def test_a_cascade_from_a_clone_is_random_before_it_begins(batch):
+def test_a_cascade_that_starts_from_a_clone_starts_with_random_weights(batch):
     """Quantus's cascade on TensorFlow starts from `clone_model`, which copies no weights."""
     import keras
 
@@ -208,8 +208,8 @@ def test_a_cascade_from_a_clone_is_random_before_it_begins(batch):
     kernels = [model.get_layer("conv1").kernel.numpy() for model in (clone, batch.network.model)]
     assert not np.allclose(*kernels)
     first = ParameterRandomisation(similarity="rank")(batch).curves[:, 0]
-    stage_by_stage = random_networks.randomised(batch.network, "cascading", 0)
-    _, made = next(stage_by_stage)
+    cascade = random_networks.randomised(batch.network, "cascading", 0)
+    _, made = next(cascade)
     np.testing.assert_array_equal(made.model.get_layer("conv1").kernel, kernels[1])
     logits = made.model.get_layer("logits").get_weights()
     clone.get_layer("logits").set_weights(logits)

@@ -23,7 +23,7 @@ def weights_of(model):
 
 
 def by_layer(network):
-    """Weights of every layer that has some, by the name of its last call."""
+    """Return the weights of every layer that has some, by the name of its last call."""
     calls = {}
     run_graph(network.model, tf.zeros([1, *network.inputs.typical_shape]), calls)
     found = {}
@@ -52,7 +52,7 @@ def changed(before, after):
     }
 
 
-def test_the_twin_of_any_model_is_its_equal_and_shares_nothing(model, images):
+def test_the_twin_of_any_model_has_equal_outputs_and_shares_no_variable(model, images):
     network = mx.Network(model, batch_size=3)
     twin = network.experiments.twin()
     assert network.experiments.twin() is twin
@@ -63,7 +63,7 @@ def test_the_twin_of_any_model_is_its_equal_and_shares_nothing(model, images):
     assert not mine & theirs
 
 
-def test_any_model_can_be_made_random_and_is_left_as_it_was(model, images):
+def test_any_model_can_be_randomised_and_does_not_change(model, images):
     network = mx.Network(model)
     before, logits = weights_of(model), network.logits(images)
     nodes = [len(layer._inbound_nodes) for layer in model.layers]
@@ -80,29 +80,28 @@ def test_any_model_can_be_made_random_and_is_left_as_it_was(model, images):
     assert nodes == [len(layer._inbound_nodes) for layer in model.layers]
 
 
-def test_no_global_generator_is_touched(model):
+def test_global_random_generators_do_not_change(model):
     network = mx.Network(model)
     before = random.getstate(), np.random.get_state()[1].tolist()
     randomise_all(network)
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before
 
 
-def test_stages_are_layers_with_weights_by_their_last_call_from_the_top():
+def test_randomised_layers_are_layers_with_weights_by_their_last_call_last_first():
     assert randomised_layers(mx.Network(nested())) == (
         "head/out",
         "backbone/shared:2",
         "backbone/first",
     )
     model = residual()
-    learnt = [layer.name for layer in model.layers if layer.weights]
-    assert randomised_layers(mx.Network(model)) == tuple(learnt[::-1])
+    trained = [layer.name for layer in model.layers if layer.weights]
+    assert randomised_layers(mx.Network(model)) == tuple(trained[::-1])
 
 
 @pytest.mark.parametrize("build", [nested, residual])
-def test_a_cascade_begins_with_the_trained_weights_and_goes_down(build):
+def test_a_cascade_randomises_one_more_layer_each_time_from_the_last_down(build):
     network = mx.Network(build())
-    trained = by_layer(network)
-    for weights in network.model.weights:  # Else a zero bias would be drawn as it was.
+    for weights in network.model.weights:  # Otherwise a zero bias would be drawn again as zero.
         weights.assign(np.random.default_rng(1).uniform(0.5, 1.5, weights.shape))
     trained, names = by_layer(network), randomised_layers(network)
     for count, (_, made) in enumerate(randomised(network, "cascading", 0), 1):
@@ -111,7 +110,7 @@ def test_a_cascade_begins_with_the_trained_weights_and_goes_down(build):
         assert changed(trained, by_layer(made)) == {name}
 
 
-def test_a_layers_new_weights_are_a_function_of_the_seed_and_the_layer():
+def test_random_weights_depend_on_the_seed_and_the_layer_only():
     network = mx.Network(mx.build_model("cnn", seed=0))
     ends = [by_layer_when_random(network, seed) for seed in (0, 0, 1)]
     alone = {name: by_layer(made)[name] for name, made in randomised(network, "independent", 0)}
@@ -122,7 +121,7 @@ def test_a_layers_new_weights_are_a_function_of_the_seed_and_the_layer():
         assert abs(np.corrcoef(kernels[0].ravel(), kernels[2].ravel())[0, 1]) < 0.1
 
 
-def test_a_model_made_from_a_seed_is_not_made_again_by_it():
+def test_random_weights_differ_from_a_model_made_from_the_same_seed():
     network = mx.Network(mx.build_model("cnn", seed=0))
     before, after = by_layer(network), by_layer_when_random(network)
     drawn = [end[name][0].ravel() for name in before for end in (before, after)]
@@ -131,7 +130,7 @@ def test_a_model_made_from_a_seed_is_not_made_again_by_it():
         assert abs(np.corrcoef(one[:n], other[:n])[0, 1]) < 0.3
 
 
-def test_layers_of_one_shape_draw_different_weights():
+def test_layers_of_equal_shape_get_different_weights():
     shaped = [layers.Conv2D(8, 3, padding="same") for _ in range(2)]
     model = keras.Sequential([keras.Input((8, 8, 8)), *shaped, layers.Flatten(), layers.Dense(3)])
     made = by_layer_when_random(mx.Network(model))
@@ -139,7 +138,7 @@ def test_layers_of_one_shape_draw_different_weights():
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
 
 
-def test_weights_are_drawn_by_the_layers_own_initialisers_under_new_seeds():
+def test_weights_are_drawn_by_the_layers_own_initialisers_with_new_seeds():
     def normal():
         return keras.initializers.RandomNormal(3.0, 0.1, seed=0)
 
@@ -167,7 +166,7 @@ def test_weights_are_drawn_by_the_layers_own_initialisers_under_new_seeds():
 
 @keras.saving.register_keras_serializable("mnist_xai_tests")
 class Scaled(layers.Layer):
-    """A layer of the user's own, whose initialiser is nowhere to be found."""
+    """A user's layer whose initialiser cannot be found."""
 
     def build(self, shape):
         self.scales = self.add_weight(name="scales", shape=shape[1:], initializer="ones")
@@ -178,15 +177,15 @@ class Scaled(layers.Layer):
 
 def test_a_weight_without_a_known_initialiser_is_permuted():
     model = keras.Sequential([keras.Input((8, 8, 1)), Scaled(), layers.Flatten(), layers.Dense(3)])
-    learnt = np.random.default_rng(0).normal(size=(8, 8, 1)).astype(np.float32)
-    model.layers[0].scales.assign(learnt)
+    trained = np.random.default_rng(0).normal(size=(8, 8, 1)).astype(np.float32)
+    model.layers[0].scales.assign(trained)
     with fully_random(mx.Network(model), 0) as made:
         found = made.model.layers[0].scales.numpy()
-    assert (found != learnt).mean() > 0.9
-    np.testing.assert_array_equal(np.sort(found.ravel()), np.sort(learnt.ravel()))
+    assert (found != trained).mean() > 0.9
+    np.testing.assert_array_equal(np.sort(found.ravel()), np.sort(trained.ravel()))
 
 
-def test_attention_forgets_its_inner_layers():
+def test_the_inner_layers_of_attention_are_randomised():
     image = keras.Input((6, 6, 1))
     x = layers.Reshape((6, 6))(image)
     x = layers.MultiHeadAttention(4, 8)(x, x)
@@ -198,11 +197,11 @@ def test_attention_forgets_its_inner_layers():
         after = weights_of(made.model)
     for old, new in zip(before, after, strict=True):
         assert (old != new).mean() > 0.9 or not old.any()
-    for old, new in zip(before[:-2], after, strict=False):  # Permuted, all but the last layer.
+    for old, new in zip(before[:-2], after, strict=False):  # All but the last layer are permuted.
         np.testing.assert_array_equal(np.sort(old.ravel()), np.sort(new.ravel()))
 
 
-def test_the_mean_and_variance_of_the_data_are_no_parameters():
+def test_the_mean_and_variance_of_a_normalization_layer_are_not_randomised():
     normal = layers.Normalization()
     normal.adapt(np.random.default_rng(0).random((9, 8, 8, 2), np.float32))
     model = keras.Sequential([keras.Input((8, 8, 2)), normal, layers.Flatten(), layers.Dense(3)])
@@ -221,7 +220,7 @@ def test_the_mean_and_variance_of_the_data_are_no_parameters():
         *(METHODS[name] for name in ("lrp_epsilon", "deeplift_rescale", "gradcam", "occlusion")),
     ],
 )
-def test_what_the_twin_compiled_sees_weights_that_come_later(method, images):
+def test_compiled_passes_of_the_twin_use_its_later_weights(method, images):
     network = mx.Network(mx.build_model("cnn", seed=0))
     targets = np.int32([3, 1])
     for _, made in randomised(network, "cascading", 0):
@@ -238,7 +237,7 @@ def test_what_the_twin_compiled_sees_weights_that_come_later(method, images):
     assert set(made.passes.traces()) == passes
 
 
-def test_a_model_trained_further_is_what_is_made_random_next(images):
+def test_randomisation_starts_from_the_models_current_weights(images):
     model = mx.build_model("cnn", seed=0)
     network = mx.Network(model)
     randomise_all(network)

@@ -23,8 +23,8 @@ from mnist_xai.quality.robustness.noisy_copies import normal_noise
 
 
 @dataclass(frozen=True, eq=False)
-class OfWeights:
-    """A method that is a function of the network, the image and the target."""
+class FunctionOfNetwork:
+    """A method given by a function of network, image and target."""
 
     function: object
 
@@ -38,7 +38,7 @@ class OfWeights:
         return np.float32([self.function(network, x, c) for x, c in pairs])
 
 
-def ranks(a, b):
+def rank_correlation(a, b):
     return stats.spearmanr(np.abs(a).ravel(), np.abs(b).ravel()).statistic
 
 
@@ -47,7 +47,7 @@ def batch(network, images):
     return ExplainedBatch.of(network, images, Gradient())
 
 
-def test_a_map_that_ignores_the_network_survives_every_randomisation(network, images):
+def test_a_map_that_ignores_the_network_never_changes(network, images):
     batch = ExplainedBatch.of(network, images, ImageItself())
     for metric in (
         ParameterRandomisation(),
@@ -59,33 +59,33 @@ def test_a_map_that_ignores_the_network_survives_every_randomisation(network, im
     np.testing.assert_array_equal(EfficientParameterRandomisation()(batch).values, 0)
 
 
-def test_a_random_map_of_every_class_survives_none(network, images):
+def test_random_maps_of_different_classes_have_no_similarity(network, images):
     batch = ExplainedBatch.of(network, images, RandomMap())
     assert np.abs(RandomLogit(similarity="rank")(batch).values).max() < 0.05
 
 
 @pytest.mark.parametrize("order", ["cascading", "independent"])
-def test_a_curve_is_the_similarity_after_each_stage(batch, order):
+def test_a_curve_has_the_similarity_for_each_random_layer(batch, order):
     metric = ParameterRandomisation(order, "rank_of_magnitudes", seed=4)
     expected = []
     for _, made in randomised(batch.network, order, 4):
         fresh = mx.build_model("cnn")
         fresh.set_weights(made.model.get_weights())
         maps = mx.Network(fresh).gradient(batch.images, batch.targets)[0]
-        expected.append([ranks(a, b) for a, b in zip(batch.maps, maps, strict=True)])
+        expected.append([rank_correlation(a, b) for a, b in zip(batch.maps, maps, strict=True)])
     found = metric(batch)
     assert found.curves.shape == (5, len(randomised_layers(batch.network)))
     np.testing.assert_allclose(found.curves, np.transpose(expected), atol=1e-5)
     np.testing.assert_allclose(found.values, np.mean(expected, axis=0), atol=1e-5)
 
 
-def test_seeds_make_other_networks(batch):
+def test_another_seed_gives_other_random_networks(batch):
     assert (
         ParameterRandomisation()(batch).values != ParameterRandomisation(seed=1)(batch).values
     ).all()
 
 
-def test_smooth_maps_are_means_over_noisy_copies_of_either_network(batch):
+def test_smooth_maps_are_means_over_noisy_copies_for_both_networks(batch):
     metric = SmoothParameterRandomisation(
         3, 0.2, similarity="rank_of_magnitudes", summary="last", seed=2
     )
@@ -97,13 +97,13 @@ def test_smooth_maps_are_means_over_noisy_copies_of_either_network(batch):
 
     with fully_random(batch.network, 2) as made:
         expected = [
-            ranks(mean_map(batch.network, x, c), mean_map(made, x, c))
+            rank_correlation(mean_map(batch.network, x, c), mean_map(made, x, c))
             for x, c in zip(batch.images, batch.targets, strict=True)
         ]
     np.testing.assert_allclose(metric(batch).values, expected, atol=1e-5)
 
 
-def test_the_entropy_is_that_of_the_histogram(batch):
+def test_the_entropy_equals_scipys_entropy_of_the_histogram(batch):
     with fully_random(batch.network, 3) as made:
         maps = made.gradient(batch.images, batch.targets)[0]
     entropies = [
@@ -116,45 +116,49 @@ def test_the_entropy_is_that_of_the_histogram(batch):
     np.testing.assert_allclose(found.values, after / before - 1, rtol=1e-9)
 
 
-def test_a_map_that_becomes_noise_gains_entropy_and_one_that_dies_loses_it_all(network, images):
-    learnt = network.model.get_weights()[0].sum()
+def test_a_map_that_becomes_noise_gains_entropy_and_one_that_becomes_zero_loses_it(network, images):
+    trained = network.model.get_weights()[0].sum()
 
     def noise(net, x, c):
-        is_learnt = np.isclose(net.model.get_weights()[0].sum(), learnt)
-        return x**20 if is_learnt else np.random.default_rng(0).uniform(size=x.shape)
+        is_trained = np.isclose(net.model.get_weights()[0].sum(), trained)
+        return x**20 if is_trained else np.random.default_rng(0).uniform(size=x.shape)
 
-    def dies(net, x, c):
-        return x * np.isclose(net.model.get_weights()[0].sum(), learnt)
+    def zero(net, x, c):
+        return x * np.isclose(net.model.get_weights()[0].sum(), trained)
 
     metric = EfficientParameterRandomisation()
-    assert metric(ExplainedBatch.of(network, images, OfWeights(noise))).values.min() > 0.5
+    assert metric(ExplainedBatch.of(network, images, FunctionOfNetwork(noise))).values.min() > 0.5
     np.testing.assert_array_equal(
-        metric(ExplainedBatch.of(network, images, OfWeights(dies))).values, -1
+        metric(ExplainedBatch.of(network, images, FunctionOfNetwork(zero))).values, -1
     )
     np.testing.assert_array_equal(
         ParameterRandomisation(summary="last")(
-            ExplainedBatch.of(network, images, OfWeights(dies))
+            ExplainedBatch.of(network, images, FunctionOfNetwork(zero))
         ).values,
         0,
     )
 
 
-def test_a_map_of_the_class_alone_has_the_likeness_of_the_classes(network, images):
+def test_random_logit_is_the_mean_similarity_of_the_classes_maps(network, images):
     maps = np.random.default_rng(0).normal(size=(10, 28, 28, 1))
-    batch = ExplainedBatch.of(network, images, OfWeights(lambda _, __, c: maps[c]), [0, 3, 9, 9, 5])
-    every = [[ranks(maps[c], maps[k]) for k in range(10) if k != c] for c in batch.targets]
+    batch = ExplainedBatch.of(
+        network, images, FunctionOfNetwork(lambda _, __, c: maps[c]), [0, 3, 9, 9, 5]
+    )
+    every = [
+        [rank_correlation(maps[c], maps[k]) for k in range(10) if k != c] for c in batch.targets
+    ]
     found = RandomLogit(similarity="rank_of_magnitudes")(batch)
     np.testing.assert_allclose(found.values, np.mean(every, axis=1), atol=1e-6)
     metric = RandomLogit(2, "rank_of_magnitudes", seed=1)
     d = metric.distances(10)
     assert len(set(d.tolist())) == 2
     assert d.min() >= 1
-    drawn = [[ranks(maps[c], maps[(c + k) % 10]) for k in d] for c in batch.targets]
+    drawn = [[rank_correlation(maps[c], maps[(c + k) % 10]) for k in d] for c in batch.targets]
     np.testing.assert_allclose(metric(batch).curves, drawn, atol=1e-6)
     np.testing.assert_array_equal(metric(batch).values[2:4], metric(batch).values[[2, 2]])
 
 
-def test_flat_maps_are_refused_by_all_that_compare(network, images):
+def test_flat_maps_are_refused(network, images):
     maps = np.random.default_rng(0).normal(size=(5, 28, 28, 1)).astype(np.float32)
     maps[1] = 2
     batch = ExplainedBatch.of(network, images, Gradient(), maps=maps)
@@ -170,13 +174,13 @@ def test_flat_maps_are_refused_by_all_that_compare(network, images):
 
 
 def test_a_smooth_map_that_is_flat_is_refused(network, images):
-    once = []
+    calls = []
 
-    def first_alone(net, x, c):
-        once.append(1)
-        return x if len(once) == 1 else np.zeros_like(x)
+    def only_first(net, x, c):
+        calls.append(1)
+        return x if len(calls) == 1 else np.zeros_like(x)
 
-    batch = ExplainedBatch.of(network, images[:1], OfWeights(first_alone))
+    batch = ExplainedBatch.of(network, images[:1], FunctionOfNetwork(only_first))
     found = SmoothParameterRandomisation(samples=2)(batch)
     assert np.isnan(found.values[0])
     assert found.refused[0] == "the mean map of its noisy copies is the same everywhere"
@@ -198,6 +202,6 @@ def test_a_smooth_map_that_is_flat_is_refused(network, images):
         (lambda: RandomLogit(10).distances(10), "others: expected at most 9 classes; got 10"),
     ],
 )
-def test_what_does_not_fit_is_refused(make, message):
+def test_errors_name_the_hyper_parameter_that_is_out_of_range(make, message):
     with pytest.raises(ValueError, match=message):
         make()

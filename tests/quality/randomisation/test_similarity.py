@@ -15,16 +15,16 @@ def maps():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_map_is_like_itself_in_any_unit(maps, kind):
+def test_a_map_has_similarity_1_to_itself_in_any_unit(maps, kind):
     np.testing.assert_allclose(similarities(kind, maps[0], 1e-9 * maps[0]), 1, rtol=1e-12)
 
 
-def test_a_turned_sign_counts_unless_magnitudes_are_asked_for(maps):
+def test_the_sign_counts_unless_magnitudes_are_compared(maps):
     assert similarities("rank", maps[0], -maps[0]) == pytest.approx([-1] * 4)
     assert similarities("rank_of_magnitudes", maps[0], -maps[0]) == pytest.approx([1] * 4)
 
 
-def test_ranks_are_scipys(maps):
+def test_rank_correlations_equal_scipys(maps):
     expected = [stats.spearmanr(a.ravel(), b.ravel()).statistic for a, b in zip(*maps, strict=True)]
     np.testing.assert_allclose(similarities("rank", *maps), expected, rtol=1e-12)
     np.testing.assert_allclose(
@@ -32,7 +32,7 @@ def test_ranks_are_scipys(maps):
     )
 
 
-def test_ssim_is_a_loop_over_windows(maps):
+def test_ssim_equals_a_loop_over_windows(maps):
     a, b = (m / np.abs(m).max(axis=(1, 2), keepdims=True) for m in maps)
     values = []
     for x, y in zip(a, b, strict=True):
@@ -47,7 +47,7 @@ def test_ssim_is_a_loop_over_windows(maps):
     np.testing.assert_allclose(similarities("ssim", *maps), values, rtol=1e-9)
 
 
-def test_ssim_is_near_tensorflows_whose_windows_are_gaussian():
+def test_ssim_is_close_to_tensorflows_with_gaussian_windows():
     rng = np.random.default_rng(1)
     a = np.cumsum(np.cumsum(rng.normal(size=(5, 28, 28)), 1), 2)
     b = a + np.array([0, 1, 3, 10, 30])[:, None, None] * rng.normal(size=a.shape)
@@ -57,16 +57,16 @@ def test_ssim_is_near_tensorflows_whose_windows_are_gaussian():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dead", [0.0, 3.0, np.nan, np.inf])
-def test_a_map_that_orders_nothing_is_like_no_other(maps, kind, dead):
+@pytest.mark.parametrize("value", [0.0, 3.0, np.nan, np.inf])
+def test_a_constant_map_has_similarity_0(maps, kind, value):
     second = maps[1].copy()
-    second[2] = dead
+    second[2] = value
     found = similarities(kind, maps[0], second)
     assert found[2] == 0
     np.testing.assert_array_equal(np.delete(found, 2), np.delete(similarities(kind, *maps), 2))
 
 
-def test_flat_maps_are_named(network):
+def test_flat_maps_are_refused(network):
     maps = np.random.default_rng(0).normal(size=(3, 28, 28, 1)).astype(np.float32)
     maps[0] = 2
     maps[1] = np.sign(maps[1])
@@ -76,6 +76,6 @@ def test_flat_maps_are_named(network):
     assert "magnitude" in flat_maps(batch, "rank_of_magnitudes")[1]
 
 
-def test_small_maps_have_smaller_windows():
+def test_ssim_of_small_maps_uses_smaller_windows():
     maps = np.random.default_rng(0).normal(size=(2, 1, 4, 4))
     assert -1 <= similarities("ssim", *maps)[0] <= 1

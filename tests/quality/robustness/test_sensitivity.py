@@ -33,7 +33,7 @@ EVERY = [
 
 @dataclass(frozen=True, eq=False)
 class Calls:
-    """A method of one function of image and target, that counts what it is asked."""
+    """A method given by a function of image and target; it records the sizes of its batches."""
 
     function: object
     sizes: list
@@ -49,7 +49,7 @@ class Calls:
 
 
 def linear(seed=0):
-    """Logits that are a sum over 6 x 6 pixels: the gradient is the same everywhere."""
+    """Return a linear network of 6 x 6 pixels: all images have the same gradient."""
     model = keras.Sequential([keras.Input((6, 6, 1)), layers.Flatten(), layers.Dense(3)])
     rng = np.random.default_rng(seed)
     model.set_weights([rng.normal(size=(36, 3)), rng.normal(size=3)])
@@ -57,7 +57,7 @@ def linear(seed=0):
 
 
 def copies_of(batch, metric):
-    """Every copy of every image, by a loop: `(N, K, H, W, C)`."""
+    """Return every noisy copy of every image by a loop, `(N, K, H, W, C)`."""
     noise = uniform_noise(batch, metric.samples, metric.radius, metric.seed)
     return np.array([[np.clip(x + n, 0, 1) for n in noise] for x in batch.images])
 
@@ -89,7 +89,7 @@ def test_the_noise_is_uniform_and_shared(batch):
 
 
 @pytest.mark.parametrize("radius", [0.05, 1.0])
-def test_sensitivity_is_the_change_over_the_map(batch, radius):
+def test_sensitivity_is_the_relative_change_of_the_map(batch, radius):
     metric = MaxSensitivity(radius, samples=4, seed=3)
     maps = maps_of(batch, copies_of(batch, metric))
     change = [
@@ -103,7 +103,7 @@ def test_sensitivity_is_the_change_over_the_map(batch, radius):
     np.testing.assert_allclose(mean, np.mean(change, axis=1), rtol=1e-4)
 
 
-def test_the_lipschitz_constant_divides_by_how_far_the_copy_is(batch):
+def test_the_lipschitz_constant_divides_by_the_distance_of_the_copy(batch):
     metric = LocalLipschitz(0.2, samples=4)
     copies = copies_of(batch, metric)
     maps = maps_of(batch, copies)
@@ -115,7 +115,7 @@ def test_the_lipschitz_constant_divides_by_how_far_the_copy_is(batch):
     np.testing.assert_allclose(metric(batch).values, np.max(ratios, axis=1), rtol=1e-4)
 
 
-def test_relative_stability_is_the_papers_formula_where_nothing_is_near_zero(network, images):
+def test_relative_stability_is_the_papers_formula_if_no_divisor_is_near_zero(network, images):
     method = Calls(lambda x, _: 2 + x + x[::-1] ** 2, [])
     batch = ExplainedBatch.of(network, 0.3 + 0.4 * images, method)
     metric = RelativeInputStability(0.1, samples=4, floor=1e-6)
@@ -138,7 +138,7 @@ def test_relative_stability_is_the_papers_formula_where_nothing_is_near_zero(net
 
 
 @pytest.mark.parametrize("metric", [RelativeInputStability(), RelativeOutputStability()])
-def test_the_unit_of_a_map_with_zeros_does_not_count(network, images, metric):
+def test_the_unit_of_a_map_with_zeros_makes_no_difference(network, images, metric):
     dark = images * (images > 0.5)
     scores = [
         metric(ExplainedBatch.of(network, dark, Calls(lambda x, _, u=u: u * x, []))).values
@@ -148,21 +148,21 @@ def test_the_unit_of_a_map_with_zeros_does_not_count(network, images, metric):
     assert np.isfinite(scores).all()
 
 
-def test_a_black_image_changes_by_what_it_becomes():
+def test_the_change_of_a_black_image_is_not_divided():
     batch = ExplainedBatch.of(linear(), np.zeros((1, 6, 6, 1)), Calls(lambda x, _: 2 + x, []))
-    # Divided by 1: `‖δ / 2‖ / ‖δ‖`.
+    # The divisors of the image are 1: `‖δ / 2‖ / ‖δ‖`.
     assert RelativeInputStability(0.01)(batch).values == pytest.approx([0.5], rel=1e-4)
 
 
 @pytest.mark.parametrize("metric", EVERY[:-1])
-def test_a_linear_network_has_the_steadiest_gradient(metric):
+def test_the_gradient_of_a_linear_network_is_perfectly_robust(metric):
     batch = ExplainedBatch.of(
         linear(), np.random.default_rng(0).random((4, 6, 6, 1), np.float32), Gradient()
     )
     assert metric(radius=0.02)(batch).values == pytest.approx([0] * 4, abs=1e-6)
 
 
-def test_what_is_linear_in_the_image_is_as_sensitive_as_its_weights_say():
+def test_the_sensitivity_of_a_linear_map_follows_from_its_weights():
     network = linear()
     images = 0.2 + 0.6 * np.random.default_rng(0).random((4, 6, 6, 1), np.float32)
     batch = ExplainedBatch.of(network, images, InputXGradient())
@@ -176,7 +176,7 @@ def test_what_is_linear_in_the_image_is_as_sensitive_as_its_weights_say():
     np.testing.assert_allclose(metric(batch).values, expected, rtol=1e-5)
 
 
-def test_copies_stay_images_and_come_by_the_batch(images):
+def test_copies_are_clipped_and_explained_in_chunks(images):
     sizes, seen = [], []
 
     def look(x, c):
@@ -186,14 +186,14 @@ def test_copies_stay_images_and_come_by_the_batch(images):
     network = mx.Network(mx.build_model("cnn", seed=0), batch_size=8)
     batch = ExplainedBatch.of(network, images, Calls(look, sizes), maps=images)
     MaxSensitivity(radius=1.0, samples=5)(batch)
-    assert sizes == [8, 8, 8, 1]  # Twenty-five copies.
+    assert sizes == [8, 8, 8, 1]  # 25 copies in chunks of 8.
     low, high = np.transpose(seen)
     assert low.min() == 0
     assert high.max() == 1
 
 
 def at_the_edge():
-    """A network of two classes whose boundary is a mean of one half, images near and far."""
+    """Return a network that classifies by whether the mean exceeds 1/2, and images near and far."""
     model = keras.Sequential([keras.Input((6, 6, 1)), layers.Flatten(), layers.Dense(2)])
     model.set_weights([np.full((36, 2), [0, 1.0]) / 36, np.float32([0.5, 0])])
     images = np.full((3, 6, 6, 1), 0.5, np.float32)
@@ -203,7 +203,7 @@ def at_the_edge():
     return mx.Network(model), images
 
 
-def test_copies_that_are_predicted_otherwise_are_left_out():
+def test_copies_with_another_prediction_do_not_count():
     network, images = at_the_edge()
     batch = ExplainedBatch.of(network, images, Calls(lambda x, _: x, []))
     metric = RelativeOutputStability(radius=0.1, samples=6)
@@ -216,7 +216,7 @@ def test_copies_that_are_predicted_otherwise_are_left_out():
     np.testing.assert_array_equal(found.values, np.nanmax(found.curves, axis=1))
 
 
-def test_an_image_that_no_copy_is_predicted_like_is_refused():
+def test_an_image_whose_copies_all_have_another_prediction_is_refused():
     network, images = at_the_edge()
     batch = ExplainedBatch.of(network, images, Calls(lambda x, _: x, []))
     noise = uniform_noise(batch, 1, 0.1, 0)
@@ -228,74 +228,74 @@ def test_an_image_that_no_copy_is_predicted_like_is_refused():
     assert found.refused[1] == "every noisy copy is predicted as another class"
 
 
-# --- Consistency -------------------------------------------------------------------------
+# --- Consistency ----------------------------------------------------------------------------------
 
 
-def place(number):
-    """A map that is one place in one of the 4 x 4 cells."""
+def one_pixel(number):
+    """Return a map that is 1 at one pixel and 0.1 at the last one."""
     found = np.zeros((6, 6, 1))
     found[np.divmod(number, 2)] = 1
     found[5, 5] += 0.1
     return found
 
 
-def test_consistent_is_who_says_another_thing_of_another_class():
+def test_maps_that_differ_between_classes_are_consistent():
     network, images = at_the_edge()
     metric = Consistency(radius=0.5, cells=3)
     batch = ExplainedBatch.of(
-        network, images, Calls(lambda _, c: np.full((6, 6, 1), 0.1) + place(8 * c), [])
+        network, images, Calls(lambda _, c: np.full((6, 6, 1), 0.1) + one_pixel(8 * c), [])
     )
     np.testing.assert_array_equal(metric(batch).values, 1)
 
 
-def test_inconsistent_is_who_says_the_same_of_every_class():
+def test_the_same_map_for_every_class_is_as_consistent_as_the_predictions():
     network, images = at_the_edge()
     metric = Consistency(radius=0.5, cells=3)
-    batch = ExplainedBatch.of(network, images, Calls(lambda *_: place(0), []))
+    batch = ExplainedBatch.of(network, images, Calls(lambda *_: one_pixel(0), []))
     share = (copies_of(batch, metric).mean(axis=(2, 3, 4)) > 0.5).mean(axis=1)
     assert 0 < share[1] < 1
     np.testing.assert_allclose(metric(batch).values, share)
 
 
-def test_only_copies_that_are_explained_alike_count():
+def test_only_copies_with_the_same_explanation_count():
     network, images = at_the_edge()
     metric = Consistency(radius=0.5, cells=3)
     batch = ExplainedBatch.of(
-        network, images, Calls(lambda x, _: place(0 if x[3, 3] < 0.6 else 8), [])
+        network, images, Calls(lambda x, _: one_pixel(0 if x[3, 3] < 0.6 else 8), [])
     )
     copies = copies_of(batch, metric)
-    alike = (copies[:, :, 3, 3, 0] < 0.6) == (images[:, 3, 3] < 0.6)
-    agreed = copies.mean(axis=(2, 3, 4)) > 0.5
-    assert 0 < (alike & agreed).sum() < agreed.sum()
-    expected = (alike & agreed).sum(axis=1) / alike.sum(axis=1)
+    same_map = (copies[:, :, 3, 3, 0] < 0.6) == (images[:, 3, 3] < 0.6)
+    same_class = copies.mean(axis=(2, 3, 4)) > 0.5
+    assert 0 < (same_map & same_class).sum() < same_class.sum()
+    expected = (same_map & same_class).sum(axis=1) / same_map.sum(axis=1)
     np.testing.assert_allclose(metric(batch).values, expected)
 
 
-def test_what_is_never_said_again_has_no_consistency():
+def test_an_image_whose_copies_all_have_another_explanation_is_refused():
     network, images = at_the_edge()
     batch = ExplainedBatch.of(
-        network, images, Calls(lambda *_: place(8), []), maps=np.float32([place(0)] * 3)
+        network, images, Calls(lambda *_: one_pixel(8), []), maps=np.float32([one_pixel(0)] * 3)
     )
     found = Consistency(cells=3)(batch)
     assert np.isnan(found.values).all()
     assert found.refused[0] == "no noisy copy has the same explanation"
 
 
-def test_consistency_is_of_predictions():
+def test_consistency_refuses_targets_that_are_not_predicted():
     network, images = at_the_edge()
-    batch = ExplainedBatch.of(network, images, Calls(lambda *_: place(0), []), [1, 0, 1])
+    batch = ExplainedBatch.of(network, images, Calls(lambda *_: one_pixel(0), []), [1, 0, 1])
     found = Consistency(cells=3)(batch)
     assert list(found.refused) == [1]
     assert "not the predicted class" in found.refused[1]
 
 
-def test_the_strongest_cells_are_said_whatever_their_sign_and_size(network):
+def test_top_cells_have_the_largest_magnitude_whatever_the_unit(network):
     maps = np.zeros((3, 28, 28, 1), np.float32)
     maps[:, 0, 0] = [[1], [-1e-9], [3]]
     maps[:, 10, 10] = [[-5], [1e-10], [2]]
-    says = Consistency(top=1)._top_cells(batch_of(network, maps).relevance)
-    assert says.argmax(axis=1).tolist() == [5, 0, 0]
-    assert says.sum(axis=1).tolist() == [1, 1, 1]
+    top_cells = Consistency(top=1)._top_cells(batch_of(network, maps).relevance)
+    assert top_cells.argmax(axis=1).tolist() == [5, 0, 0]
+    assert top_cells.sum(axis=1).tolist() == [1, 1, 1]
     assert Consistency(top=2)._top_cells(maps[..., 0].astype(float))[:, [0, 5]].all()
 
 
@@ -308,7 +308,7 @@ def test_the_strongest_cells_are_said_whatever_their_sign_and_size(network):
         ({"samples": 0}, "samples: expected at least 1; got 0"),
     ],
 )
-def test_noise_that_is_none_is_refused(metric, given, message):
+def test_errors_name_radius_and_samples_that_are_out_of_range(metric, given, message):
     with pytest.raises(ValueError, match=message):
         metric(**given)
 
@@ -322,7 +322,7 @@ def test_noise_that_is_none_is_refused(metric, given, message):
         (lambda: Consistency(cells=0), "cells: expected at least 1; got 0"),
     ],
 )
-def test_what_does_not_fit_is_refused(make, message):
+def test_errors_name_the_hyper_parameter_that_is_out_of_range(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 

@@ -21,7 +21,7 @@ EXPLAINERS = (InputXGradient(), IntegratedGradients(32), LRP())
 
 
 def fitted(model, dataset, epochs):
-    """Train in seconds; returns the accuracy on test images too."""
+    """Train for some seconds; return the network and its accuracy on the test images."""
     model.compile(
         keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", metrics=["accuracy"]
     )
@@ -31,7 +31,7 @@ def fitted(model, dataset, epochs):
     return mx.Network(model), model.evaluate(*test, verbose=0)[1]
 
 
-# --- The planted rule ----------------------------------------------------------------------
+# --- The planted rule -----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def planted(digits):
     return planted_rule(digits)
 
 
-def test_the_label_is_the_pattern_in_the_square_and_nothing_else(digits, planted):
+def test_the_label_depends_on_the_pattern_in_the_square_only(digits, planted):
     dataset, known = planted
     square = (slice(None), slice(1, 7), slice(1, 7))
     shown = {(int(c), p.tobytes()) for c, p in zip(known.labels, known.images[square], strict=True)}
@@ -56,7 +56,7 @@ def test_the_label_is_the_pattern_in_the_square_and_nothing_else(digits, planted
     assert ((table - expected) ** 2 / expected).sum() < 55.5  # Chi², 27 degrees, one in a thousand.
 
 
-def test_data_are_a_function_of_the_seed(digits):
+def test_data_depend_on_the_seed_only(digits):
     for make in (planted_rule, distractor):
         (one, _), (again, _), (other, _) = make(digits), make(digits), make(digits, seed=1)
         assert one.sha256 == again.sha256 != other.sha256
@@ -67,7 +67,7 @@ def test_data_are_a_function_of_the_seed(digits):
 
 @pytest.fixture(scope="module")
 def taught(planted):
-    """A small network that knows the rule; its idle weights are held at zero."""
+    """Return a small network that learned the rule; an L1 penalty keeps unused weights at zero."""
     keras.utils.set_random_seed(0)
     hidden = layers.Dense(16, activation="relu", kernel_regularizer=keras.regularizers.L1(3e-3))
     model = keras.Sequential(
@@ -84,23 +84,23 @@ def taught(planted):
 
 
 @pytest.mark.parametrize("method", EXPLAINERS)
-def test_a_network_that_knows_the_rule_is_explained_by_the_square(taught, planted, method):
+def test_maps_of_a_network_that_learned_the_rule_mark_the_square(taught, planted, method):
     batch = planted[1].take(slice(0, 40)).explained_by(taught, method)
     assert RelevanceMass()(batch).mean > 0.95
     assert PointingGame()(batch).mean == 1
 
 
 @pytest.mark.parametrize("name", CONTROLS)
-def test_what_does_not_look_at_the_network_is_not(taught, planted, name):
+def test_controls_do_not_mark_the_square(taught, planted, name):
     batch = planted[1].take(slice(0, 40)).explained_by(taught, CONTROLS[name])
     # The square is 5 % of the image, and brighter than most of it.
     assert RelevanceMass()(batch).mean < 0.2
 
 
-# --- The grid ------------------------------------------------------------------------------
+# --- The grid -------------------------------------------------------------------------------------
 
 
-def test_a_grid_holds_four_classes_each_of_which_is_marked_in_turn(digits):
+def test_a_grid_has_four_classes_and_each_is_marked_once(digits):
     known = digit_grid(digits, 3, size="double")
     assert known.images.shape == (12, 56, 56, 1)
     assert known.masks.sum(axis=(1, 2)).tolist() == [28 * 28] * 12
@@ -114,7 +114,7 @@ def test_a_grid_holds_four_classes_each_of_which_is_marked_in_turn(digits):
         assert originals[image[mask].tobytes()] == label
 
 
-def test_in_the_size_of_one_image_pixels_are_means_of_four(digits):
+def test_pixels_of_a_halved_grid_are_means_of_four(digits):
     small, large = (digit_grid(digits, 3, size=size) for size in ("same", "double"))
     assert small.images.shape == (12, 28, 28, 1)
     blocks = large.images.reshape(12, 28, 2, 28, 2, 1).astype(float)
@@ -125,7 +125,7 @@ def test_in_the_size_of_one_image_pixels_are_means_of_four(digits):
 
 @pytest.fixture(scope="module")
 def pooling(digits):
-    """A network that looks for each class everywhere, and takes the best place."""
+    """Return a network that takes the maximum of each class's score over all positions."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
@@ -145,22 +145,23 @@ def pooling(digits):
 
 
 @pytest.mark.parametrize("method", EXPLAINERS)
-def test_a_class_is_explained_by_its_cell(pooling, digits, method):
+def test_maps_mark_the_cell_of_the_explained_class(pooling, digits, method):
     known = digit_grid(digits, 8, size="double")
     assert RelevanceMass()(known.explained_by(pooling, method)).mean > 0.9
 
 
 @pytest.mark.parametrize("name", CONTROLS)
-def test_what_does_not_look_at_the_network_gives_each_cell_its_share(pooling, digits, name):
+def test_controls_score_a_quarter_on_a_grid(pooling, digits, name):
     known = digit_grid(digits, 8, size="double")
     found = RelevanceMass()(known.explained_by(pooling, CONTROLS[name])).mean
     assert found == pytest.approx(0.25, abs=0.02)
 
 
-# --- The distractor ------------------------------------------------------------------------
+# --- The distractor -------------------------------------------------------------------------------
 
 
 def cramers_v(kinds, labels):
+    """Return Cramér's V of two labels with ten values: 0 if independent, 1 if equivalent."""
     table = np.zeros((10, 10))
     np.add.at(table, (kinds, labels), 1)
     expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
@@ -168,13 +169,13 @@ def cramers_v(kinds, labels):
 
 
 @pytest.mark.parametrize("shortcut", [False, True])
-def test_an_object_gives_the_class_away_in_training_only_as_a_shortcut(digits, shortcut):
+def test_an_object_reveals_the_class_only_in_training_images_with_a_shortcut(digits, shortcut):
     dataset, known = distractor(digits, shortcut=shortcut)
     corners = [(slice(None), slice(a, a + 6), slice(b, b + 6)) for a in (0, 22) for b in (0, 22)]
     kinds = {}
     for part in ("train", "test"):
         images = getattr(dataset, f"{part}_images")
-        # One corner of an image holds an object: half of its pixels are white.
+        # The corner with the object has the most white pixels: half of all.
         cells = np.stack([images[c].reshape(-1, 36) for c in corners], axis=1)
         objects = cells[np.arange(len(images)), (cells == 255).sum(axis=2).argmax(axis=1)]
         assert ((objects == 255).sum(axis=1) == 18).all()
@@ -189,7 +190,7 @@ def test_an_object_gives_the_class_away_in_training_only_as_a_shortcut(digits, s
     np.testing.assert_array_equal(known.images[rest], digits.test_images[rest])
 
 
-def test_a_network_that_took_the_shortcut_is_explained_by_the_object(digits):
+def test_maps_of_a_network_that_learned_the_shortcut_mark_the_object(digits):
     shares = []
     for shortcut in (False, True):
         dataset, known = distractor(digits, shortcut=shortcut)
@@ -201,18 +202,18 @@ def test_a_network_that_took_the_shortcut_is_explained_by_the_object(digits):
     assert shares[1] > 2 * shares[0]
 
 
-# --- Closed forms --------------------------------------------------------------------------
+# --- Closed forms ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", closed_forms(), ids=lambda form: form.formula)
-def test_maps_are_what_the_formula_says(form):
+def test_methods_give_the_maps_in_closed_form(form):
     network = mx.Network(form.model)
     for method, expected in form.maps.items():
         found = method(network, form.images, np.zeros(1, np.int32))
         np.testing.assert_allclose(found, expected, atol=2e-5, err_msg=str(method))
 
 
-def test_functions_are_what_their_formula_says():
+def test_networks_compute_their_formulas():
     rng = np.random.default_rng(0)
     images = rng.random((20, 1, 2, 1), np.float32)
     x1, x2 = images.reshape(20, 2).T
@@ -223,12 +224,12 @@ def test_functions_are_what_their_formula_says():
         np.testing.assert_allclose(z, np.stack([expected, 0 * x1], axis=1), atol=1e-6)
 
 
-def test_a_form_holds_at_other_images():
+def test_closed_forms_hold_for_other_images():
     for form in (linear(0.1, 0.9), maximum(0.4, 0.1)):
-        test_maps_are_what_the_formula_says(form)
+        test_methods_give_the_maps_in_closed_form(form)
 
 
-# --- What does not fit ---------------------------------------------------------------------
+# --- Errors ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -248,12 +249,12 @@ def test_a_form_holds_at_other_images():
         (lambda _: maximum(0.1, 0.2), "x1, x2: expected x1 > x2 > 0; got 0.1 and 0.2"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(digits, make, message):
+def test_errors_name_the_argument_that_is_out_of_range(digits, make, message):
     with pytest.raises(ValueError, match=message):
         make(digits)
 
 
-def test_too_few_classes_or_odd_images_make_no_grid():
+def test_too_few_classes_or_odd_sides_are_errors():
     images, labels = np.zeros((4, 5, 6, 1), np.uint8), np.array([0, 1, 2, 2])
     few = mx.Dataset("few", images, labels, images, labels, ("a", "b", "c", "d"))
     with pytest.raises(ValueError, match="dataset: expected images of at least 4 classes; got 3"):
