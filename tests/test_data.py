@@ -1,3 +1,5 @@
+"""Data sets, normalisation, augmentation and training batches."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +11,7 @@ STRONG = Augmentation(rotation=15, scale=0.2, aspect=0.1, shear=0.3, translation
 SHAPE = (28, 28, 1)
 
 
-def test_unknown_sources_are_refused_with_the_known_names():
+def test_an_unknown_source_is_refused_with_the_known_names():
     with pytest.raises(ValueError, match="mnist, fashion_mnist, cifar10, digits.*got 'mnits'"):
         load_data("mnits")
     assert SOURCES == ("mnist", "fashion_mnist", "cifar10", "digits")
@@ -22,12 +24,12 @@ def test_normalise_divides_by_255():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int64])
-def test_normalise_refuses_what_may_be_normalised_already(dtype):
+def test_normalise_refuses_images_that_may_be_normalised_already(dtype):
     with pytest.raises(TypeError, match="expected uint8 from 0 to 255; got"):
         normalise(np.zeros(3, dtype))
 
 
-def test_the_hash_is_of_the_content(digits):
+def test_the_hash_depends_on_images_and_labels_only(digits):
     same = Dataset("other name", digits.train_images.copy(), digits.train_labels.astype(np.uint8),
                    digits.test_images, digits.test_labels, digits.class_names)  # fmt: skip
     assert same.sha256 == digits.sha256
@@ -47,7 +49,7 @@ def test_labels_outside_the_classes_are_refused(digits):
 # --- Augmentation ------------------------------------------------------------------------
 
 
-def test_a_warp_is_a_function_of_seed_epoch_and_image_alone():
+def test_a_warp_is_a_function_of_seed_epoch_and_image_only():
     few, many = (STRONG.transforms(3, 5, count, SHAPE) for count in (10, 1000))
     np.testing.assert_array_equal(few, many[:10])
     np.testing.assert_array_equal(few, STRONG.transforms(3, 5, 10, SHAPE))
@@ -55,7 +57,7 @@ def test_a_warp_is_a_function_of_seed_epoch_and_image_alone():
         assert not np.isclose(few, STRONG.transforms(seed, epoch, 10, SHAPE)).all(axis=1).any()
 
 
-def test_warps_stay_inside_their_bounds_and_reach_them():
+def test_warps_stay_within_their_ranges_and_reach_the_ends():
     warps = STRONG.transforms(0, 0, 20_000, SHAPE).astype(np.float64)
     a = warps[:, [0, 1, 3, 4]].reshape(-1, 2, 2)
     centre = np.full(2, 13.5)
@@ -82,7 +84,7 @@ def test_no_augmentation_is_the_identity(digits):
     np.testing.assert_allclose(warp(images, warps), images, atol=1e-6)
 
 
-def test_a_whole_translation_moves_whole_pixels():
+def test_an_integer_translation_moves_whole_pixels():
     image = np.random.default_rng(0).random((1, 6, 7, 2), np.float32)
     moved = np.asarray(warp(image, np.float32([[1, 0, 2, 0, 1, -1, 0, 0]])))
     np.testing.assert_allclose(moved[0, 1:, :-2], image[0, :-1, 2:], atol=1e-6)
@@ -90,7 +92,7 @@ def test_a_whole_translation_moves_whole_pixels():
     assert not moved[0, :, -2:].any()
 
 
-def test_a_warp_equals_bilinear_interpolation_by_hand():
+def test_a_warp_equals_bilinear_interpolation_in_a_loop():
     image = np.random.default_rng(0).random((1, 9, 9, 1), np.float32)
     transform = STRONG.transforms(0, 0, 1, (9, 9, 1))
     found = np.asarray(warp(image, transform))[0, ..., 0]
@@ -109,7 +111,7 @@ def test_a_warp_equals_bilinear_interpolation_by_hand():
 
 
 @pytest.mark.parametrize("bad", [{"rotation": -1}, {"scale": 1}, {"aspect": 2}])
-def test_impossible_ranges_are_refused(bad):
+def test_invalid_ranges_are_refused(bad):
     with pytest.raises(ValueError, match="expected every range >= 0, scale and aspect < 1"):
         Augmentation(**bad)
 
@@ -124,15 +126,15 @@ def batches(digits, first_step=0, augmentation=STRONG, seed=1):
     )  # fmt: skip
 
 
-def test_batches_go_on_at_any_step_as_without_an_interruption(digits):
-    whole = list(batches(digits).take(15))  # 6 steps a pass: two passes and a half.
+def test_batches_from_any_step_equal_those_of_an_uninterrupted_stream(digits):
+    whole = list(batches(digits).take(15))  # 6 steps a pass: two and a half passes.
     for first in (1, 6, 13):
         images, labels = next(iter(batches(digits, first)))
         np.testing.assert_array_equal(images, whole[first][0])
         np.testing.assert_array_equal(labels, whole[first][1])
 
 
-def test_a_pass_shows_every_image_at_most_once_each_warped_its_own_way(digits):
+def test_a_pass_contains_each_image_at_most_once_with_its_own_warp(digits):
     images = normalise(digits.train_images[:100])
     plain = np.concatenate([np.asarray(x) for x, _ in batches(digits, augmentation=None).take(6)])
     found = [int(np.abs(images - x).sum(axis=(1, 2, 3)).argmin()) for x in plain]
@@ -152,13 +154,13 @@ def test_labels_stay_with_their_images(digits):
             assert one_hot.argmax() == labels[i]
 
 
-def test_passes_and_seeds_differ(digits):
+def test_passes_and_seeds_have_different_orders(digits):
     first = np.asarray(next(iter(batches(digits)))[0])
     assert not np.array_equal(first, next(iter(batches(digits, first_step=6)))[0])
     assert not np.array_equal(first, next(iter(batches(digits, seed=2)))[0])
 
 
-def test_warped_images_stay_in_range(digits):
+def test_warped_images_stay_between_0_and_1(digits):
     for x, _ in batches(digits).take(6):
         assert tf.reduce_min(x) >= 0
         assert tf.reduce_max(x) <= 1 + 1e-6

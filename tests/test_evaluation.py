@@ -1,3 +1,5 @@
+"""Accuracy, calibration and confusion of a classifier."""
+
 import keras
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ def evaluation():
     return Evaluation(p, rng.integers(0, 4, 500))
 
 
-def test_figures_equal_scikit_learn_s(evaluation):
+def test_metrics_equal_those_of_scikit_learn(evaluation):
     y, y_hat = evaluation.labels, evaluation.predictions
     assert evaluation.accuracy == pytest.approx(metrics.accuracy_score(y, y_hat))
     assert evaluation.loss == pytest.approx(metrics.log_loss(y, evaluation.probabilities), rel=1e-5)
@@ -25,7 +27,7 @@ def test_figures_equal_scikit_learn_s(evaluation):
     np.testing.assert_allclose(evaluation.recall, recall)
 
 
-def test_calibration_error_equals_the_formula_bin_by_bin(evaluation):
+def test_calibration_error_equals_its_formula_in_a_loop(evaluation):
     confidence = evaluation.probabilities.max(axis=1)
     right = evaluation.predictions == evaluation.labels
     expected = 0.0
@@ -36,20 +38,20 @@ def test_calibration_error_equals_the_formula_bin_by_bin(evaluation):
     assert evaluation.calibration_error == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_calibrated_and_a_boastful_classifier_are_told_apart():
+def test_calibration_error_is_zero_when_calibrated_and_large_when_overconfident():
     labels = np.array([0, 0, 0, 1] * 50)
     calibrated = Evaluation(np.tile(np.float32([0.75, 0.25]), (200, 1)), labels)
-    boastful = Evaluation(np.tile(np.float32([1, 0]), (200, 1)), labels)
+    overconfident = Evaluation(np.tile(np.float32([1, 0]), (200, 1)), labels)
     assert calibrated.calibration_error == pytest.approx(0, abs=1e-6)
-    assert boastful.calibration_error == pytest.approx(0.25)
-    assert np.isfinite(boastful.loss)
+    assert overconfident.calibration_error == pytest.approx(0.25)
+    assert np.isfinite(overconfident.loss)
 
 
-def test_the_best_temperature_undoes_a_scaling_of_the_logits():
+def test_the_best_temperature_is_the_factor_by_which_logits_were_scaled():
     rng = np.random.default_rng(1)
     z = rng.normal(size=(20_000, 4)) * 2
     p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-    labels = (p.cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)  # Drawn from p itself.
+    labels = (p.cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)  # Drawn from p.
     for factor in (0.3, 1, 3):
         scaled = np.exp(factor * z)
         scaled /= scaled.sum(axis=1, keepdims=True)
@@ -57,13 +59,13 @@ def test_the_best_temperature_undoes_a_scaling_of_the_logits():
         assert found == pytest.approx(factor, rel=0.03)
 
 
-def test_mistakes_are_ordered_the_surest_first():
+def test_the_most_confident_mistake_comes_first():
     p = np.float32([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
     evaluation = Evaluation(p, np.array([0, 0, 0, 1]))
     assert evaluation.misclassified.tolist() == [2, 1]
 
 
-def test_a_class_that_never_occurs_has_no_figures():
+def test_precision_and_recall_of_a_class_that_never_occurs_are_none():
     evaluation = Evaluation(np.float32([[0.9, 0.1, 0], [0.2, 0.8, 0]]), np.array([0, 0]))
     assert evaluation.per_class(("a", "b", "c")) == [
         {"class": "a", "images": 2, "precision": 1.0, "recall": 0.5},
@@ -105,18 +107,18 @@ def test_evaluate_agrees_with_keras(cnn, digits):
         (lambda x, y: (x, y - 1), ValueError, "got -1 to 3"),
     ],
 )
-def test_bad_input_is_refused(cnn, images, change, error, message):
+def test_invalid_images_and_labels_are_refused(cnn, images, change, error, message):
     with pytest.raises(error, match=message):
         evaluate(cnn, *change(images, np.arange(5)))
 
 
-def test_a_model_that_gives_no_probabilities_is_refused(images):
+def test_a_model_whose_outputs_are_not_probabilities_is_refused(images):
     model = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10)])
     with pytest.raises(ValueError, match="expected outputs that are probabilities"):
         evaluate(model, images, np.arange(5))
 
 
-def test_the_models_own_batchnorm_and_dropout_stay_in_inference_mode(images):
+def test_dropout_is_off_during_evaluation(images):
     model = build_model("dense", seed=0)
     model = keras.Sequential([keras.Input((28, 28, 1)), layers.Dropout(0.5), model])
     labels = np.arange(5)

@@ -1,3 +1,5 @@
+"""The networks of the articles."""
+
 import keras
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ import pytest
 from mnist_xai import MODELS, build_model, load_model, save_model
 
 
-def test_the_case_study_s_network_is_the_article_s():
+def test_the_network_of_the_case_study_is_the_network_of_the_article():
     model = build_model("cnn")
     assert model.count_params() == 184_586
     shapes = {layer.name: layer.output.shape[1:] for layer in model.layers}
@@ -28,7 +30,7 @@ def test_the_case_study_s_network_is_the_article_s():
     }  # fmt: skip
 
 
-def test_the_other_networks_have_the_articles_parameters():
+def test_the_other_networks_have_as_many_parameters_as_in_the_articles():
     # Document 002: 9·32 + 32 + 9·32·64 + 64 + 1600·10 + 10. Document 004: 784·128 + 128 + 1290.
     assert build_model("cnn_3x3").count_params() == 34_826
     assert build_model("dense").count_params() == 101_770
@@ -39,7 +41,9 @@ def test_the_other_networks_have_the_articles_parameters():
 @pytest.mark.parametrize(
     ("shape", "classes"), [((28, 28, 1), 10), ((32, 40, 3), 7), ((16, 16, 2), 2)]
 )
-def test_every_network_takes_any_shape_and_number_of_classes(name, shape, classes, tmp_path):
+def test_every_network_accepts_any_image_shape_and_number_of_classes(
+    name, shape, classes, tmp_path
+):
     model = build_model(name, input_shape=shape, classes=classes, seed=0)
     images = np.random.default_rng(0).random((3, *shape), np.float32)
     p = np.asarray(model(images))
@@ -50,18 +54,18 @@ def test_every_network_takes_any_shape_and_number_of_classes(name, shape, classe
     np.testing.assert_array_equal(load_model(tmp_path / "model.keras")(images), p)
 
 
-def test_the_seed_draws_the_weights():
+def test_initial_weights_are_a_function_of_the_seed():
     first, same, other, unseeded = (build_model(seed=s).get_weights() for s in (1, 1, 2, None))
     assert all(np.array_equal(a, b) for a, b in zip(first, same, strict=True))
     kernels = [(a, b, c) for a, b, c in zip(first, other, unseeded, strict=True) if a.ndim > 1]
     assert len(kernels) == 4
     assert not any(np.array_equal(a, b) or np.array_equal(a, c) for a, b, c in kernels)
-    # No kernel begins with another's numbers.
+    # Two kernels of one model do not begin with the same numbers.
     draws = [kernel.ravel()[:5] / np.abs(kernel).max() for kernel, *_ in kernels]
     assert not np.allclose(draws[0], draws[1], atol=1e-3)
 
 
-def test_building_leaves_the_global_random_state_alone():
+def test_building_does_not_change_the_global_random_state():
     keras.utils.set_random_seed(5)
     before = np.random.get_state()[1].copy()
     build_model(seed=3)
@@ -93,7 +97,7 @@ def test_probabilities_are_float32_under_mixed_precision():
         ({"classes": 1}, "classes: expected at least 2; got 1"),
     ],
 )
-def test_impossible_networks_are_refused(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         build_model(**arguments)
 
@@ -101,5 +105,5 @@ def test_impossible_networks_are_refused(arguments, message):
 @pytest.mark.parametrize(
     ("name", "side"), [("cnn", 16), ("cnn_3x3", 10), ("dense", 1), ("attention_cnn", 14)]
 )
-def test_the_smallest_images_still_work(name, side):
+def test_every_network_can_be_built_for_its_smallest_images(name, side):
     assert build_model(name, input_shape=(side, side, 1)).output.shape == (None, 10)

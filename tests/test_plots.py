@@ -1,4 +1,4 @@
-"""What a picture shows, read back from the figure."""
+"""What plots show, read back from the figures."""
 
 import io
 
@@ -15,7 +15,7 @@ TITLES = ["a", "b", "c"]
 
 
 def shown(figure):
-    """Every array that the figure shows, the colour bars' left out."""
+    """Return every array that a figure shows, except those of colour bars."""
     return [
         child
         for axes in figure.findobj(lambda a: hasattr(a, "get_images"))
@@ -41,30 +41,30 @@ def test_signed_maps_share_one_symmetric_scale():
     assert "logit" in texts(figure)
 
 
-def test_channels_of_colour_maps_are_summed_not_rectified():
+def test_the_channels_of_a_map_are_summed_with_their_signs():
     maps = np.stack([np.full((1, 4, 4), -1.0), np.full((1, 4, 4), 0.5)], axis=-1)
     figure = plots.signed_maps(np.zeros((1, 4, 4, 3)), maps, ["x"], "maps")
     assert shown(figure)[-1].get_array()[0, 0] == -0.5
 
 
-def test_a_map_of_zeros_can_be_shown():
+def test_a_map_of_zeros_can_be_plotted():
     figure = plots.signed_maps(IMAGES, np.zeros((3, 8, 8, 1)), TITLES, "maps")
     assert shown(figure)[-1].get_clim() == (-1, 1)
     one = np.zeros((3, 20, 20, 1))
-    one[0, 0, 0] = -3  # A single pixel, beyond every quantile.
+    one[0, 0, 0] = -3  # One pixel, outside the 99.5 % quantile.
     figure = plots.signed_maps(IMAGES, one, TITLES, "maps")
     assert shown(figure)[-1].get_clim() == (-3, 3)
     assert png(figure)
 
 
-def test_attention_maps_run_from_zero_to_their_own_maximum():
+def test_attention_maps_are_scaled_from_zero_to_their_own_maximum():
     maps = RNG.random((3, 4, 4, 1)) * np.array([1, 100, 0])[:, None, None, None]
     figure = plots.attention_maps(IMAGES, maps, TITLES, "attention")
     below = [image.get_array() for image in shown(figure) if image.get_cmap().name == "viridis"]
     assert [float(np.max(m)) for m in below] == [1, 1, 0]
 
 
-def test_compared_maps_have_symmetric_scales_of_their_own():
+def test_each_compared_map_has_its_own_symmetric_scale():
     maps = [RNG.normal(size=(8, 8, 3)), -100 * RNG.random((7, 7, 1)), np.zeros((8, 8, 1))]
     figure = plots.compared_maps(IMAGES[0], maps, TITLES, "methods", columns=3, stamp="MNIST")
     image, *tiles = shown(figure)
@@ -89,14 +89,14 @@ def test_feature_maps_show_every_channel_on_one_scale(low, cmap):
     assert {"MNIST", "input", "34"} <= set(texts(figure))
 
 
-def test_the_confusion_matrix_shows_every_count_and_colours_the_mistakes():
+def test_the_confusion_matrix_shows_every_count_and_colours_only_the_mistakes():
     confusion = np.array([[50, 2], [3, 45]])
     figure = plots.confusion_matrix(confusion, ["a", "b"], stamp="digits")
     assert {"50", "2", "3", "45", "digits", "predicted class", "label"} <= set(texts(figure))
     np.testing.assert_array_equal(shown(figure)[0].get_array(), [[0, 2], [3, 0]])
 
 
-def test_learning_curves_plot_what_they_are_given():
+def test_learning_curves_show_the_values_of_the_history():
     history = {"loss": [3, 2], "val_loss": [4, 3], "accuracy": [0.1, 0.2], "val_accuracy": [0, 1]}
     figure = plots.learning_curves(history)
     lines = [line.get_ydata().tolist() for axes in figure.axes for line in axes.get_lines()]
@@ -104,7 +104,7 @@ def test_learning_curves_plot_what_they_are_given():
 
 
 @pytest.mark.parametrize("count", [1, 8, 9])
-def test_image_grids_hold_any_number(count):
+def test_image_grids_show_any_number_of_images(count):
     images = RNG.normal(size=(count, 5, 5, 1))
     figure = plots.image_grid(images, [str(i) for i in range(count)], "kernels", signed=True)
     assert len(shown(figure)) == count
@@ -118,7 +118,7 @@ def test_the_same_figure_gives_the_same_bytes():
     assert io.BytesIO(first).read(8) == b"\x89PNG\r\n\x1a\n"
 
 
-def test_rows_of_methods_have_a_scale_for_each_map():
+def test_each_map_in_a_row_of_methods_has_its_own_scale():
     images = np.zeros((2, 4, 4, 1))
     maps = {"one": np.full((2, 4, 4, 3), 2.0), "two": np.zeros((2, 4, 4, 1))}
     maps["one"][1] = -7e-9
@@ -129,7 +129,7 @@ def test_rows_of_methods_have_a_scale_for_each_map():
     assert {axes.images[0].get_clim() for axes in figure.axes[2:6]} == {(-1, 1)}
 
 
-def test_panels_of_curves_share_one_scale_and_differ_by_more_than_colour():
+def test_panels_share_one_scale_and_curves_differ_in_more_than_colour():
     panels = {
         "few": {f"curve_{i}": np.arange(3) * i for i in range(12)},
         "one": {"alone": np.array([1, np.nan, 2])},
@@ -144,7 +144,7 @@ def test_panels_of_curves_share_one_scale_and_differ_by_more_than_colour():
     np.testing.assert_array_equal(lines[3].get_ydata(), [0, 3, 6])
 
 
-def test_panels_of_the_same_curves_share_a_legend():
+def test_panels_with_the_same_curves_share_a_legend():
     def drawn(**panels):
         return plots.curve_panels(panels, ["a", "b"], "Curves", xlabel="x", ylabel="y")
 

@@ -1,3 +1,5 @@
+"""The HTML page: its structure, and its behaviour in a browser."""
+
 import re
 from html.parser import HTMLParser
 
@@ -8,7 +10,7 @@ from mnist_xai.report import Cell, Section, html_page, png
 
 
 class Page(HTMLParser):
-    """Collects tags with their attributes, and the text."""
+    """Collects the tags with their attributes, and the text."""
 
     def __init__(self, source):
         super().__init__()
@@ -33,7 +35,7 @@ def page():
     return Page(html_page(f"Run on {evil}", [evil], sections, {'a"b.png': "a picture"}))
 
 
-def test_the_page_needs_nothing_beside_it(page):
+def test_the_page_refers_to_no_other_file(page):
     assert [a["src"][:22] for tag, a in page.tags if tag == "img"] == ["data:image/png;base64,"]
     assert [a["href"] for tag, a in page.tags if tag == "link"] == ["data:,"]
     assert [a for tag, a in page.tags if tag == "script"] == [{}]
@@ -44,20 +46,20 @@ def test_every_picture_has_a_caption_and_an_alternative_text(page):
     assert [tag for tag, _ in page.tags if tag == "figcaption"] == ["figcaption"]
 
 
-def test_texts_are_escaped(page):
+def test_all_text_is_escaped(page):
     assert [tag for tag, _ in page.tags].count("script") == 1
     assert page.text.count("<script>alert('x')</script>") == 4  # Title twice, summary, table.
     assert [a["href"] for tag, a in page.tags if tag == "a"] == ['a"b.png']
 
 
-def test_tables_have_a_head_and_their_rows(page):
+def test_a_table_has_a_head_and_rows(page):
     assert [tag for tag, _ in page.tags].count("th") == 2
     assert [tag for tag, _ in page.tags].count("td") == 2
 
 
 TABLE = [
-    [Cell("method", hint="What was asked."), "share", Cell("time")],
-    [Cell("b", mark="bad", hint="No good."), "12.5 %", Cell("1 min", 60)],
+    [Cell("method", hint="Name of the method."), "share", Cell("time")],
+    [Cell("b", mark="bad", hint="Not good."), "12.5 %", Cell("1 min", 60)],
     ["a", "–", Cell("never", float("nan"))],
     ["c", "1,000 %", Cell("2 s", 2)],
     ["<b>d</b>", "-3 %", Cell("0.5 s", 0.5)],
@@ -77,7 +79,7 @@ def column(page, number):
     return page.locator(f"tbody td:nth-child({number})").all_inner_texts()
 
 
-def test_a_table_is_sorted_by_number_where_there_are_numbers(table):
+def test_a_column_of_numbers_is_sorted_as_numbers(table):
     table.get_by_role("button", name="share").click()
     assert column(table, 2) == ["-3 %", "12.5 %", "1,000 %", "–"]
     table.get_by_role("button", name="share").click()
@@ -89,21 +91,21 @@ def test_a_table_is_sorted_by_number_where_there_are_numbers(table):
     assert column(table, 1) == ["<b>d</b>", "a", "b", "c"]
 
 
-def test_no_name_runs_as_a_script(table):
+def test_a_script_in_a_name_is_not_run(table):
     assert table.title() == "Title"
     assert table.locator("li").inner_text().startswith("<img src=x")
     assert table.locator("img").count() == 0
 
 
-def test_a_mark_is_told_by_more_than_its_colour(table):
+def test_a_mark_is_shown_by_a_character_as_well_as_by_colour(table):
     cell = table.locator("td.bad")
     mark = cell.evaluate("e => getComputedStyle(e, '::before').content")
     assert (cell.inner_text(), mark) == ("b", '"! "')
-    assert cell.get_attribute("title") == "No good."
+    assert cell.get_attribute("title") == "Not good."
 
 
 @pytest.mark.parametrize(("scheme", "light"), [("light", True), ("dark", False)])
-def test_the_page_follows_the_readers_colours(tmp_path, opened, scheme, light):
+def test_the_page_follows_the_colour_scheme_of_the_reader(tmp_path, opened, scheme, light):
     path = tmp_path / "page.html"
     path.write_text(html_page("Title", ["Text."], [], {}))
     page = opened(path, color_scheme=scheme)
@@ -111,7 +113,7 @@ def test_the_page_follows_the_readers_colours(tmp_path, opened, scheme, light):
     assert (sum(map(int, re.findall(r"\d+", paper)[:3])) > 384) == light
 
 
-def test_a_narrow_window_scrolls_the_table_and_not_the_page(table):
+def test_in_a_narrow_window_the_table_scrolls_and_the_page_does_not(table):
     table.set_viewport_size({"width": 320, "height": 600})
     table.locator("table").evaluate("e => e.style.width = '900px'")
     assert table.evaluate("document.documentElement.scrollWidth") <= 320

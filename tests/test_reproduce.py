@@ -1,3 +1,5 @@
+"""The case study in one run folder."""
+
 import json
 import sys
 from functools import partial
@@ -14,7 +16,7 @@ from tests.test_train import SHORT
 
 @pytest.fixture
 def short(monkeypatch):
-    """Every recipe takes seconds, and so does the audit."""
+    """Make every recipe and the audit take seconds."""
     recipes = {"default": SHORT, "small": SHORT}
     monkeypatch.setattr(sys.modules["mnist_xai.train"], "RECIPES", recipes)
     few = partial(mx.audit, methods=["gradient"], budget=Budget(2, 2, 2, ("road", "road_least")))
@@ -27,10 +29,10 @@ FILES = {
     "feature_maps_of_conv2.png", "attention_maps_of_conv1.png", "attention_maps_of_conv2.png",
     "gradient_maps.png", "audit.html", "audit.json", "audit.csv",
 }  # fmt: skip
-BESIDE_THE_AUDIT = {"audit.json", "audit.csv"}
+WITHOUT_LINKS = {"audit.json", "audit.csv"}
 
 
-def test_one_folder_holds_the_whole_run(short, tmp_path):
+def test_one_folder_contains_all_files_of_the_run(short, tmp_path):
     index = mx.reproduce(tmp_path / "run", data="digits")
     assert {path.name for path in index.parent.iterdir()} == FILES
     card = json.loads((index.parent / "cnn.json").read_text())
@@ -38,7 +40,7 @@ def test_one_folder_holds_the_whole_run(short, tmp_path):
     assert f"accuracy {card['test']['accuracy']:.2%}" in page.text
     assert "The case study on scikit-learn digits" in page.text
     links = {a["href"] for tag, a in page.tags if tag == "a"}
-    assert {link for link in links if not link.startswith("#")} == FILES - BESIDE_THE_AUDIT - {
+    assert {link for link in links if not link.startswith("#")} == FILES - WITHOUT_LINKS - {
         "index.html"
     }
     assert len([tag for tag, _ in page.tags if tag == "img"]) == 8
@@ -46,7 +48,7 @@ def test_one_folder_holds_the_whole_run(short, tmp_path):
         mx.reproduce(tmp_path / "run", data="digits")
 
 
-def test_without_mnist_the_digits_take_its_place_and_every_output_says_so(
+def test_without_mnist_the_digits_are_used_and_every_output_says_so(
     short, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("MNIST_XAI_DATA", "/no/such/folder")
@@ -58,13 +60,13 @@ def test_without_mnist_the_digits_take_its_place_and_every_output_says_so(
     assert json.loads((tmp_path / "cnn.json").read_text())["data"]["name"] == "scikit-learn digits"
 
 
-def test_other_data_sets_are_not_replaced(short, tmp_path):
+def test_other_data_sets_are_not_replaced_by_the_digits(short, tmp_path):
     with pytest.raises(ValueError, match="data: expected one of"):
         mx.reproduce(tmp_path / "run", data="mnits")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_was_stopped_in_its_audit_goes_on_with_it(short, tmp_path, monkeypatch):
+def test_a_run_that_was_stopped_in_its_audit_resumes_the_audit(short, tmp_path, monkeypatch):
     reproduce = import_module("mnist_xai.reproduce")
     audit = reproduce.audit
 

@@ -1,3 +1,5 @@
+"""Training: results, resuming, outputs, errors."""
+
 import json
 import signal
 import subprocess
@@ -16,7 +18,7 @@ from mnist_xai.io.files import OutputExistsError
 from mnist_xai.io.saving import file_sha256
 from mnist_xai.train import RECIPES, train
 
-# Everything that the default recipe does, on digits and in seconds.
+# All parts of the default recipe, in seconds.
 SHORT = replace(
     RECIPES["default"], epochs=3, steps_per_epoch=12, batch_size=64, averaging=0.9, held_out=0.1
 )
@@ -28,12 +30,12 @@ def result(digits, tmp_path_factory):
     return train(data=digits, recipe=SHORT, seed=3, save_to=path, progress=False)
 
 
-def test_it_learns(digits):
+def test_a_short_training_reaches_90_percent_accuracy(digits):
     recipe = replace(SHORT, steps_per_epoch=80)
     assert train(data=digits, recipe=recipe, progress=False).evaluation.accuracy > 0.9
 
 
-def test_the_result_is_whole(result, digits):
+def test_the_result_has_model_history_and_evaluation(result, digits):
     assert result.model.name == "cnn"
     assert all(variable.dtype == "float32" for variable in result.model.variables)
     assert not result.model.compiled
@@ -46,7 +48,7 @@ def test_the_result_is_whole(result, digits):
     np.testing.assert_array_equal(loaded(images), result.model(images))
 
 
-def test_the_card_says_what_the_model_is(result, digits):
+def test_the_card_describes_the_model_its_data_and_its_training(result, digits):
     card = json.loads(result.path.with_suffix(".json").read_text())
     assert card == json.loads(json.dumps(result.card))
     assert card["model"] == "cnn"
@@ -63,8 +65,8 @@ def test_the_card_says_what_the_model_is(result, digits):
     assert card["file_sha256"] == file_sha256(result.path)
 
 
-def test_versions_are_the_modules_whatever_their_packages_are_called(monkeypatch):
-    """TensorFlow is also tensorflow-cpu; a checkout need not be installed."""
+def test_versions_are_those_of_the_modules_under_any_package_name(monkeypatch):
+    """TensorFlow may be installed as tensorflow-cpu; a checkout may not be installed."""
     installed = checkpoint.versions()
 
     def not_installed(name):
@@ -85,7 +87,7 @@ def test_two_trainings_give_the_same_bytes(result, digits, tmp_path):
 
 SCRIPT = """
 import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # Shells have background jobs ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)  # Shells make background jobs ignore it.
 from dataclasses import replace
 import mnist_xai as mx
 from tests.test_train import SHORT
@@ -95,7 +97,9 @@ mx.train(data="digits", recipe=recipe, save_to=sys.argv[1], csv=sys.argv[2])
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_training_killed_in_mid_epoch_ends_with_the_same_bytes(digits, tmp_path, how, capfd):
+def test_a_training_killed_within_an_epoch_resumes_and_gives_the_same_bytes(
+    digits, tmp_path, how, capfd
+):
     recipe = replace(SHORT, epochs=4, steps_per_epoch=60)
     whole = train(data=digits, recipe=recipe, save_to=tmp_path / "whole.keras", progress=False)
 
@@ -107,7 +111,7 @@ def test_a_training_killed_in_mid_epoch_ends_with_the_same_bytes(digits, tmp_pat
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.002)
-    time.sleep(0.1)  # Into the next epoch, which takes some 0.6 s.
+    time.sleep(0.1)  # Now in the next epoch, which takes about 0.6 s.
     process.send_signal(how)
     assert process.wait(60) != 0
     assert not target.exists()
@@ -128,7 +132,7 @@ def test_a_training_killed_in_mid_epoch_ends_with_the_same_bytes(digits, tmp_pat
 
 
 @pytest.mark.parametrize("change", [{"seed": 4}, {"recipe": replace(SHORT, learning_rate=1e-4)}])
-def test_a_state_of_another_training_is_not_gone_on_with(result, digits, tmp_path, change):
+def test_the_state_of_another_training_is_not_resumed(result, digits, tmp_path, change):
     path = tmp_path / "model.keras"
     unfinished = tmp_path / ".model.keras.unfinished"
     call = {"data": digits, "recipe": SHORT, "seed": 3, "save_to": path, "progress": False}
@@ -138,13 +142,15 @@ def test_a_state_of_another_training_is_not_gone_on_with(result, digits, tmp_pat
     assert train(**call).path.read_bytes() == result.path.read_bytes()
 
 
-def test_a_training_stopped_behind_its_last_epoch_gets_its_whole_history(digits, tmp_path):
+def test_a_training_stopped_after_its_last_epoch_writes_its_complete_history(digits, tmp_path):
     table = tmp_path / "history.csv"
     call = {"data": digits, "recipe": SHORT, "save_to": tmp_path / "model.keras", "csv": table}
     with pytest.raises(_StoppedError):
         train(**call, callbacks=[_Stops(SHORT.epochs)])
     whole = table.read_text()
-    table.write_text("".join(whole.splitlines(keepends=True)[:-1]))  # As a kill may leave it.
+    table.write_text(
+        "".join(whole.splitlines(keepends=True)[:-1])
+    )  # The state that a kill may leave.
     train(**call)
     assert table.read_text() == whole
 
@@ -163,7 +169,7 @@ class _StoppedError(Exception):
 
 
 class _Stops(keras.callbacks.Callback):
-    """Stops the training at the end of an epoch."""
+    """Stops the training after an epoch."""
 
     def __init__(self, epoch):
         super().__init__()
@@ -174,18 +180,18 @@ class _Stops(keras.callbacks.Callback):
             raise _StoppedError
 
 
-def test_the_article_s_recipe_is_the_article_s():
+def test_the_recipe_article_has_the_hyper_parameters_of_the_article():
     recipe = RECIPES["article"]
     assert (recipe.epochs, recipe.batch_size, recipe.steps_per_epoch) == (10, 32, 187)
     assert recipe.validation_steps == 31
     assert recipe.augmentation is None
     assert recipe.weight_decay == 0
     assert not recipe.cosine
-    assert recipe.learning_rate == 1e-3  # Keras's Adam, which 'adam' means.
+    assert recipe.learning_rate == 1e-3  # The default of Keras's Adam, which the article uses.
 
 
 def test_without_weight_decay_the_optimiser_is_adam(digits):
-    """One step of a recipe without any extra equals one of Keras's Adam."""
+    """One step of a plain recipe equals one step of Keras's Adam."""
     recipe = mx.Recipe(epochs=1, batch_size=32, steps_per_epoch=1, validation_steps=1)
     ours = train(data=digits, recipe=recipe, progress=False).model
     batch = mx.data.training_batches(
@@ -213,7 +219,7 @@ def test_the_result_is_the_average_of_the_weights(digits):
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_calibration_changes_no_prediction_and_lowers_the_loss(digits):
+def test_calibration_lowers_the_loss_without_changing_a_prediction(digits):
     plain, calibrated = (
         train(data=digits, recipe=replace(SHORT, calibrate=flag), progress=False)
         for flag in (False, True)
@@ -234,7 +240,7 @@ def test_held_out_images_are_never_trained_on(digits):
     np.testing.assert_array_equal(article.validation_images, digits.test_images[:160])
 
 
-def test_logs_are_written(digits, tmp_path):
+def test_history_and_tensorboard_logs_are_written(digits, tmp_path):
     recipe = replace(SHORT, epochs=2, steps_per_epoch=2)
     table, board = tmp_path / "history.csv", tmp_path / "board"
     result = train(data=digits, recipe=recipe, csv=table, tensorboard=board, progress=False)
@@ -244,7 +250,7 @@ def test_logs_are_written(digits, tmp_path):
     assert list(board.rglob("events.out.tfevents.*"))
 
 
-def test_progress_is_shown_unless_it_is_not_wanted(digits, capfd):
+def test_progress_is_shown_unless_it_is_turned_off(digits, capfd):
     recipe = replace(SHORT, epochs=1, steps_per_epoch=2)
     train(data=digits, recipe=recipe, progress=False)
     assert capfd.readouterr().out == ""
@@ -252,7 +258,7 @@ def test_progress_is_shown_unless_it_is_not_wanted(digits, capfd):
     assert "accuracy" in capfd.readouterr().out
 
 
-def test_the_global_random_state_is_left_alone(digits):
+def test_training_does_not_change_the_global_random_state(digits):
     keras.utils.set_random_seed(5)
     before = np.random.get_state()[1].copy()
     train(data=digits, recipe=replace(SHORT, epochs=1, steps_per_epoch=1), progress=False)
@@ -270,7 +276,9 @@ def test_the_global_random_state_is_left_alone(digits):
         ({"recipe": replace(SHORT, batch_size=2000)}, "expected at least 2000 training images"),
     ],
 )
-def test_bad_arguments_are_refused(digits, tmp_path, monkeypatch, arguments, message):
+def test_invalid_arguments_are_refused_before_anything_is_written(
+    digits, tmp_path, monkeypatch, arguments, message
+):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=message):
         train(**({"data": digits, "recipe": SHORT} | arguments))
@@ -278,7 +286,7 @@ def test_bad_arguments_are_refused(digits, tmp_path, monkeypatch, arguments, mes
 
 
 @pytest.mark.parametrize("name", ["model.keras", "model.json"])
-def test_an_earlier_model_is_never_damaged(digits, tmp_path, name):
+def test_an_existing_model_or_card_is_not_replaced_without_overwrite(digits, tmp_path, name):
     (tmp_path / name).write_text("precious")
     with pytest.raises(OutputExistsError, match=f"{name} exists; pass overwrite=True"):
         train(data=digits, recipe=SHORT, save_to=tmp_path / "model.keras")
@@ -286,7 +294,7 @@ def test_an_earlier_model_is_never_damaged(digits, tmp_path, name):
     assert (tmp_path / name).read_text() == "precious"
 
 
-def test_a_full_disk_leaves_the_earlier_model(digits, tmp_path, monkeypatch):
+def test_on_a_full_disk_the_existing_model_stays(digits, tmp_path, monkeypatch):
     path = tmp_path / "model.keras"
     path.write_text("precious")
 
@@ -300,7 +308,7 @@ def test_a_full_disk_leaves_the_earlier_model(digits, tmp_path, monkeypatch):
     assert path.read_text() == "precious"
 
 
-def test_a_history_or_logs_that_cannot_be_written_are_refused_before_an_epoch(tmp_path, digits):
+def test_unwritable_history_and_logs_are_refused_before_the_training(tmp_path, digits):
     (tmp_path / "taken").write_text("precious")
     for given, error in (({"csv": tmp_path}, IsADirectoryError),
                          ({"tensorboard": tmp_path / "taken"}, NotADirectoryError)):  # fmt: skip

@@ -1,4 +1,4 @@
-"""`make faults`: Ctrl-C at random moments of every long command."""
+"""Part of `make faults`: send Ctrl-C at random moments of every long command."""
 
 import argparse
 import importlib
@@ -22,24 +22,24 @@ from tests.faults.trials import BUDGET, RECIPE, Bench, digits
 
 
 def commands(root, folder):
-    """What is run; each writes to the folder, where it writes."""
+    """Return the arguments of each command; its outputs go to the folder."""
     model = str(root / "given.keras")
-    of_digits = ["--data", "digits"]
+    data = ["--data", "digits"]
     return {
-        "train": ["train", *of_digits, "--recipe", "small", "--save-to", f"{folder}/model.keras",
+        "train": ["train", *data, "--recipe", "small", "--save-to", f"{folder}/model.keras",
                   "--csv", f"{folder}/history.csv"],
-        "audit": ["audit", model, *of_digits, "--methods", "gradient,gradcam",
+        "audit": ["audit", model, *data, "--methods", "gradient,gradcam",
                   "--save-to", f"{folder}/audit.html"],
-        "reproduce": ["reproduce", *of_digits, "--save-to", str(folder / "run")],
-        "explain": ["explain", model, *of_digits, "--index", "0", "--method", "kernel_shap",
+        "reproduce": ["reproduce", *data, "--save-to", str(folder / "run")],
+        "explain": ["explain", model, *data, "--index", "0", "--method", "kernel_shap",
                     "--save-to", f"{folder}/why.png"],
-        "evaluate": ["evaluate", model, *of_digits],
+        "evaluate": ["evaluate", model, *data],
         "data": ["data", "fashion_mnist", "--save-to", f"{folder}/some.png"],
     }  # fmt: skip
 
 
 def make_small(root, folder):
-    """In a child: the commands do in seconds what they do."""
+    """Make the commands take seconds; called in a child process."""
     for module in ("mnist_xai.train", "mnist_xai.recipes"):
         sys.modules[module].RECIPES = {"default": RECIPE, "small": RECIPE}
     importlib.import_module("mnist_xai.audit.run").BUDGETS = {"fast": BUDGET}
@@ -60,9 +60,10 @@ def as_arrays(dataset):
 
 
 def run(root, name, after):
-    """Run a command, and interrupt it so many seconds after its start.
+    """Run a command and send Ctrl-C `after` seconds.
 
-    Returns the exit code, the complaints, how long it took to end after the signal, and in all.
+    Returns the exit code, the lines on standard error, the seconds from the signal to the end, and
+    the seconds in total.
     """
     folder = root / "trial"
     shutil.rmtree(folder, ignore_errors=True)
@@ -90,12 +91,12 @@ def run(root, name, after):
     signalled_at = time.monotonic()
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     end = time.monotonic()
-    complaints = (root / "stderr").read_text().split("\n")
-    return code, [line for line in complaints if line], end - signalled_at, end - start
+    lines = (root / "stderr").read_text().split("\n")
+    return code, [line for line in lines if line], end - signalled_at, end - start
 
 
 def ends_within(pid, seconds):
-    """Wait for the end of a child, so long at most; it still has to be waited for."""
+    """Return whether a child ends within this time; it must still be waited for."""
     handle = os.pidfd_open(pid)
     try:
         return bool(select.select([handle], [], [], seconds)[0])
@@ -117,7 +118,7 @@ def in_child(root, folder, name, signalled):
 
 
 def check_tidy(folder):
-    """Nothing temporary is there, and every file is whole."""
+    """Assert that the folder has no temporary files, and that every file is complete."""
     for path in folder.rglob("*"):
         assert not path.name.endswith((".tmp", ".lock")), path
         data = path.read_bytes() if path.is_file() else b""
@@ -134,27 +135,29 @@ def check_tidy(folder):
 
 def trials(root, name, given):
     count, draw = given.trials, random.Random(f"{given.seed} {name}")
-    code, complaints, seconds, whole = run(root, name, given.within)
-    whole -= seconds
-    assert code in (0, 130), complaints
+    code, stderr, seconds, duration = run(root, name, given.within)
+    duration -= seconds
+    assert code in (0, 130), stderr
     interrupted, good, slowest = 0, 0, 0.0
     for _ in range(count):
-        after = draw.random() * whole
-        code, complaints, seconds, _ = run(root, name, after)
-        if code == 0 and not complaints:  # It was done before the signal came.
+        after = draw.random() * duration
+        code, stderr, seconds, _ = run(root, name, after)
+        if code == 0 and not stderr:  # The command ended before the signal arrived.
             good += 1
             continue
         interrupted += 1
         slowest = max(slowest, seconds)
         try:
             assert code == 130, code
-            assert complaints == ["Interrupted."], complaints
+            assert stderr == ["Interrupted."], stderr
             assert seconds <= given.prompt, seconds
             check_tidy(root / "trial")
             good += 1
         except AssertionError as error:
-            print(f"{name}, after {after:.3f} s of {whole:.3f}: {error}", flush=True)
-    print(f"{name:10} {whole:7.2f} {count:8} {interrupted:12} {good:5} {slowest:8.2f}", flush=True)
+            print(f"{name}, after {after:.3f} s of {duration:.3f}: {error}", flush=True)
+    print(
+        f"{name:10} {duration:7.2f} {count:8} {interrupted:12} {good:5} {slowest:8.2f}", flush=True
+    )
     return count - good
 
 
@@ -164,8 +167,10 @@ def main():
     parser.add_argument("--commands", nargs="*", choices=names, default=names)
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--within", type=float, help="seconds, of what the command takes")
-    parser.add_argument("--prompt", type=float, default=2.0, help="seconds in which it has to end")
+    parser.add_argument("--within", type=float, help="interrupt within this many seconds")
+    parser.add_argument(
+        "--prompt", type=float, default=2.0, help="seconds within which the command must end"
+    )
     given = parser.parse_args()
     digits()
     print("command    seconds  moments  interrupted  good  slowest", flush=True)

@@ -1,4 +1,4 @@
-"""`make faults`: kill -9 at random moments, and at every access to a file, of all that writes."""
+"""Part of `make faults`: kill -9 at random moments, and at every access to a file."""
 
 import argparse
 import random
@@ -12,7 +12,9 @@ from tests.faults.trials import WORK, Bench, digits
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", nargs="*", choices=WORK, default=list(WORK))
-    parser.add_argument("--trials", type=int, default=30, help="random moments of each")
+    parser.add_argument(
+        "--trials", type=int, default=30, help="random moments for each kind of work"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-steps", action="store_true", help="random moments only")
     given = parser.parse_args()
@@ -39,7 +41,7 @@ def report(bench, given):
             killed += bench.trial(moment)
             survived += 1
         except AssertionError as error:
-            print(f"{bench.work}, at {moment:.3f} of its time: {error}", flush=True)
+            print(f"{bench.work}, at {moment:.3f} of its duration: {error}", flush=True)
     while not given.no_steps:
         try:
             if not bench.trial(at_step=steps + 1):

@@ -18,7 +18,7 @@ from mnist_xai.io.readers import DataError, read_path
 from tests.faults.trials import RECIPE
 from tests.io.test_readers import TEST, TEST_LABELS, TRAIN, TRAIN_LABELS, idx
 
-# In a mount namespace of its own: nothing outside sees the file system, and it ends with the test.
+# In its own mount namespace: the file system is invisible outside and ends with the test.
 MOUNT = 'mount -t tmpfs -o "size=$1" tmpfs "$0" && shift && exec "$@"'
 ON_A_DISK = """
 import sys
@@ -33,20 +33,20 @@ disk = Path(sys.argv[1])
 
 
 def on_a_disk(folder, size, script):
-    """Run Python with a file system of this size at a folder; what it printed."""
+    """Run a script with a file system of this size mounted at a folder; return its output lines."""
     namespace = ["unshare", "--mount", "--user", "--map-root-user"]
     code = ON_A_DISK.format(script=script)
     command = ["sh", "-c", MOUNT, str(folder), size, sys.executable, "-c", code, str(folder)]
     try:
         subprocess.run([*namespace, "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("needs unshare and the right to make a mount namespace")
+        pytest.skip("needs the program unshare and permission to create a mount namespace")
     done = subprocess.run([*namespace, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
-def test_on_a_full_disk_the_earlier_model_stays_and_one_line_names_the_file(tmp_path):
+def test_on_a_full_disk_the_old_model_stays_and_the_error_names_the_file(tmp_path):
     lines = on_a_disk(tmp_path, "1m", """
 path = disk / "model.keras"
 path.write_bytes(b"precious")
@@ -76,7 +76,7 @@ for name, job in jobs.items():
         assert f"'{path}'" in line
 
 
-def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path):
+def test_a_limit_on_file_size_is_handled_like_a_full_disk(tmp_path):
     path = tmp_path / "model.keras"
     path.write_text("precious")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -90,7 +90,7 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_read_only_folder_is_refused_before_any_work_and_can_be_read_from(tmp_path):
+def test_a_read_only_folder_is_refused_before_any_work_but_can_be_read(tmp_path):
     lines = on_a_disk(tmp_path, "5m", """
 import subprocess
 mx.save_model(mx.build_model(seed=0), disk / "given.keras")
@@ -114,7 +114,9 @@ print("loaded", "|", len(model.get_weights()))
 
 
 @pytest.mark.parametrize("removed", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
-def test_a_data_file_that_disappears_after_it_was_seen_is_named(tmp_path, monkeypatch, removed):
+def test_a_data_file_that_disappears_after_the_check_is_named_in_the_error(
+    tmp_path, monkeypatch, removed
+):
     parts = {"train-images-idx3-ubyte": TRAIN, "train-labels-idx1-ubyte": TRAIN_LABELS,
              "t10k-images-idx3-ubyte": TEST, "t10k-labels-idx1-ubyte": TEST_LABELS}  # fmt: skip
     for name, array in parts.items():
@@ -124,7 +126,7 @@ def test_a_data_file_that_disappears_after_it_was_seen_is_named(tmp_path, monkey
         read_path(tmp_path)
 
 
-def test_an_archive_or_a_folder_that_disappears_is_named(tmp_path, monkeypatch):
+def test_an_archive_or_a_folder_that_disappears_is_named_in_the_error(tmp_path, monkeypatch):
     np.savez(tmp_path / "m.npz", x_train=TRAIN)
     disappears(monkeypatch, tmp_path / "m.npz", "is_file")
     with pytest.raises(DataError, match="m.npz.*No such file"):
@@ -135,7 +137,7 @@ def test_an_archive_or_a_folder_that_disappears_is_named(tmp_path, monkeypatch):
         read_path(tmp_path / "pictures")
 
 
-def test_a_model_that_disappears_after_it_was_seen_is_named(tmp_path, monkeypatch):
+def test_a_model_that_disappears_after_the_check_is_named_in_the_error(tmp_path, monkeypatch):
     mx.save_model(mx.build_model(), tmp_path / "model.keras")
     disappears(monkeypatch, tmp_path / "model.keras", "is_file")
     with pytest.raises((mx.ModelFileError, FileNotFoundError), match="model.keras.*[Nn]o such"):
@@ -143,11 +145,11 @@ def test_a_model_that_disappears_after_it_was_seen_is_named(tmp_path, monkeypatc
 
 
 def disappears(monkeypatch, path, check, times=1):
-    """Another process removes a file just after it was looked for."""
+    """Remove a file just after a method of `Path` has checked it, at the given call."""
     real = getattr(Path, check)
     left = [times]
 
-    def looked_for(self, **given):
+    def checked(self, **given):
         found = real(self, **given)
         if self == path:
             left[0] -= 1
@@ -155,10 +157,10 @@ def disappears(monkeypatch, path, check, times=1):
                 path.rmdir() if path.is_dir() else path.unlink()
         return found
 
-    monkeypatch.setattr(Path, check, looked_for)
+    monkeypatch.setattr(Path, check, checked)
 
 
-def test_unfinished_work_that_disappears_is_begun_anew(tmp_path):
+def test_unfinished_work_that_disappears_starts_again(tmp_path):
     assert Checkpoint(tmp_path / "gone", {}).epochs() == 0
     store = ResultStore(tmp_path / "kept", {"model": 1})
     store.keep(MethodResult("gradient"))
@@ -167,7 +169,7 @@ def test_unfinished_work_that_disappears_is_begun_anew(tmp_path):
     assert store.find("gradient") is None
 
 
-def test_a_folder_that_disappears_during_the_work_is_made_again(tmp_path, digits):
+def test_an_output_folder_that_disappears_during_the_work_is_created_again(tmp_path, digits):
     folder = tmp_path / "run"
     folder.mkdir()
     check_writable(folder / "model.keras", overwrite=False)

@@ -1,4 +1,4 @@
-"""Servers that stop, lie and deliver other things; the loader and Keras's download are the real."""
+"""Downloads from servers that fail in many ways, with the real loader and Keras's download."""
 
 import contextlib
 import http.server
@@ -17,15 +17,15 @@ VICTIM = "t10k-images-idx3-ubyte.gz"  # The third of four.
 
 
 class _Faulty(http.server.BaseHTTPRequestHandler):
-    """Serves a folder, one file of it in a way of its own."""
+    """Serves a folder; one file of it with a fault."""
 
     folder = None
     fault = None
-    asked = ()
+    requested = ()
 
     def do_GET(self):
         name = self.path.strip("/")
-        self.asked.append(name)
+        self.requested.append(name)
         content = (self.folder / name).read_bytes()
         length, sent = len(content), content
         if name == VICTIM and self.fault:
@@ -50,21 +50,21 @@ HANGS = object()
 FAULTS = {
     "stops in the middle": lambda content: (len(content), content[: len(content) // 2]),
     "stops before the first byte": lambda content: (len(content), b""),
-    "stops without having told a length": lambda content: (None, content[:-1]),
+    "stops without a Content-Length": lambda content: (None, content[:-1]),
     "claims more than there is": lambda content: (10**12, content),
     "claims less than there is": lambda content: (len(content) - 7, content),
-    "claims nothing": lambda content: (0, content),
+    "claims no bytes": lambda content: (0, content),
     "other bytes of the same length": lambda content: (len(content), bytes(len(content))),
-    "a page instead": lambda _: (None, b"<html>Please log in to this network</html>"),
+    "an HTML page instead": lambda _: (None, b"<html>Please log in to this network</html>"),
     "falls silent": lambda content: (len(content), HANGS),
 }
 
 
 @pytest.fixture
 def faulty(fashion, monkeypatch):  # noqa: F811
-    """A server at which one file can be made to fail."""
-    asked = []
-    handler = type("Faulty", (_Faulty,), {"folder": fashion, "asked": asked, "fault": None})
+    """A server; setting its `fault` makes one file fail."""
+    requested = []
+    handler = type("Faulty", (_Faulty,), {"folder": fashion, "requested": requested, "fault": None})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
         threading.Thread(target=served.serve_forever, args=(0.01,), daemon=True).start()
         address = f"http://127.0.0.1:{served.server_address[1]}/"
@@ -75,7 +75,7 @@ def faulty(fashion, monkeypatch):  # noqa: F811
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_download_that_fails_is_told_in_one_line_and_begins_anew(faulty, cache, fault):  # noqa: F811
+def test_a_failed_download_gives_one_line_and_can_be_repeated(faulty, cache, fault):  # noqa: F811
     faulty.fault = staticmethod(FAULTS[fault])
     start = time.monotonic()
     with pytest.raises(DataUnavailableError, match="Fashion-MNIST .*could not be down") as caught:
@@ -86,24 +86,24 @@ def test_a_download_that_fails_is_told_in_one_line_and_begins_anew(faulty, cache
     assert {path.name for path in folder.iterdir()} == set(list(FASHION)[:2])
 
     faulty.fault = None
-    faulty.asked.clear()
+    faulty.requested.clear()
     dataset = load_data("fashion_mnist")
     np.testing.assert_array_equal(dataset.train_images[..., 0], TRAIN)
     np.testing.assert_array_equal(dataset.test_labels, TEST_LABELS)
-    assert faulty.asked == list(FASHION)[2:]  # What was whole is not asked for again.
+    assert faulty.requested == list(FASHION)[2:]  # Complete files are not requested again.
     assert {path.name for path in folder.iterdir()} == set(FASHION)
 
 
 def test_a_damaged_file_in_the_cache_is_replaced(faulty, cache):  # noqa: F811
-    whole = load_data("fashion_mnist").sha256
-    kept = cache / "datasets" / "fashion-mnist" / VICTIM
-    kept.write_bytes(kept.read_bytes()[:40])
-    faulty.asked.clear()
-    assert load_data("fashion_mnist").sha256 == whole
-    assert faulty.asked == [VICTIM]
+    expected = load_data("fashion_mnist").sha256
+    damaged = cache / "datasets" / "fashion-mnist" / VICTIM
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    faulty.requested.clear()
+    assert load_data("fashion_mnist").sha256 == expected
+    assert faulty.requested == [VICTIM]
 
 
-def test_two_downloads_at_a_time_do_not_disturb_each_other(faulty, cache):  # noqa: F811
+def test_simultaneous_downloads_do_not_disturb_each_other(faulty, cache):  # noqa: F811
     found = []
     threads = [threading.Thread(target=lambda: found.append(load_data("fashion_mnist").sha256))
                for _ in range(4)]  # fmt: skip

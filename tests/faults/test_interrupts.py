@@ -1,4 +1,4 @@
-"""Ctrl-C; the long run is `make faults`."""
+"""Ctrl-C at a few moments; `make faults` tries many."""
 
 import _thread
 import random
@@ -14,11 +14,11 @@ from mnist_xai.cli.interrupts import resend_lost_interrupts
 from tests.faults.interrupts import commands
 
 
-def test_ctrl_c_ends_every_long_command_promptly_tidily_and_in_one_line():
-    seed = random.Random().randrange(10**6)  # Other moments each time; named when it fails.
+def test_ctrl_c_ends_every_long_command_soon_with_one_line_and_no_temporary_files():
+    seed = random.Random().randrange(10**6)  # Other moments each time; a failure shows the seed.
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.interrupts", "--trials", "1", "--within", "1.5",
-         "--prompt", "10", "--seed", str(seed)],  # Beside other tests nothing is prompt.
+         "--prompt", "10", "--seed", str(seed)],  # Long, because other tests use the processor.
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"seed {seed}: {done.stdout}{done.stderr}"
@@ -26,7 +26,10 @@ def test_ctrl_c_ends_every_long_command_promptly_tidily_and_in_one_line():
     assert [row[0] for row in rows] == list(commands(Path(), Path()))
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/maps").exists(),
+    reason="needs /proc, to see that TensorFlow is being imported",
+)
 def test_ctrl_c_while_tensorflow_is_imported(tmp_path):
     program = Path(sys.executable).with_name("mnist-xai")
     command = [program, "train", "--data", "digits", "--save-to", tmp_path / "model.keras"]
@@ -41,14 +44,14 @@ def test_ctrl_c_while_tensorflow_is_imported(tmp_path):
     moment = random.Random().uniform(0, 0.5)
     time.sleep(moment)
     process.send_signal(signal.SIGINT)
-    complaints = process.communicate(timeout=60)[1].decode()
-    assert process.returncode == 130, f"after {moment:.3f} s: {complaints}"
-    assert complaints.split() == ["Interrupted."], f"after {moment:.3f} s"
+    stderr = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130, f"after {moment:.3f} s: {stderr}"
+    assert stderr.split() == ["Interrupted."], f"after {moment:.3f} s"
     assert not list(tmp_path.iterdir())
 
 
 class _Finalised:
-    """Gets a Ctrl-C in its finaliser, where Python prints KeyboardInterrupt and goes on."""
+    """Receives Ctrl-C in its finaliser, where Python prints KeyboardInterrupt and goes on."""
 
     def __del__(self):
         _thread.interrupt_main()
@@ -57,8 +60,8 @@ class _Finalised:
 
 
 @pytest.fixture
-def _hears_ctrl_c():
-    # A shell's background jobs are deaf to it.
+def _receives_ctrl_c():
+    # A shell makes its background jobs ignore Ctrl-C.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -70,7 +73,7 @@ def _work(interrupt):
         time.sleep(0.01)
 
 
-@pytest.mark.usefixtures("_hears_ctrl_c")
+@pytest.mark.usefixtures("_receives_ctrl_c")
 def test_ctrl_c_in_a_finaliser_is_not_lost():
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt), resend_lost_interrupts():
@@ -80,10 +83,10 @@ def test_ctrl_c_in_a_finaliser_is_not_lost():
         _work(_thread.interrupt_main)
 
 
-@pytest.mark.usefixtures("_hears_ctrl_c")
-def test_what_else_goes_wrong_in_a_finaliser_is_told_as_ever(monkeypatch):
-    told = []
-    monkeypatch.setattr(sys, "unraisablehook", told.append)
+@pytest.mark.usefixtures("_receives_ctrl_c")
+def test_other_errors_in_a_finaliser_are_reported_as_usual(monkeypatch):
+    reported = []
+    monkeypatch.setattr(sys, "unraisablehook", reported.append)
     hook = sys.unraisablehook
 
     class Broken:
@@ -92,5 +95,5 @@ def test_what_else_goes_wrong_in_a_finaliser_is_told_as_ever(monkeypatch):
 
     with resend_lost_interrupts():
         Broken()
-    assert [str(lost.exc_value) for lost in told] == ["broken"]
+    assert [str(lost.exc_value) for lost in reported] == ["broken"]
     assert sys.unraisablehook == hook

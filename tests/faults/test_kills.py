@@ -1,4 +1,4 @@
-"""Kill -9 in the midst of everything that writes; the long run is `make faults`."""
+"""Kill -9 at a few moments of everything that writes; `make faults` tries many."""
 
 import random
 import subprocess
@@ -8,9 +8,9 @@ import pytest
 
 
 @pytest.mark.parametrize("work", ["save", "download", "train", "audit"])
-def test_after_a_kill_all_is_old_or_new_and_the_next_run_ends_with_the_same_bytes(work):
+def test_after_a_kill_files_are_old_or_new_and_the_next_run_gives_the_same_bytes(work):
     trials = {"save": 2, "download": 2, "train": 1, "audit": 1}[work]
-    seed = random.Random().randrange(10**6)  # Another moment each time; it is named in the output.
+    seed = random.Random().randrange(10**6)  # Other moments each time; a failure shows the seed.
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.kills", "--work", work, "--no-steps",
          "--trials", str(trials), "--seed", str(seed)],

@@ -1,4 +1,4 @@
-"""Two processes at work on one output."""
+"""Several processes that write the same output."""
 
 import contextlib
 import errno
@@ -42,15 +42,15 @@ def held_elsewhere(path):
 
 
 def work_on(path, monkeypatch):
-    """Begin each kind of work on an output; whatever it would do first fails."""
+    """Start the kind of work that the output's name implies; its first step fails."""
 
-    def worked(*_):
-        raise AssertionError("it began to work")
+    def started(*_):
+        raise AssertionError("the work started")
 
     run = import_module("mnist_xai.audit.run")
     for module in (import_module("mnist_xai.train"), run, import_module("mnist_xai.reproduce")):
-        monkeypatch.setattr(module, "load_data", worked)
-    monkeypatch.setattr(run, "load_model", worked)
+        monkeypatch.setattr(module, "load_data", started)
+    monkeypatch.setattr(run, "load_model", started)
     if path.suffix == ".keras":
         mx.train(data="digits", save_to=path)
     elif path.name == "index.html":
@@ -60,7 +60,7 @@ def work_on(path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["model.keras", "audit.html", "index.html"])
-def test_the_second_says_so_and_stops_before_any_work(tmp_path, monkeypatch, name):
+def test_a_second_process_is_refused_before_any_work(tmp_path, monkeypatch, name):
     path = tmp_path / name
     with held_elsewhere(path) as process:
         expected = rf"{name}: another process \({process.pid}\) is writing it; wait until it ends"
@@ -76,12 +76,12 @@ def test_a_lock_ends_with_a_holder_that_is_killed(tmp_path, monkeypatch, name):
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert (tmp_path / f".{name}.lock").exists()
-    with pytest.raises(AssertionError, match="it began to work"):
+    with pytest.raises(AssertionError, match="the work started"):
         work_on(path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
-def test_other_outputs_in_the_folder_are_free(tmp_path):
+def test_other_outputs_in_the_folder_are_not_locked(tmp_path):
     with (
         output_lock(tmp_path / "a.keras"),
         output_lock(tmp_path / "b.keras"),
@@ -92,7 +92,7 @@ def test_other_outputs_in_the_folder_are_free(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_lock_leaves_no_folder_that_it_made_unless_it_is_used(tmp_path):
+def test_a_lock_removes_the_folders_that_it_created_unless_they_are_used(tmp_path):
     with output_lock(tmp_path / "new" / "folder" / "a.keras"):
         pass
     assert not list(tmp_path.iterdir())
@@ -105,13 +105,13 @@ def contend(path, seen, turns):
     done = 0
     while done < turns:
         with contextlib.suppress(OutputBusyError), output_lock(path):
-            inside = os.open(seen, os.O_CREAT | os.O_EXCL)  # Fails when someone else is inside.
+            inside = os.open(seen, os.O_CREAT | os.O_EXCL)  # Fails when another process is inside.
             os.close(inside)
             Path(seen).unlink()
             done += 1
 
 
-def test_of_many_that_take_and_give_back_only_one_holds_at_a_time(tmp_path):
+def test_only_one_of_several_processes_holds_a_lock_at_a_time(tmp_path):
     given = (tmp_path / "a.keras", tmp_path / "inside", 100)
     fork = multiprocessing.get_context("spawn")
     others = [fork.Process(target=contend, args=given) for _ in range(2)]
@@ -123,7 +123,7 @@ def test_of_many_that_take_and_give_back_only_one_holds_at_a_time(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_living_writer_needs_is_no_leftover(tmp_path):
+def test_the_folder_of_a_living_writer_is_not_removed_as_a_leftover(tmp_path):
     path = tmp_path / "model.keras"
     with temporary_folder(path) as folder:
         (folder / "part").write_text("new")
@@ -132,7 +132,7 @@ def test_what_a_living_writer_needs_is_no_leftover(tmp_path):
         assert (folder / "part").read_text() == "new"
         with try_lock(folder) as free:
             assert free is False
-    (tmp_path / ".model.keras.abcd1234.tmp").mkdir()  # Of one that was killed.
+    (tmp_path / ".model.keras.abcd1234.tmp").mkdir()  # Left by a killed writer.
     (tmp_path / ".model.keras.notes.tmp").mkdir()  # Not ours.
     write_atomically(path, "new")
     assert {p.name for p in tmp_path.iterdir()} == {"model.keras", ".model.keras.notes.tmp"}
@@ -140,7 +140,7 @@ def test_what_a_living_writer_needs_is_no_leftover(tmp_path):
 
 @pytest.fixture(params=[errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP])
 def _without_locks(request, monkeypatch):
-    """A file system that has none, as NFS has none for folders."""
+    """A file system without locks, like folders on NFS."""
 
     def flock(*_):
         raise OSError(request.param, os.strerror(request.param))
@@ -149,7 +149,7 @@ def _without_locks(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("_without_locks")
-def test_without_locks_what_may_be_a_living_writer_s_is_left(tmp_path):
+def test_without_locks_nothing_that_a_living_writer_may_need_is_removed(tmp_path):
     path = tmp_path / "model.keras"
     with temporary_folder(path) as folder:
         (folder / "part").write_text("new")
@@ -162,14 +162,14 @@ def test_without_locks_what_may_be_a_living_writer_s_is_left(tmp_path):
 
 
 @pytest.mark.usefixtures("_without_locks")
-def test_without_locks_the_work_is_done_and_tidied_up(tmp_path):
+def test_without_locks_the_work_runs_and_leaves_no_lock_file(tmp_path):
     with output_lock(tmp_path / "new" / "a.keras"):
         pass
     assert not list(tmp_path.iterdir())
 
 
-def test_a_lock_is_open_for_writing_as_nfs_wants_it(tmp_path, monkeypatch):
-    """There, the kernel makes of an exclusive `flock` a lock for writing, or fails."""
+def test_a_locked_file_is_open_for_writing_as_nfs_requires(tmp_path, monkeypatch):
+    """On NFS, an exclusive `flock` fails for a file that is not open for writing."""
     flock = locks.fcntl.flock
 
     def as_on_nfs(handle, operation):
@@ -185,8 +185,8 @@ def test_a_lock_is_open_for_writing_as_nfs_wants_it(tmp_path, monkeypatch):
         assert ours is None
 
 
-def test_a_folder_removed_before_the_lock_is_in_it_is_made_again(tmp_path, monkeypatch):
-    """A run that made the folder removes it in its end, whoever is about to use it."""
+def test_a_folder_removed_before_the_lock_file_is_created_is_created_again(tmp_path, monkeypatch):
+    """The run that created the folder removes it at its end, also when another needs it."""
     touch, removals = Path.touch, [2]
 
     def folder_removed(self, **given):
@@ -207,21 +207,21 @@ def test_a_folder_removed_before_the_lock_is_in_it_is_made_again(tmp_path, monke
         pass
 
 
-def test_a_second_thread_is_told_that_it_is_this_process(tmp_path):
-    path, told = tmp_path / "a.keras", []
+def test_a_second_thread_is_refused_with_this_process_in_the_message(tmp_path):
+    path, messages = tmp_path / "a.keras", []
 
     def second():
         try:
             with output_lock(path):
-                told.append("it began to work")
+                messages.append("the work started")
         except OutputBusyError as error:
-            told.append(str(error))
+            messages.append(str(error))
 
     with output_lock(path):
         thread = threading.Thread(target=second)
         thread.start()
         thread.join()
-    assert told == [
+    assert messages == [
         f"{path}: this process is writing it; wait until it ends, or save to another path"
     ]
     assert not list(tmp_path.iterdir())
@@ -237,9 +237,9 @@ def another_user():
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o600])
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
-def test_the_lock_of_another_user_is_one_of_another_process(mode):
-    with tempfile.TemporaryDirectory() as name:  # The folder of pytest is of one user.
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to act as two users")
+def test_the_lock_of_another_user_is_respected(mode):
+    with tempfile.TemporaryDirectory() as name:  # Other users may not enter pytest's folder.
         path = Path(name) / "a.keras"
         path.parent.chmod(0o777)
         with held_elsewhere(path) as process:
@@ -248,14 +248,14 @@ def test_the_lock_of_another_user_is_one_of_another_process(mode):
             expected = f"another process{number} is writing it"
             with another_user(), pytest.raises(OutputBusyError, match=expected), output_lock(path):
                 pass
-        if mode == 0o644:  # Its holder is dead, and the folder is everyone's.
+        if mode == 0o644:  # Its holder is dead, and everybody may write to the folder.
             with another_user(), output_lock(path):
                 pass
             assert not list(path.parent.iterdir())
 
 
 @pytest.mark.parametrize("where", ["touch", "write_text"])
-def test_ctrl_c_while_a_lock_is_taken_leaves_none(tmp_path, monkeypatch, where):
+def test_ctrl_c_while_a_lock_is_created_leaves_no_lock_file(tmp_path, monkeypatch, where):
     real = getattr(Path, where)
 
     def interrupted(self, *given, **named):
@@ -268,7 +268,7 @@ def test_ctrl_c_while_a_lock_is_taken_leaves_none(tmp_path, monkeypatch, where):
     assert not list(tmp_path.iterdir())
 
 
-def test_ctrl_c_at_another_s_lock_leaves_it(tmp_path, monkeypatch):
+def test_ctrl_c_while_another_process_holds_the_lock_leaves_its_lock_file(tmp_path, monkeypatch):
     path = tmp_path / "a.keras"
 
     def interrupted(*_, **__):

@@ -1,7 +1,7 @@
-"""Work that is killed: a parent that has imported everything, and a child for each trial.
+"""Work to be killed: a parent that has imported everything, and a forked child for each trial.
 
-A child begins where the imports end, and so costs what the work costs. Nothing of TensorFlow has
-run in the parent when it forks, so that no thread of it is missing in the child.
+A child starts after the imports, so it takes only as long as the work. The parent has run no
+TensorFlow operation when it forks, so the child misses no thread of TensorFlow.
 """
 
 import contextlib
@@ -30,14 +30,14 @@ from mnist_xai.quality import METRICS
 from mnist_xai.train import RECIPES
 
 RECIPE = replace(RECIPES["default"], epochs=3, steps_per_epoch=6, batch_size=32, held_out=0.1)
-ASKED = ("pixel_flipping", "sparseness")
-BUDGET = Budget(2, 2, 2, without=tuple(name for name in METRICS if name not in ASKED))
-KEPT = {"train": ".model.keras.unfinished", "audit": ".audit.html.unfinished"}
+MEASURED = ("pixel_flipping", "sparseness")
+BUDGET = Budget(2, 2, 2, without=tuple(name for name in METRICS if name not in MEASURED))
+UNFINISHED = {"train": ".model.keras.unfinished", "audit": ".audit.html.unfinished"}
 
 
 @functools.cache
 def digits():
-    """Few of scikit-learn's digits: loading and hashing them takes no time."""
+    """Return a few of scikit-learn's digits, which are quick to load and to hash."""
     whole = mx.load_data("digits")
     return replace(
         whole,
@@ -54,7 +54,7 @@ def train(folder):
 
 
 def audit(folder):
-    # Every explanation costs the same here, so that pages can be compared byte by byte.
+    # A clock that counts calls, so that pages with times can be compared byte by byte.
     sys.modules["mnist_xai.audit.run"].time = _Clock()
     mx.audit(folder.parent / "given.keras", digits(), methods=["gradient", "gradcam"],
              budget=BUDGET, save_to=folder / "audit.html", progress=False)  # fmt: skip
@@ -86,28 +86,28 @@ WORK = {"train": train, "audit": audit, "save": save, "download": download}
 
 @dataclass
 class Child:
-    """A process at its work in a folder."""
+    """A forked process that works in a folder."""
 
     pid: int
-    began: float
+    started: float
     errors: Path
 
     def wait(self):
-        """The exit code, or minus the signal; everything that it wrote when it failed."""
+        """Return the exit code, or minus the signal; raise with its output when it failed."""
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         if code not in (0, -signal.SIGKILL):
             raise AssertionError(f"exit code {code}: {self.errors.read_text()}")
         return code
 
     def kill(self, after):
-        """Kill -9 so many seconds after it began; whether it was still at work."""
-        time.sleep(max(0.0, self.began + after - time.monotonic()))
+        """Kill -9 this many seconds after its start; return whether it was still working."""
+        time.sleep(max(0.0, self.started + after - time.monotonic()))
         os.kill(self.pid, signal.SIGKILL)
         return self.wait() == -signal.SIGKILL
 
 
 def start(work, folder, at_step=None):
-    """Fork a child for a piece of work; with `at_step` it kills itself at that access to files."""
+    """Fork a child for a piece of work; with `at_step`, it kills itself at that file access."""
     folder.mkdir(parents=True, exist_ok=True)
     errors = folder.parent / "errors"
     ready, signalled = os.pipe()
@@ -135,7 +135,7 @@ def start(work, folder, at_step=None):
 
 
 class _Steps:
-    """Counts what Python does to the files of a folder, and kills this process at one of them."""
+    """Counts Python's accesses to the files of a folder, and kills the process at one of them."""
 
     EVENTS = frozenset({"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod",
                         "tempfile.mkdtemp", "tempfile.mkstemp", "shutil.rmtree"})  # fmt: skip
@@ -152,14 +152,14 @@ class _Steps:
 
 
 def finish(work, folder):
-    """Do a piece of work undisturbed; how long it took."""
+    """Do a piece of work without a kill; return its duration in seconds."""
     child = start(work, folder)
     assert child.wait() == 0
-    return time.monotonic() - child.began
+    return time.monotonic() - child.started
 
 
 def contents(folder):
-    """Every file of a folder by its name, hidden ones and those in folders too."""
+    """Return the bytes of every file in a folder by relative path, hidden files included."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
@@ -175,7 +175,7 @@ def visible(files):
 
 
 class Bench:
-    """A place for trials: what the work needs, and what it makes when nobody disturbs it."""
+    """A folder with everything that a kind of work needs, and its result without a kill."""
 
     def __init__(self, root, work):
         self.root, self.work = root, work
@@ -229,11 +229,11 @@ class Bench:
             os.waitpid(self.served, 0)
 
     def trial(self, moment=None, at_step=None):
-        """Kill the work, look at what is there, do the work again; whether it was killed.
+        """Kill the work, check the files, repeat the work; return whether it was killed.
 
         Args:
-            moment: When, as a share of the time that the work takes.
-            at_step: At which access to its files instead.
+            moment: When to kill, as a fraction of the duration of the work.
+            at_step: At which access to a file to kill, instead of `moment`.
         """
         folder = self.root / "trial"
         shutil.rmtree(folder, ignore_errors=True)
@@ -247,37 +247,44 @@ class Bench:
         for name, data in visible(left).items():
             self._check_whole(name, data)
         hidden = {name.split("/")[0] for name in left} - set(visible(left))
-        if self.work in KEPT and visible(left) == self.whole and KEPT[self.work] not in hidden:
-            # All was made but the end: a second run would refuse to overwrite it. Of the lock
-            # nothing holds, and of what was being removed, something may be left, until the next.
-            lock, removed = KEPT[self.work].replace("unfinished", "lock"), f".{KEPT[self.work]}."
+        if (
+            self.work in UNFINISHED
+            and visible(left) == self.whole
+            and UNFINISHED[self.work] not in hidden
+        ):
+            # All outputs are written, so a second run would refuse to overwrite them. The next run
+            # removes what may be left: an unlocked lock file and a partly removed folder.
+            lock, removed = (
+                UNFINISHED[self.work].replace("unfinished", "lock"),
+                f".{UNFINISHED[self.work]}.",
+            )
             assert all(n == lock or n.startswith(removed) for n in hidden), hidden
             self._check_system()
             return killed
         finish(self.work, folder)
         made = contents(folder)
         other = {n for n in made.keys() | self.whole.keys() if made.get(n) != self.whole.get(n)}
-        assert not other, f"of other bytes, missing or more than there should be: {sorted(other)}"
+        assert not other, f"missing, unexpected or different files: {sorted(other)}"
         assert not list(folder.rglob(".*"))
         self._check_system()
         return killed
 
     def _check_whole(self, name, data):
-        if name == "history.csv":  # It grows by an epoch, each time whole.
+        if name == "history.csv":  # It grows by one epoch at a time.
             assert self.whole[name].startswith(data)
             assert data.endswith(b"\n")
         else:
             assert data in (self.whole[name], self.old.get(name)), name
 
     def _check_system(self):
-        """Nothing of ours: empty folders are Keras's, from saving, and code is AutoGraph's."""
+        """Assert that the system's temporary folder has no files of ours, only AutoGraph's code."""
         files = [path.name for path in (self.root / "system").rglob("*") if path.is_file()]
         assert all(name.startswith("__autograph_generated_file") for name in files), files
 
 
 class _Slow(http.server.SimpleHTTPRequestHandler):
     def copyfile(self, source, outputfile):
-        with contextlib.suppress(ConnectionError):  # Who asked was killed.
+        with contextlib.suppress(ConnectionError):  # The client was killed.
             while block := source.read(65536):
                 outputfile.write(block)
                 time.sleep(0.005)

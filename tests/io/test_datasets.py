@@ -1,4 +1,4 @@
-"""Data sets by name, with the network replaced by a server on this machine or by none."""
+"""Loading data sets by name; a local server replaces the internet, or nothing does."""
 
 import functools
 import gzip
@@ -20,7 +20,7 @@ from tests.io.test_readers import TEST, TEST_LABELS, TRAIN, TRAIN_LABELS, idx
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty Keras cache, and no MNIST from elsewhere."""
+    """An empty Keras cache, and no path of MNIST in the environment."""
     monkeypatch.delenv(datasets.MNIST_VARIABLE, raising=False)
     monkeypatch.setattr(keras.src.utils.file_utils.config, "keras_home", lambda: str(tmp_path))
     return tmp_path
@@ -28,7 +28,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def server(tmp_path_factory):
-    """Serves a folder; yields the folder and its address."""
+    """Serve a folder; yield the folder and its address."""
     folder = tmp_path_factory.mktemp("served")
     handler = functools.partial(_Quiet, directory=str(folder))
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as served:
@@ -63,7 +63,7 @@ def fashion(cache, server, monkeypatch):
 
 def test_fashion_mnist_is_downloaded_once(fashion, capsys):
     dataset = load_data("fashion_mnist")
-    assert "Downloading data" in capsys.readouterr().out  # Long work shows progress.
+    assert "Downloading data" in capsys.readouterr().out  # Progress is shown.
     np.testing.assert_array_equal(dataset.train_images[..., 0], TRAIN)
     np.testing.assert_array_equal(dataset.test_labels, TEST_LABELS)
     assert dataset.name == "Fashion-MNIST"
@@ -73,7 +73,7 @@ def test_fashion_mnist_is_downloaded_once(fashion, capsys):
     assert load_data("fashion_mnist").sha256 == dataset.sha256
 
 
-def test_a_download_of_other_bytes_is_refused(fashion):
+def test_a_download_with_a_wrong_hash_is_refused(fashion):
     (fashion / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(TRAIN + 1)))
     with pytest.raises(DataUnavailableError, match="Fashion-MNIST .*could not be downloaded"):
         load_data("fashion_mnist")
@@ -85,7 +85,7 @@ def test_a_file_missing_from_the_server_is_named(fashion):
         load_data("fashion_mnist")
 
 
-COLOUR = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)  # Two a batch.
+COLOUR = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)  # Two images a batch.
 CIFAR10_LABELS = [9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1]
 
 
@@ -94,7 +94,7 @@ def text(content):
 
 
 def cifar10_batch(images, labels):
-    """A batch as Python 2 pickled it: plain strings, and the names that NumPy had then."""
+    """A batch as Python 2 pickled it: byte strings, and NumPy's names of that time."""
     planes = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
     kind = b"cnumpy\ndtype\n" + text(b"u1") + b"K\0K\1\x87R"
     kind += b"(K\3" + text(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"
@@ -107,15 +107,15 @@ def cifar10_batch(images, labels):
 
 @pytest.fixture
 def cifar10(cache, server, monkeypatch):
-    """Serves an archive of small batches; a function packs it, with other content for some."""
+    """Serve an archive of small batches; yield the function that writes it, given replacements."""
     folder, address = server
 
-    def pack(**instead):
+    def pack(**replacements):
         names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
         with tarfile.open(folder / "cifar.tar.gz", "w:gz") as archive:
             for number, name in enumerate(names):
                 rows = slice(2 * number, 2 * number + 2)
-                content = instead.get(name, cifar10_batch(COLOUR[rows], CIFAR10_LABELS[rows]))
+                content = replacements.get(name, cifar10_batch(COLOUR[rows], CIFAR10_LABELS[rows]))
                 member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
@@ -136,18 +136,18 @@ def test_cifar10_is_read_from_its_archive(cifar10):
     assert dataset.class_names[9] == "truck"
 
 
-def test_of_cifar10_nothing_is_read_but_the_bytes_that_were_checked(cifar10, cache, monkeypatch):
+def test_cifar10_is_read_only_from_the_bytes_whose_hash_was_checked(cifar10, cache, monkeypatch):
     unpacked = cache / "datasets" / "cifar-10-batches-py-target" / "cifar-10-batches-py"
     unpacked.mkdir(parents=True)
     for number in range(1, 6):
-        (unpacked / f"data_batch_{number}").write_bytes(b"another's")
+        (unpacked / f"data_batch_{number}").write_bytes(b"other content")
     np.testing.assert_array_equal(load_data("cifar10").train_images, COLOUR[:10])
 
-    fetch = datasets._cached_download
+    download = datasets._cached_download
 
     def changed(*given):
-        path = fetch(*given)
-        path.write_bytes(b"another's")  # Just after it was checked.
+        path = download(*given)
+        path.write_bytes(b"other content")  # Just after its hash was checked.
         return path
 
     monkeypatch.setattr(datasets, "_cached_download", changed)
@@ -155,14 +155,14 @@ def test_of_cifar10_nothing_is_read_but_the_bytes_that_were_checked(cifar10, cac
         load_data("cifar10")
 
 
-def test_a_batch_of_cifar10_calls_nothing(cifar10, tmp_path):
+def test_a_pickled_call_in_a_cifar10_batch_is_not_executed(cifar10, tmp_path):
     cifar10(data_batch_3=b"cos\nmkdir\n(" + text(bytes(tmp_path / "called")) + b"tR.")
     with pytest.raises(DataUnavailableError, match=r"CIFAR-10 .*os\.mkdir is not part of an array"):
         load_data("cifar10")
     assert not (tmp_path / "called").exists()
 
 
-def test_mnist_is_taken_from_the_cache(cache, monkeypatch):
+def test_mnist_is_loaded_from_the_cache(cache, monkeypatch):
     monkeypatch.setattr(datasets, "_cached_download", lambda *_: None)
     monkeypatch.setattr(
         keras.datasets.mnist, "load_data", lambda: ((TRAIN, TRAIN_LABELS), (TEST, TEST_LABELS))
@@ -172,7 +172,7 @@ def test_mnist_is_taken_from_the_cache(cache, monkeypatch):
     np.testing.assert_array_equal(dataset.test_images[..., 0], TEST)
 
 
-def test_mnist_is_taken_from_where_the_variable_says(tmp_path, monkeypatch):
+def test_mnist_is_loaded_from_the_path_in_the_environment_variable(tmp_path, monkeypatch):
     np.savez(
         tmp_path / "m.npz", x_train=TRAIN, y_train=TRAIN_LABELS, x_test=TEST, y_test=TEST_LABELS
     )
@@ -182,14 +182,14 @@ def test_mnist_is_taken_from_where_the_variable_says(tmp_path, monkeypatch):
     np.testing.assert_array_equal(dataset.train_images[..., 0], TRAIN)
 
 
-def test_a_variable_that_leads_nowhere_is_named(monkeypatch):
+def test_a_missing_path_in_the_environment_variable_is_named_in_the_error(monkeypatch):
     monkeypatch.setenv(datasets.MNIST_VARIABLE, "/no/such/folder")
     with pytest.raises(DataUnavailableError, match="MNIST_XAI_DATA: .*/no/such/folder"):
         load_data("mnist")
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "fashion_mnist"])
-def test_without_a_network_one_line_says_so(cache, monkeypatch, name):
+def test_without_internet_the_error_is_one_line(cache, monkeypatch, name):
     def no_network(*_, **__):
         raise OSError("Name or service not known\n")
 
@@ -201,7 +201,7 @@ def test_without_a_network_one_line_says_so(cache, monkeypatch, name):
     assert "\n" not in str(caught.value)
 
 
-def test_the_digits_look_like_mnist(digits):
+def test_the_digits_have_the_format_of_mnist(digits):
     assert len(digits.train_images) + len(digits.test_images) == 1797
     assert digits.image_shape == (28, 28, 1)
     assert np.bincount(digits.test_labels).min() >= 35
@@ -210,7 +210,7 @@ def test_the_digits_look_like_mnist(digits):
         rows, columns = np.nonzero(image)
         height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
         assert 19 <= max(height, width) <= 20
-        # The centre of mass lies in the middle, unless the box would leave the image.
+        # The centre of mass is in the middle, unless the box would then leave the image.
         for centre, low, high in (
             ((image * y).sum() / image.sum(), rows.min(), rows.max()),
             ((image * x).sum() / image.sum(), columns.min(), columns.max()),

@@ -1,3 +1,5 @@
+"""Writing files whole or not at all."""
+
 import os
 import re
 import stat
@@ -16,15 +18,15 @@ def test_a_file_is_written_and_replaced(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
 
 
-def test_a_file_gets_the_rights_that_any_file_gets(tmp_path):
+def test_a_file_gets_the_default_permissions(tmp_path):
     write_atomically(tmp_path / "ours", "x")
-    (tmp_path / "any").write_text("x")
-    ours, other = ((tmp_path / name).stat().st_mode for name in ("ours", "any"))
-    assert stat.S_IMODE(ours) == stat.S_IMODE(other)
+    (tmp_path / "default").write_text("x")
+    ours, default = ((tmp_path / name).stat().st_mode for name in ("ours", "default"))
+    assert stat.S_IMODE(ours) == stat.S_IMODE(default)
 
 
 @pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, failure):
+def test_a_failed_write_leaves_only_the_old_file(tmp_path, monkeypatch, failure):
     path = tmp_path / "model.keras"
     path.write_text("old")
 
@@ -40,7 +42,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_output_in_the_way_is_refused(tmp_path):
+def test_an_existing_output_is_refused(tmp_path):
     path = tmp_path / "model.keras"
     path.write_text("old")
     with pytest.raises(OutputExistsError, match=r"model.keras exists; pass overwrite=True"):
@@ -51,7 +53,7 @@ def test_an_output_in_the_way_is_refused(tmp_path):
     assert path.read_text() == "old"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to read-only folders")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write to read-only folders")
 def test_a_folder_without_write_access_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(PermissionError):
@@ -59,25 +61,25 @@ def test_a_folder_without_write_access_is_refused(tmp_path):
     tmp_path.chmod(0o700)
 
 
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+def test_an_output_whose_folder_cannot_be_created_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(NotADirectoryError, match="file"):
         check_writable(tmp_path / "file" / "model.keras", overwrite=False)
 
 
-def test_checking_makes_nothing(tmp_path):
+def test_checking_an_output_creates_nothing(tmp_path):
     check_writable(tmp_path / "new" / "folder" / "model.keras", overwrite=False)
     assert not list(tmp_path.iterdir())
 
 
-def test_an_error_names_the_file_that_is_wrong(tmp_path):
+def test_an_error_names_the_file_that_caused_it(tmp_path):
     (tmp_path / "afile").write_text("x")
     with pytest.raises(OSError, match=r"'[^']*afile'$"):
         write_atomically(tmp_path / "afile" / "out.png", "new")
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (OSError(28, "No space left"), "[Errno 28] No space left: 'out.png'"),
         (OSError(28, "No space left", ".out.png.ab.tmp/out.png"),
@@ -87,6 +89,9 @@ def test_an_error_names_the_file_that_is_wrong(tmp_path):
         (OSError("write failed, errno = 28\nelsewhere"), "out.png: write failed, errno = 28"),
     ],
 )  # fmt: skip
-def test_an_error_without_a_name_or_with_a_temporary_one_gets_that_of_the_output(error, said):
-    with pytest.raises(OSError, match=f"^{re.escape(said)}$"), errors_name(files.Path("out.png")):
+def test_an_error_with_no_name_or_a_temporary_name_gets_the_name_of_the_output(error, message):
+    with (
+        pytest.raises(OSError, match=f"^{re.escape(message)}$"),
+        errors_name(files.Path("out.png")),
+    ):
         raise error

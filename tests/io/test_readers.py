@@ -1,4 +1,4 @@
-"""Every loader against good files, and against every kind of bad one."""
+"""Every reader with good files and with every kind of bad file."""
 
 import gzip
 import struct
@@ -32,7 +32,7 @@ def idx_folder(tmp_path):
     return tmp_path
 
 
-def check(dataset):
+def check_content(dataset):
     np.testing.assert_array_equal(dataset.train_images[..., 0], TRAIN)
     np.testing.assert_array_equal(dataset.test_images[..., 0], TEST)
     np.testing.assert_array_equal(dataset.train_labels, TRAIN_LABELS)
@@ -45,112 +45,112 @@ def check(dataset):
 
 
 def test_idx_is_read(idx_folder):
-    check(load_data(idx_folder))
+    check_content(load_data(idx_folder))
 
 
-def test_gzipped_idx_is_read_whatever_its_name(idx_folder):
+def test_gzipped_idx_is_read_with_and_without_gz_in_its_name(idx_folder):
     for path in list(idx_folder.iterdir())[:2]:
         path.write_bytes(gzip.compress(path.read_bytes()))
     for path in list(idx_folder.iterdir())[2:]:
         path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
-    check(load_data(idx_folder))
+    check_content(load_data(idx_folder))
 
 
-def spoil_missing(path):
+def damage_missing(path):
     path.unlink()
 
 
-def spoil_empty(path):
+def damage_empty(path):
     path.write_bytes(b"")
 
 
-def spoil_magic(path):
+def damage_magic(path):
     path.write_bytes(b"\x89PNG" + path.read_bytes()[4:])
 
 
-def spoil_dimensions(path):
+def damage_dimensions(path):
     path.write_bytes(bytes([0, 0, 8, 2]) + path.read_bytes()[4:])
 
 
-def spoil_type(path):
+def damage_type(path):
     path.write_bytes(bytes([0, 0, 0x0D, 3]) + path.read_bytes()[4:])
 
 
-def spoil_truncated(path):
+def damage_truncated(path):
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def spoil_header(path):
+def damage_header(path):
     path.write_bytes(path.read_bytes()[:7])
 
 
-def spoil_trailing(path):
+def damage_trailing(path):
     path.write_bytes(path.read_bytes() + b"x")
 
 
-def spoil_length(path):
+def damage_length(path):
     path.write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">3I", *3 * (2**32 - 1,)) + b"x" * 100)
 
 
-def spoil_gzip(path):
+def damage_gzip(path):
     path.write_bytes(gzip.compress(path.read_bytes())[:-9])
 
 
-def spoil_gzip_length(path):
+def damage_gzip_length(path):
     header = bytes([0, 0, 8, 3]) + struct.pack(">3I", *3 * (2**32 - 1,))
     path.write_bytes(gzip.compress(header + b"x" * 100))
 
 
-def spoil_gzip_checksum(path):
+def damage_gzip_checksum(path):
     content = bytearray(gzip.compress(path.read_bytes()))
     content[-5] ^= 1
     path.write_bytes(bytes(content))
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
-        (spoil_missing, "expected train-images-idx3-ubyte or train-images-idx3-ubyte.gz"),
-        (spoil_empty, "train-images.*magic number 0x00000803; got 0x$"),
-        (spoil_magic, "train-images.*magic number 0x00000803; got 0x89504e47"),
-        (spoil_dimensions, "got 0x00000802"),
-        (spoil_type, "got 0x00000d03"),
-        (spoil_truncated, r"expected 120 bytes for shape \(6, 4, 5\); the file holds fewer: 119"),
-        (spoil_header, "damaged or truncated"),
-        (spoil_trailing, "expected 120 bytes .*; more follow"),
-        (spoil_length, "the file holds fewer"),
-        (spoil_gzip, "damaged or truncated"),
-        (spoil_gzip_length, "would unpack to"),
-        (spoil_gzip_checksum, "damaged or truncated"),
+        (damage_missing, "expected train-images-idx3-ubyte or train-images-idx3-ubyte.gz"),
+        (damage_empty, "train-images.*magic number 0x00000803; got 0x$"),
+        (damage_magic, "train-images.*magic number 0x00000803; got 0x89504e47"),
+        (damage_dimensions, "got 0x00000802"),
+        (damage_type, "got 0x00000d03"),
+        (damage_truncated, r"expected 120 bytes for shape \(6, 4, 5\); the file holds fewer: 119"),
+        (damage_header, "damaged or truncated"),
+        (damage_trailing, "expected 120 bytes .*; more follow"),
+        (damage_length, "the file holds fewer"),
+        (damage_gzip, "damaged or truncated"),
+        (damage_gzip_length, "would unpack to"),
+        (damage_gzip_checksum, "damaged or truncated"),
     ],
 )
-def test_bad_idx_is_refused(idx_folder, spoil, message):
-    spoil(idx_folder / "train-images-idx3-ubyte")
+def test_bad_idx_is_refused(idx_folder, damage, message):
+    damage(idx_folder / "train-images-idx3-ubyte")
     with pytest.raises(DataError, match=message):
         load_data(idx_folder)
 
 
-def test_labels_in_the_place_of_images_are_refused(idx_folder):
+def test_a_label_file_under_the_name_of_images_is_refused(idx_folder):
     labels = (idx_folder / "train-labels-idx1-ubyte").read_bytes()
     (idx_folder / "train-images-idx3-ubyte").write_bytes(labels)
     with pytest.raises(DataError, match="magic number 0x00000803; got 0x00000801"):
         read_idx(idx_folder / "train-images-idx3-ubyte", 3)
 
 
-def test_counts_that_disagree_are_refused(idx_folder):
+def test_different_numbers_of_images_and_labels_are_refused(idx_folder):
     (idx_folder / "train-labels-idx1-ubyte").write_bytes(idx(TRAIN_LABELS[:5]))
     with pytest.raises(DataError, match=r"expected 6 labels.*train-images-idx3-ubyte; got 5"):
         load_data(idx_folder)
 
 
-def test_images_of_two_shapes_are_refused(idx_folder):
+def test_training_and_test_images_of_different_shapes_are_refused(idx_folder):
     (idx_folder / "t10k-images-idx3-ubyte").write_bytes(idx(TEST[:, :2]))
     with pytest.raises(DataError, match=r"one shape; got \(4, 5, 1\) and \(2, 5, 1\)"):
         load_data(idx_folder)
 
 
-def test_no_images_at_all_are_refused(idx_folder):
+def test_an_empty_part_is_refused(idx_folder):
     (idx_folder / "t10k-images-idx3-ubyte").write_bytes(idx(TEST[:0]))
     (idx_folder / "t10k-labels-idx1-ubyte").write_bytes(idx(TEST_LABELS[:0]))
     with pytest.raises(
@@ -168,7 +168,7 @@ GOOD_NPZ = {
 
 def test_npz_is_read(tmp_path):
     np.savez(tmp_path / "mnist.npz", **GOOD_NPZ)
-    check(load_data(tmp_path / "mnist.npz"))
+    check_content(load_data(tmp_path / "mnist.npz"))
 
 
 @pytest.mark.parametrize(
@@ -191,13 +191,13 @@ def test_bad_npz_is_refused(tmp_path, changes, message):
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"text", idx(TRAIN)])
-def test_a_file_that_is_no_npz_is_refused(tmp_path, content):
+def test_a_file_that_is_not_npz_is_refused(tmp_path, content):
     (tmp_path / "mnist.npz").write_bytes(content)
     with pytest.raises(DataError, match="mnist.npz: expected an .npz archive"):
         load_data(tmp_path / "mnist.npz")
 
 
-def test_a_lone_array_is_refused(tmp_path):
+def test_a_single_array_is_refused(tmp_path):
     np.save(tmp_path / "images.npy", TRAIN)
     with pytest.raises(DataError, match="expected an .npz archive"):
         load_data(tmp_path / "images.npy")
@@ -227,7 +227,7 @@ def test_pictures_are_read_in_the_order_of_their_labels(picture_folder):
     np.testing.assert_array_equal(dataset.test_images[..., 0], TEST[::-1])
 
 
-def test_numbered_labels_are_ordered_as_numbers(picture_folder):
+def test_numeric_labels_are_in_numerical_order(picture_folder):
     for part in ("train", "test"):
         (picture_folder / part / "2").rename(picture_folder / part / "10")
         (picture_folder / part / "1").rename(picture_folder / part / "9")
@@ -246,7 +246,7 @@ def test_colour_pictures_are_read_as_colour(tmp_path):
     np.testing.assert_array_equal(dataset.test_images[1], colour)
 
 
-def test_litter_of_desktops_is_passed_over(picture_folder):
+def test_files_of_desktops_are_ignored(picture_folder):
     (picture_folder / "train" / "0" / ".DS_Store").write_bytes(b"x")
     (picture_folder / "train" / "0" / "Thumbs.db").write_bytes(b"x")
     (picture_folder / "train" / ".cache").mkdir()
@@ -298,7 +298,7 @@ def stray_file(root):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
         (empty_class, "train/1: expected pictures of this label; the folder is empty"),
         (missing_part, "test: no such folder"),
@@ -312,8 +312,8 @@ def stray_file(root):
         (stray_file, r"notes.txt: expected a picture \(.bmp, .jpeg, .jpg, .png\)"),
     ],
 )
-def test_bad_picture_folders_are_refused(picture_folder, spoil, message):
-    spoil(picture_folder)
+def test_bad_picture_folders_are_refused(picture_folder, damage, message):
+    damage(picture_folder)
     with pytest.raises(DataError, match=message):
         load_data(picture_folder)
 
