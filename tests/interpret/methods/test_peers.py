@@ -39,11 +39,12 @@ class Peers:
     def reference(self, library, key):
         return reference(library, self.name, key)
 
-    def agree(self, found, library, key, share=1e-5, undecided=False):
-        """`found` is the reference to within a share of its largest value.
+    def agree(self, found, library, key, share=None, undecided=False):
+        """`found` is the reference to within a share of its largest value: rounding by default.
 
         Places that are `undecided` may differ.
         """
+        share = share or self.network.runner.rounding
         expected = self.reference(library, key)
         assert found.shape == expected.shape
         assert np.abs(expected).max() > 0
@@ -66,7 +67,7 @@ class Peers:
             noise = np.random.default_rng(seed).uniform(-1, 1, self.images.shape)
             near = self.images * (1 + self.network.runner.rounding * noise)
             change = np.abs(gradients(np.float32(np.clip(near, 0, 1))) - found)
-            jumps = jumps | (change > 1e-5 * np.abs(found).max())
+            jumps = jumps | (change > self.network.runner.rounding * np.abs(found).max())
         assert jumps.mean() <= 1e-3  # They are few, or nothing would be compared.
         return jumps
 
@@ -120,7 +121,10 @@ def test_deep_lift_over_baselines_equals_captums_and_shaps(peers):
         peers.network, peers.images, peers.targets, method=DeepSHAP(Background(peers.baselines))
     )
     maps = explanation.maps
-    assert np.abs(explanation.residuals / explanation.differences).max() < 1e-4
+    assert (
+        np.abs(explanation.residuals / explanation.differences).max()
+        < peers.network.runner.rounding
+    )
     peers.agree(maps, "captum", "deeplift_shap")
     peers.agree(maps, "shap", "deep_explainer")
 
@@ -198,7 +202,7 @@ def test_the_trapezoid_is_captums_when_its_weights_sum_to_one(peers):
     ids=lambda value: value if isinstance(value, str) else "composed",
 )
 def test_relevance_equals_zennits(peers, method, key):
-    peers.agree(peers.maps(method), "zennit", key, share=1.1e-5)
+    peers.agree(peers.maps(method), "zennit", key)
 
 
 def test_expected_gradients_equal_captums_with_its_draws(peers):
