@@ -160,21 +160,28 @@ def agree(first: Any, second: Any, rounding: float) -> bool:
     return bool(np.allclose(a, b, rtol=0, atol=rounding * np.abs(a).max()))
 
 
+def sums_to_one(p: Any, axis: int = 1) -> bool:
+    """Return whether an array of any precision sums to one along an axis, but for rounding."""
+    tensor = tf.convert_to_tensor(p)
+    limit = max(1e-3, 4 * _epsilon(tensor.dtype.name))
+    sums = tf.reduce_sum(tf.cast(tensor, tf.float32), axis=axis)
+    return bool(np.allclose(sums, 1, rtol=0, atol=limit))
+
+
 def _rounding(calls: dict[str, Call]) -> float:
     """Return the relative difference that rounding may cause: `Σ_layers (ε + 64 ε₃₂)`.
 
     Each layer rounds its output to its own precision ε (the epsilon of its compute dtype), and
-    sums up in float32, whose order of summation, and so its error, differs between processors.
+    adds in float32. Processors add in different orders, so their errors differ.
     """
-    sums = 64 * np.finfo(np.float32).eps
-    return float(sum(_epsilon(call) + sums for call in calls.values()))
+    names = [getattr(call.layer, "compute_dtype", None) or "float32" for call in calls.values()]
+    return sum(_epsilon(name) + 64 * _epsilon("float32") for name in names)
 
 
-def _epsilon(call: Call) -> float:
-    name = getattr(call.layer, "compute_dtype", None) or "float32"
+def _epsilon(dtype: str) -> float:
     try:
-        return float(ml_dtypes.finfo(name).eps)  # type: ignore[no-untyped-call]
-    except ValueError:  # An integer or boolean layer rounds nothing.
+        return float(ml_dtypes.finfo(dtype).eps)  # type: ignore[no-untyped-call]
+    except ValueError:  # Integers and booleans are not rounded.
         return 0.0
 
 
@@ -193,9 +200,8 @@ def _check_ends(calls: dict[str, Call], images: Array, output: tf.Tensor) -> Non
                 f"{name}: its sigmoid makes a probability of each score alone, which is no "
                 "classification into one of several classes; explain the model without it"
             )
-    p = tf.cast(output, tf.float32)
-    sums_to_one = np.allclose(tf.reduce_sum(p, axis=1), 1, atol=1e-3) and np.min(p) >= 0
-    if undo_softmax(calls, output) is output and sums_to_one:
+    may_be_probabilities = sums_to_one(output) and np.min(tf.cast(output, tf.float32)) >= 0
+    if undo_softmax(calls, output) is output and may_be_probabilities:
         raise UnsupportedLayerError(
             f"{list(calls)[-1]}: its outputs are probabilities whose softmax cannot be undone; let "
             "a softmax layer, or a layer with softmax as its activation, come last"

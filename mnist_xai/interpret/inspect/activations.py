@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from mnist_xai.interpret.core.inputs import Array
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import check_at_least
+from mnist_xai.interpret.core.runner import sums_to_one
 from mnist_xai.interpret.core.spatial import last_spatial_layer
 
 
@@ -89,7 +91,8 @@ def learned_attention(
     network = Network.of(model)
     alpha = layer_outputs(network, images, [layer])[layer]
     alpha = alpha.reshape(len(alpha), -1)
-    if not np.allclose(alpha.sum(axis=1), 1, atol=1e-3):
+    # In the layer's own precision, which says how exactly its weights can sum to one.
+    if not sums_to_one(tf.cast(alpha, network.runner.layer_dtypes[layer])):
         raise ValueError(f"layer: expected weights that sum to one; those of {layer!r} do not")
     return alpha.reshape(len(alpha), *_grid(network, alpha.shape[1], layer), 1)
 

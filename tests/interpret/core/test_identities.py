@@ -22,6 +22,7 @@ from mnist_xai.interpret import (
 )
 from mnist_xai.interpret.core.steps import fold_normalisation, step_graph
 from mnist_xai.quality.axioms.rewriting import reordered
+from tests.interpret.rounding import assert_equal_to_rounding
 
 
 class ReturnsItsInput(layers.Layer):
@@ -122,11 +123,6 @@ def plain():
 @pytest.fixture(scope="module")
 def explanations(plain, points):
     return {name: explain(plain, points, TARGETS, method=m) for name, m in METHODS.items()}
-
-
-def assert_equal_to_rounding(found, expected, network):
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(found, expected, rtol=0, atol=network.runner.rounding * scale)
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,13 @@ import tensorflow as tf
 from keras import layers
 
 from mnist_xai import Network, UnsupportedLayerError, load_model, normalise
+from tests.interpret.rounding import assert_equal_to_rounding
 
 
 def test_softmax_of_logits_is_the_model(model, images):
     network = Network(model)
     expected = np.asarray(model(images, training=False))
-    np.testing.assert_allclose(network.probabilities(images), expected, atol=1e-6)
+    assert_equal_to_rounding(network.probabilities(images), expected, network)
     logits = network.logits(images)
     assert np.abs(logits.sum(axis=1) - 1).max() > 1e-3, "probabilities passed off as logits"
 
@@ -22,12 +23,12 @@ def test_softmax_of_logits_is_the_model_after_reloading(model, images, tmp_path)
     model.save(tmp_path / "model.keras")
     reloaded = load_model(tmp_path / "model.keras")
     expected = np.asarray(model(images, training=False))
-    np.testing.assert_allclose(Network(reloaded).probabilities(images), expected, atol=1e-6)
+    assert_equal_to_rounding(Network(reloaded).probabilities(images), expected, reloaded)
 
 
 def test_logits_of_a_model_without_softmax_are_its_outputs(images):
     model = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10)])
-    np.testing.assert_allclose(Network(model).logits(images), np.asarray(model(images)), atol=1e-6)
+    assert_equal_to_rounding(Network(model).logits(images), model(images), model)
 
 
 def test_logits_keep_what_the_softmax_rounds_away(cnn, images):
@@ -37,7 +38,7 @@ def test_logits_keep_what_the_softmax_rounds_away(cnn, images):
     assert np.asarray(cnn(images)).min() == 0  # Underflow: log-probabilities would be -inf.
     assert np.isfinite(logits).all()
     hidden = np.asarray(keras.Model(cnn.input, cnn.get_layer("dense").output)(images))
-    np.testing.assert_allclose(logits, hidden @ (1000 * weights[0]) + weights[1], rtol=1e-4)
+    assert_equal_to_rounding(logits, hidden @ (1000 * weights[0]) + weights[1], cnn)
 
 
 def test_the_model_is_not_changed(model, images):
@@ -57,15 +58,14 @@ def test_weights_are_shared_not_copied(cnn, images):
     network = Network(cnn)
     before = network.logits(images)
     cnn.get_layer("probabilities").bias.assign_add(np.arange(10.0))
-    np.testing.assert_allclose(network.logits(images) - before, np.tile(np.arange(10), (5, 1)),
-                               atol=1e-5)  # fmt: skip
+    assert_equal_to_rounding(network.logits(images), before + np.arange(10), network)
 
 
 def test_results_do_not_depend_on_the_batch(cnn, images):
     whole = Network(cnn, batch_size=256).gradient(images, np.arange(5))
     split = Network(cnn, batch_size=2).gradient(images, np.arange(5))
     for a, b in zip(whole, split, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+        assert_equal_to_rounding(a, b, cnn)
 
 
 def test_a_pass_is_traced_once(cnn, images):
@@ -129,18 +129,17 @@ def test_several_outputs_need_a_name(images):
         Network(model)
     network = Network(model, output="second")
     assert network.classes == 4
-    np.testing.assert_allclose(
-        network.probabilities(images), np.asarray(model(images)["second"]), atol=1e-6
-    )
+    assert_equal_to_rounding(network.probabilities(images), model(images)["second"], network)
 
 
-def test_a_softmax_that_cannot_be_undone_is_refused_by_name():
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_a_softmax_that_cannot_be_undone_is_refused_by_name(dtype):
     model = keras.Sequential(
         [
             keras.Input((28, 28, 1)),
             layers.Flatten(),
-            layers.Dense(10, activation="softmax"),
-            layers.Reshape((10,), name="last_reshape"),
+            layers.Dense(10, activation="softmax", dtype=dtype),
+            layers.Reshape((10,), name="last_reshape", dtype=dtype),
         ]
     )
     with pytest.raises(UnsupportedLayerError, match="last_reshape"):

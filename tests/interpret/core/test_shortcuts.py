@@ -6,6 +6,7 @@ from keras import layers
 
 from mnist_xai import Network
 from mnist_xai.interpret.methods.gradients.averages import path_gradient
+from tests.interpret.rounding import assert_equal_to_rounding
 
 
 def chain(*inner):
@@ -62,8 +63,8 @@ def test_gradients_by_shortcuts_equal_those_of_the_model(build, deferred):
         scores = tf.gather(model(points, training=False), targets, batch_dims=1)
     expected = tape.gradient(scores, points)
     found, found_scores = network.gradient(x, targets)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-    np.testing.assert_allclose(found_scores, scores, atol=1e-6)
+    assert_equal_to_rounding(found, expected, network)
+    assert_equal_to_rounding(found_scores, scores, network)
 
 
 @pytest.mark.parametrize(
@@ -90,4 +91,4 @@ def test_a_path_behind_the_pooling_equals_the_sum_over_its_points(build, pooled,
     points = [baseline + np.float32(s) * (x - baseline) for s in scales]
     each = [w * network.gradient(p, targets)[0] for p, w in zip(points, weights, strict=True)]
     found = path_gradient(network, x, targets, baseline, weights=weights, scales=scales)
-    np.testing.assert_allclose(found, np.sum(each, axis=0), atol=1e-5)
+    assert_equal_to_rounding(found, np.sum(each, axis=0), network)

@@ -20,6 +20,7 @@ from mnist_xai.interpret import (
     neuron_gradient,
 )
 from mnist_xai.interpret.core.steps import step_graph
+from tests.interpret.rounding import assert_complete_to_rounding, assert_equal_to_rounding
 
 TARGETS = np.array([1, 0, 2])
 
@@ -65,7 +66,7 @@ def test_an_activation_inside_a_layer_is_not_put_off_behind_the_pooling(small):
         tape.watch(x)
         scores = tf.gather(model(x), TARGETS, batch_dims=1)
     expected = tape.gradient(scores, x)
-    np.testing.assert_allclose(Gradient()(Network(model), small, TARGETS), expected, atol=1e-5)
+    assert_equal_to_rounding(Gradient()(Network(model), small, TARGETS), expected, model)
 
 
 @pytest.mark.parametrize("layer", [layers.LSTM, layers.SimpleRNN])
@@ -73,7 +74,7 @@ def test_the_activation_of_a_recurrent_layer_is_applied_once(small, layer):
     image = keras.Input((8, 8, 1))
     model = keras.Model(image, layers.Dense(5)(layer(6)(layers.Reshape((8, 8))(image))))
     graph = step_graph(Network(model), tf.constant(small))
-    np.testing.assert_allclose(graph.logits, model(small), atol=1e-6)
+    assert_equal_to_rounding(graph.logits, model(small), model)
 
 
 @pytest.mark.parametrize(
@@ -89,8 +90,8 @@ def test_the_activation_of_a_recurrent_layer_is_applied_once(small, layer):
 )
 @pytest.mark.parametrize("method", [DeepLIFT(), DeepLIFT("reveal_cancel")])
 def test_deeplift_is_complete(small, between, method):
-    made = explain(model_of(between), small, TARGETS, method=method)
-    np.testing.assert_allclose(made.residuals, 0, atol=1e-5)
+    model = model_of(between)
+    assert_complete_to_rounding(explain(model, small, TARGETS, method=method), model)
 
 
 @pytest.mark.parametrize(
@@ -102,8 +103,8 @@ def test_deeplift_is_complete(small, between, method):
     ],
 )
 def test_relevance_is_accounted_for(small, between):
-    made = explain(model_of(between), small, TARGETS, method=LRP())
-    np.testing.assert_allclose(made.residuals, 0, atol=1e-5)
+    model = model_of(between)
+    assert_complete_to_rounding(explain(model, small, TARGETS, method=LRP()), model)
 
 
 @pytest.mark.parametrize("between", [lambda x: x * x, lambda x: layers.Multiply()([x, x])])
@@ -119,8 +120,7 @@ def test_a_pixel_that_never_varied_leaves_maps_finite(small):
     model = keras.Sequential([keras.Input((8, 8, 1)), normalise, layers.Flatten(), layers.Dense(5)])
     assert np.isfinite(explain(model, small, TARGETS, method=LRP()).maps).all()
     # From the black baseline the pixel's scaled value goes up by millions.
-    made = explain(model, small, TARGETS, method=DeepLIFT())
-    np.testing.assert_array_less(np.abs(made.residuals), 1e-5 * np.abs(made.differences))
+    assert_complete_to_rounding(explain(model, small, TARGETS, method=DeepLIFT()), model)
 
 
 def test_normalisation_of_the_logits_for_another_output_is_not_folded(small):
@@ -128,8 +128,8 @@ def test_normalisation_of_the_logits_for_another_output_is_not_folded(small):
     z = layers.Dense(5, name="z")(layers.Flatten()(image))
     model = keras.Model(image, [z, layers.BatchNormalization(name="other")(z)])
     for method in (LRP(), DeepLIFT("reveal_cancel")):
-        made = explain(Network(model, output="z"), small, TARGETS, method=method)
-        np.testing.assert_allclose(made.residuals, 0, atol=1e-5)
+        network = Network(model, output="z")
+        assert_complete_to_rounding(explain(network, small, TARGETS, method=method), network)
 
 
 def test_the_first_rule_reaches_past_arithmetic_on_the_pixels(small):
@@ -159,8 +159,7 @@ def test_the_first_rule_is_refused_where_no_layer_reads_the_pixels(small):
 
 def test_the_box_rule_minds_no_normalisation_behind_the_first_layer(small):
     model = model_of(lambda x: layers.BatchNormalization()(layers.ReLU()(x)))
-    made = explain(model, small, TARGETS, method=LRP(first=ZBox()))
-    np.testing.assert_allclose(made.residuals, 0, atol=1e-5)
+    assert_complete_to_rounding(explain(model, small, TARGETS, method=LRP(first=ZBox())), model)
 
 
 def test_the_users_next_layers_keep_their_names(small):
@@ -187,7 +186,7 @@ def test_layers_with_several_outputs_have_gradients_and_are_refused_by_name_else
         return ops.concatenate([b, 2 * a], axis=-1)
 
     network = Network(model_of(halves))
-    np.testing.assert_allclose(network.logits(small), network.model(small), atol=1e-6)
+    assert_equal_to_rounding(network.logits(small), network.model(small), network)
     assert explain(network, small, TARGETS, method=Gradient()).maps.any()
     with pytest.raises(UnsupportedLayerError, match="split.*several outputs"):
         explain(network, small, TARGETS, method=LRP())
@@ -210,7 +209,7 @@ def test_a_model_of_any_size_is_explained_as_one_of_this_size(small, method):
     free, fixed = any_size((None, None)), any_size((8, 8))
     fixed.set_weights(free.get_weights())
     maps = [explain(model, small, TARGETS, method=method).maps for model in (free, fixed)]
-    np.testing.assert_allclose(*maps, atol=1e-6)
+    assert_equal_to_rounding(*maps, fixed)
 
 
 def test_units_of_a_model_of_any_size_are_refused(small):
@@ -244,7 +243,7 @@ def test_a_model_for_pixels_up_to_255_is_refused_and_the_way_out_works(small):
         Network(bytes_model)
     wrapped = keras.Sequential([keras.Input((8, 8, 1)), layers.Rescaling(255.0), bytes_model])
     logits = Network(wrapped).logits(small)
-    np.testing.assert_allclose(logits, bytes_model(255 * small), rtol=1e-5, atol=1e-5)
+    assert_equal_to_rounding(logits, bytes_model(255 * small), wrapped)
 
 
 def test_a_sigmoid_of_each_score_is_no_classification():
@@ -268,6 +267,5 @@ def test_what_relevance_padding_takes_is_named(small, pad):
     image = keras.Input((8, 8, 1))
     model = keras.Model(image, head(layers.Conv2D(4, 3)(pad(image))))
     found = explain(model, small, TARGETS, method=LRP(first=Flat()))
-    whole = np.abs(found.differences) + sum(map(np.abs, found.absorbed.values()))
-    assert np.max(np.abs(found.residuals) / whole) < 1e-5
+    assert_complete_to_rounding(found, model)
     assert np.abs(found.absorbed["padding"]).min() > 0

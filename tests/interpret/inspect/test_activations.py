@@ -94,6 +94,12 @@ def test_learned_attention_is_the_softmax_over_positions(images):
     np.testing.assert_allclose(outputs["attention_pool"][:, 0], pooled, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_learned_attention_of_mixed_precision_sums_to_one_in_its_precision(images, dtype):
+    alpha = learned_attention(build_model("attention_cnn", seed=0, dtype=dtype), images)
+    np.testing.assert_allclose(alpha.sum(axis=(1, 2, 3)), 1, atol=0.01)
+
+
 def test_learned_attention_refuses_other_layers(cnn, images):
     with pytest.raises(ValueError, match="got 'attention'"):
         learned_attention(cnn, images)

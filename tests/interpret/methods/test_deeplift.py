@@ -71,6 +71,10 @@ def test_reveal_cancel_gives_both_inputs_of_a_minimum_their_half():
 # --- Slow replicas -----------------------------------------------------------------------
 
 
+SMALLEST = 0.01
+"""No difference that is divided by is smaller: a quotient of small differences is rounding."""
+
+
 def slow_rescale(weights, x, base, c, f):
     """Dense layers by hand: `m_x = W (m_a Δa / Δz)`."""
     inner, (a, r) = [], (x, base)
@@ -80,6 +84,7 @@ def slow_rescale(weights, x, base, c, f):
         a, r = f(z), f(t)
     m = weights[-1][0][:, c]
     for (w, _), (z, t) in zip(weights[-2::-1], inner[::-1], strict=True):
+        assert np.abs(z - t).min() > SMALLEST
         m = w @ (m * (f(z) - f(t)) / (z - t))
     return m * (x - base)
 
@@ -92,6 +97,7 @@ def slow_reveal_cancel(weights, x, base, c, f):
         a, r = f(z), f(t)
     m = weights[-1][0][:, c]
     for (w, _), (d, t, up, down) in zip(weights[-2::-1], inner[::-1], strict=True):
+        assert min(up.min(), -down.max()) > SMALLEST
         by_up = (f(t + up) - f(t) + f(t + down + up) - f(t + down)) / 2
         by_down = (f(t + down) - f(t) + f(t + up + down) - f(t + up)) / 2
         m_up, m_down = m * by_up / up, m * by_down / down
@@ -110,7 +116,7 @@ def test_dense_layers_by_hand(activation, rule, slow):
         layers.Dense(3),
     )
     weights = [layer.get_weights() for layer in model.layers[1:]]
-    x = points(4, 3, 4, 1)
+    x = points(4, 3, 4, 1, seed=61)
     classes = [0, 1, 2, 0]
     f = lambda z: np.asarray(getattr(keras.activations, activation)(z.astype("f")), float)  # noqa: E731
     expected = [
@@ -118,7 +124,9 @@ def test_dense_layers_by_hand(activation, rule, slow):
         for row, c in zip(x, classes, strict=True)
     ]
     found = mx.explain(model, x, classes, method=DeepLIFT(rule, baseline=0.1)).maps
-    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    # Sums of 12 terms of size 2, divided by the smallest difference.
+    limit = 12 * 2 * np.finfo(np.float32).eps / SMALLEST * np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=limit)
 
 
 # --- Completeness and kin ----------------------------------------------------------------

@@ -26,7 +26,7 @@ from tests.references import networks, reference, roundoff
 
 
 class Peers:
-    """One network with images and targets, and what the other libraries say of it."""
+    """One network with images and targets, and the other libraries' values for it."""
 
     def __init__(self, name):
         self.name = name
@@ -39,13 +39,37 @@ class Peers:
     def reference(self, library, key):
         return reference(library, self.name, key)
 
-    def agree(self, found, library, key, share=1e-5):
-        """`found` is the reference to within a share of its largest value."""
+    def agree(self, found, library, key, share=None, undecided=False):
+        """`found` is the reference to within a share of its largest value: rounding by default.
+
+        Places that are `undecided` may differ.
+        """
+        share = share or self.network.runner.rounding
         expected = self.reference(library, key)
         assert found.shape == expected.shape
         assert np.abs(expected).max() > 0
         assert roundoff(library, self.name, key) < share  # Or the comparison would mean nothing.
-        np.testing.assert_allclose(found, expected, rtol=0, atol=share * np.abs(expected).max())
+        kept = ~np.broadcast_to(undecided, found.shape)
+        limit = share * np.abs(expected).max()
+        np.testing.assert_allclose(found[kept], expected[kept], rtol=0, atol=limit)
+
+    def undecided(self, gradients):
+        """Places whose gradients jump when the pixels change by no more than rounding.
+
+        A ReLU near zero, or two near equals in a pooling window, are decided by the last digit,
+        and so by the processor. Elsewhere the gradients of a piecewise linear network stay put.
+
+        Args:
+            gradients: Images to gradients of logits or units.
+        """
+        found, jumps = gradients(self.images), False
+        for seed in range(2):
+            noise = np.random.default_rng(seed).uniform(-1, 1, self.images.shape)
+            near = self.images * (1 + self.network.runner.rounding * noise)
+            change = np.abs(gradients(np.float32(np.clip(near, 0, 1))) - found)
+            jumps = jumps | (change > self.network.runner.rounding * np.abs(found).max())
+        assert jumps.mean() <= 1e-3  # They are few, or nothing would be compared.
+        return jumps
 
 
 @pytest.fixture(scope="module", params=networks.CASES)
@@ -97,7 +121,10 @@ def test_deep_lift_over_baselines_equals_captums_and_shaps(peers):
         peers.network, peers.images, peers.targets, method=DeepSHAP(Background(peers.baselines))
     )
     maps = explanation.maps
-    assert np.abs(explanation.residuals / explanation.differences).max() < 1e-4
+    assert (
+        np.abs(explanation.residuals / explanation.differences).max()
+        < peers.network.runner.rounding
+    )
     peers.agree(maps, "captum", "deeplift_shap")
     peers.agree(maps, "shap", "deep_explainer")
 
@@ -112,15 +139,27 @@ UNIT = {"cnn": ("conv2", (3, 4, 5)), "residual": ("conv2", (8, 10, 4)), "colour"
 LAYERS = {"cnn": ("conv2", "dense"), "residual": ("pool", "dense"), "colour": ("conv2", "dense")}
 
 
-def test_what_a_layer_does_equals_captums(peers):
-    layer, unit = UNIT[peers.name]
-    slope = neuron_gradient(peers.network, peers.images, layer, unit)
-    peers.agree(slope, "captum", "neuron_gradient")
-    for layer in LAYERS[peers.name]:
-        given = peers.network, peers.images, layer, peers.targets
-        peers.agree(internal_influence(*given), "captum", f"internal_influence_{layer}")
-        conductance = layer_conductance(*given, differences="forward")
-        peers.agree(conductance, "captum", f"conductance_{layer}")
+def test_neuron_gradients_equal_captums(peers):
+    def gradients(images):
+        return neuron_gradient(peers.network, images, *UNIT[peers.name])
+
+    found, undecided = gradients(peers.images), peers.undecided(gradients)
+    peers.agree(found, "captum", "neuron_gradient", undecided=undecided)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_influence_and_conductance_of_a_layer_equal_captums(peers, which):
+    layer = LAYERS[peers.name][which]
+
+    def influence(images):
+        return internal_influence(peers.network, images, layer, peers.targets)
+
+    conductance = layer_conductance(
+        peers.network, peers.images, layer, peers.targets, differences="forward"
+    )
+    undecided = peers.undecided(influence)
+    for found, key in ((influence(peers.images), "internal_influence"), (conductance, "conductance")):  # fmt: skip  # noqa: E501
+        peers.agree(found, "captum", f"{key}_{layer}", undecided=undecided)
 
 
 def test_guided_gradcam_equals_captums(peers):
@@ -163,7 +202,7 @@ def test_the_trapezoid_is_captums_when_its_weights_sum_to_one(peers):
     ids=lambda value: value if isinstance(value, str) else "composed",
 )
 def test_relevance_equals_zennits(peers, method, key):
-    peers.agree(peers.maps(method), "zennit", key, share=1.1e-5)
+    peers.agree(peers.maps(method), "zennit", key)
 
 
 def test_expected_gradients_equal_captums_with_its_draws(peers):
