@@ -87,8 +87,9 @@ def test_the_gradient_of_the_probability_follows_the_chain_rule(cnn, images):
 
 def test_the_map_of_the_articles_code_is_zero_and_ours_is_not(cnn, images):
     """Erratum of document 000, section 8.3: the sum of a softmax is 1 for every image."""
+    # Keras removed the function, or refuses it outside graph mode.
     with pytest.raises((AttributeError, RuntimeError)):
-        keras.backend.gradients(cnn.output, cnn.input)  # Removed from Keras, or refused outside graph mode.
+        keras.backend.gradients(cnn.output, cnn.input)
     x = tf.constant(images)
     with tf.GradientTape() as tape:
         tape.watch(x)
