@@ -7,7 +7,7 @@ import numpy as np
 
 import mnist_xai as mx
 from mnist_xai.quality import MetricAbout
-from mnist_xai.quality.base import measured
+from mnist_xai.quality.base import score_images
 
 
 @mx.quality.register("ink_share")
@@ -33,10 +33,10 @@ class InkShare:
 
     def __call__(self, batch):
         """Score every image."""
-        return measured(batch, self._measure)
+        return score_images(batch, self._measure)
 
     def _measure(self, batch):
-        relevance = abs(batch.places)  # (N, H, W): the channels are summed.
+        relevance = abs(batch.relevance)  # (N, H, W): the channels are summed.
         ink = batch.images.max(axis=-1) > self.threshold
         return (relevance * ink).sum(axis=(1, 2)) / relevance.sum(axis=(1, 2))
 
