@@ -1,9 +1,9 @@
-"""Test accuracy of both recipes over five seeds, as a table.
+"""Print a table of the test accuracy of both recipes over five seeds.
 
     python benchmarks/accuracy.py --seeds 5
 
-Finished trainings are kept in `runs/accuracy` and not repeated; the test images are read once
-for each training, at its end.
+Finished trainings are stored in `runs/accuracy` and not repeated. The test images are used once in
+each training, at its end.
 """
 
 import argparse
@@ -18,7 +18,7 @@ RUNS = Path("runs/accuracy")
 
 
 def card(recipe: str, seed: int, dataset: mx.Dataset) -> dict:
-    """Train unless it was done before; return the model card with the seconds it took."""
+    """Return the model card and the seconds of the training; train if that has not been done."""
     path = RUNS / f"{recipe}-{seed}.keras"
     timing = path.with_suffix(".seconds")
     if not timing.exists():

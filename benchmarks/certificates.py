@@ -1,9 +1,10 @@
-"""Do explanations sum to what they promise? On 1,000 MNIST test digits and the saved network.
+"""Check whether explanations have the sums that their methods promise.
 
     .venv/bin/python benchmarks/certificates.py
 
-For each method that promises a sum: the residual's share of it, median, 99th percentile and
-largest, and the share of the images within 1 %. MNIST is found as `mnist_xai.load_data` finds it.
+For each method that promises a sum, print the residual as a share of it: median, 99th percentile
+and largest, and the share of images within 1 %. The images are 1,000 MNIST test digits, the network
+is the saved one. `mnist_xai.load_data` finds or loads MNIST.
 """
 
 from pathlib import Path
@@ -19,7 +20,7 @@ MODEL = Path(__file__).parents[1] / "saved_models" / "cnn.keras"
 
 @click.command()
 @click.option("--images", default=1000, show_default=True)
-@click.option("--method", "names", multiple=True, help="All that promise a sum, by default.")
+@click.option("--method", "names", multiple=True, help="By default all methods that promise a sum.")
 def main(images, names):
     network = mx.Network(mx.load_model(MODEL))
     x = mx.normalise(mx.load_data("mnist").test_images[:images])
@@ -28,7 +29,7 @@ def main(images, names):
         if not isinstance(method, Conservative | Complete) or (names and name not in names):
             continue
         explanation = mx.explain(network, x, method=method)
-        # What is lost by name can outweigh the score: the whole is all that was shared out.
+        # Absorbed relevance can be larger than the score: divide by the largest of them.
         whole = np.abs(explanation.differences)
         whole = np.max([whole, *map(np.abs, explanation.absorbed.values())], axis=0)
         share = np.abs(explanation.residuals) / whole

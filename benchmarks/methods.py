@@ -1,24 +1,25 @@
-"""How fast our explanations are, against other libraries and against what their definitions need.
+"""Compare the speed of our explanations with other libraries and with the cost by definition.
 
     python benchmarks/methods.py --peers-python PATH --xplique-python PATH
 
-Everyone explains the logits of the predicted classes of the same MNIST test images with the same
-weights, those of `saved_models/cnn.keras`: 256 images, and 16 for the methods marked with a star.
-Each peer is a process of its own that waits until it is asked; only one works at a time, with as
-many threads as it takes by default. In every round every method is run by all who have it, one
-after the other, so that what else the machine does hits all alike. Times are medians over the
-rounds, and ratios are medians of the ratios within a round.
+All libraries explain the logits of the predicted classes of the same MNIST test images with the
+weights of `saved_models/cnn.keras`: 256 images, or 16 for the methods marked with a star. Each
+other library (a peer) runs in its own process. Only one works at a time, with its default number of
+threads. In each round every method is run by all libraries that have it, one after the other, so
+that other work of the machine slows all of them. Times are medians over the rounds, and ratios are
+medians of the ratios within a round.
 
-Printed are the peers' times over ours, and ours over what the definition needs: the number of
-passes that `method.passes` states, times one pass of a plain `tf.function` over the same Keras
-layers, forward or with a `GradientTape`, at 256 images a call. `--memory` prints instead by how
-much each method makes the process grow, in a fresh process with more images, steps or samples.
+The table shows the peers' times divided by ours, and ours divided by the cost by definition: the
+number of passes that `method.passes` states, times one pass of a plain `tf.function` over the same
+Keras layers, forward or with a `GradientTape`, with 256 images a call. `--memory` shows instead by
+how much each method makes a fresh process grow, with more images, steps or samples.
 
-Ours has its defaults (`Network(model)`, 256 images a pass). Of a peer every setting in the table
-is tried before the rounds, for torch in both orders of memory, and the fastest counts. Whatever a
-peer can do beforehand (explainers, hooks, masks drawn in a constructor) is done before the clock
-runs. All return their maps as NumPy arrays. How near they come to ours is printed as a cosine: what
-samples, and what a peer defines otherwise, is not equal.
+Ours runs with its defaults (`Network(model)`, 256 images a pass). Every setting of a peer in the
+table below is tried before the rounds, for torch in both memory formats, and the fastest counts.
+Everything that a peer can prepare (explainers, hooks, masks drawn in a constructor) is prepared
+before the clock starts. All maps are returned as NumPy arrays. The similarity of a peer's maps to
+ours is printed as a cosine. It is below 1 for methods that draw samples and for methods that a peer
+defines differently.
 
 | method | peer and its settings |
 | - | - |
@@ -51,9 +52,10 @@ images; Xplique, batch 64, 256, 1024 |
 | hsic*, 500 masks of 49 patches | Xplique, batch 64, 256, 1024 |
 | lrp_epsilon, lrp_z_plus, composites | Zennit, its composites attached, batch 64, 256 |
 
-`--peers-python` is a Python with torch, captum, zennit and shap (`tests/references/README.md`
-says how to make one), `--xplique-python` one with xplique; tf-keras-vis is in ours. Without them
-their columns are left out. A method that this version does not have is left out and named.
+`--peers-python` is a Python with torch, captum, zennit and shap (`tests/references/README.md` says
+how to install them). `--xplique-python` is a Python with xplique. tf-keras-vis runs in our own
+environment. Columns of peers without a Python are left out. Methods that this version does not have
+are left out and listed.
 """
 
 import argparse
@@ -95,9 +97,9 @@ from peers.contest import (
 ROOT = Path(__file__).resolve().parents[1]
 SAVED = ROOT / "saved_models" / "cnn.keras"
 IMAGES = 256
-BUSY = 1.3  # A plain pass that varies more than so between rounds says that others compute, too.
+BUSY = 1.3  # If a plain pass varies more between rounds, the machine does other work as well.
 
-# Our hyper-parameters where they are not the defaults, and whether 16 images are enough.
+# Hyper-parameters of ours that are not defaults, and whether 16 images are enough.
 WORK: dict[str, tuple[dict[str, Any], bool]] = {
     "gradient": ({}, False),
     "input_x_gradient": ({}, False),
@@ -124,7 +126,7 @@ WORK: dict[str, tuple[dict[str, Any], bool]] = {
     "epsilon_alpha2_beta1": ({}, False),
 }
 
-# For `--memory`, beside 2,000 images of the work above: images and hyper-parameters.
+# For `--memory`: images and hyper-parameters. Other methods explain 2,000 images as above.
 MANY = 2000
 LARGE: dict[str, tuple[tuple[int, dict[str, Any]], ...]] = {
     "integrated_gradients": ((MANY, {"steps": STEPS}), (64, {"steps": 2000})),
@@ -140,7 +142,7 @@ LARGE: dict[str, tuple[tuple[int, dict[str, Any]], ...]] = {
 }
 
 
-# What a method that is not there, or not with these hyper-parameters, raises.
+# Raised for methods or hyper-parameters that this version does not have.
 MISSING = (KeyError, AttributeError, TypeError)
 
 
@@ -148,7 +150,7 @@ MISSING = (KeyError, AttributeError, TypeError)
 
 
 def write_inputs(path: Path, model: Any) -> None:
-    """Weights under the names of `peers/twins.py`, images, predicted classes and baselines."""
+    """Write weights, by the names of `peers/twins.py`, images, predicted classes and baselines."""
     import mnist_xai as mx
 
     data = mx.load_data("mnist")
@@ -169,7 +171,7 @@ def write_inputs(path: Path, model: Any) -> None:
 
 
 def our_method(name: str, baselines: np.ndarray, **changes: Any) -> Any:
-    """A method of ours with other hyper-parameters; KeyError if this version does not have it."""
+    """Return our method with these hyper-parameters; KeyError if this version does not have it."""
     from mnist_xai import METHODS, interpret
 
     if name == "deep_shap":
@@ -178,7 +180,7 @@ def our_method(name: str, baselines: np.ndarray, **changes: Any) -> Any:
 
 
 class Plain:
-    """What anyone would write: passes of `tf.function`s over the model's own layers."""
+    """Plain implementations: `tf.function`s over the model's own layers."""
 
     def __init__(self, model: Any) -> None:
         import keras
@@ -208,7 +210,7 @@ class Plain:
         self.forward, self.gradient = forward, gradient
 
     def methods(self, i: Inputs) -> dict[str, Callable[[], np.ndarray]]:
-        """Also the passes by which the definitions are measured, under their units."""
+        """Return plain methods, and the single passes that measure the cost by definition."""
         x, t = i.images, i.targets
         return {
             "pass forward": lambda: self.forward(x).numpy(),
@@ -233,7 +235,7 @@ class Plain:
         return (total / NOISY).numpy()
 
 
-# --- Those who do it ---------------------------------------------------------------------
+# --- Contestants -------------------------------------------------------------------------
 
 
 class Peer:
@@ -259,7 +261,7 @@ class Peer:
         )
 
     def prepare(self, name: str) -> tuple[str, np.ndarray]:
-        """The fastest setting, and the maps; RuntimeError when the peer cannot do it."""
+        """Return the fastest setting and the maps; RuntimeError if the peer fails."""
         maps = self.folder / f"{self.name}-{name}.npy"
         return self._ask(do="prepare", method=name, maps=str(maps))["setting"], np.load(maps)
 
@@ -281,16 +283,16 @@ class Peer:
         line = self._process.stdout.readline()
         if not line:
             self._errors.seek(0)
-            said = [text.strip() for text in self._errors if text.strip()] or ["it said nothing"]
+            said = [text.strip() for text in self._errors if text.strip()] or ["no error message"]
             raise SystemExit(
                 f"{self.name}: {self._script} stopped under {self._python}: {said[-1]}\n"
-                f"That Python needs {self._needs}; or leave it out with --skip-peers {self.name}."
+                f"That Python needs {self._needs}. To leave it out, use --skip-peers {self.name}."
             )
         return json.loads(line)
 
 
 class Here:
-    """Methods that run in this process, behind the same door as a peer."""
+    """Methods that run in this process, with the interface of a peer."""
 
     def __init__(self, runs: dict[str, Callable[[], np.ndarray]]) -> None:
         self.has = set(runs)
@@ -303,7 +305,7 @@ class Here:
         return self._watch.time(name)
 
     def stop(self) -> None:
-        """Nothing is left behind."""
+        """Do nothing: there is no process to stop."""
 
 
 def peers(options: argparse.Namespace, folder: Path) -> Iterator[Peer]:
@@ -323,7 +325,7 @@ def peers(options: argparse.Namespace, folder: Path) -> Iterator[Peer]:
 
 
 def speed(options: argparse.Namespace, folder: Path) -> dict:
-    """Prepare every method with everyone, then time them in rounds."""
+    """Prepare every method of every contestant, then time them in rounds."""
     import mnist_xai as mx
 
     model = mx.load_model(SAVED)
@@ -335,7 +337,7 @@ def speed(options: argparse.Namespace, folder: Path) -> dict:
         try:
             methods[name] = our_method(name, i.baselines, **changes)
         except MISSING as error:
-            left_out[name] = f"this version of ours does not have it ({error})"
+            left_out[name] = f"this version does not have it ({error})"
             say(f"{name}: left out: {left_out[name]}")
 
     def ours(name: str) -> Callable[[], np.ndarray]:
@@ -376,7 +378,7 @@ def speed(options: argparse.Namespace, folder: Path) -> dict:
 
 
 def prepare(name: str, method: Any, network: Any, doers: dict[str, Any]) -> dict:
-    """Warm everyone up who has the method; compare their maps with ours."""
+    """Warm up all contestants that have the method; compare their maps with ours."""
     row: dict[str, Any] = {
         "images": FEW if WORK[name][1] else IMAGES,
         "unit": method.about.unit,
@@ -392,7 +394,7 @@ def prepare(name: str, method: Any, network: Any, doers: dict[str, Any]) -> dict
         row["doers"][doer] = entry
         try:
             entry["setting"], maps = one.prepare(name)
-        except Exception as error:  # noqa: BLE001 One that fails must not end the run.
+        except Exception as error:  # noqa: BLE001 A contestant that fails must not end the run.
             entry["error"] = str(error)
             say(f"{name}: {doer} failed: {error}")
             if doer == "ours":
@@ -406,7 +408,7 @@ def prepare(name: str, method: Any, network: Any, doers: dict[str, Any]) -> dict
 
 
 def cosine(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """How near maps come to ours; to our magnitudes if theirs have no sign."""
+    """Return the cosine of maps and ours, or of our magnitudes if theirs have no sign."""
     ours, theirs = ours.astype(np.float64).ravel(), theirs.astype(np.float64).ravel()
     if theirs.min() >= 0:
         ours = np.abs(ours)
@@ -462,9 +464,9 @@ def report(found: dict) -> None:
         spread = max(max(r["pass_seconds"]) / min(r["pass_seconds"]) for r in rows.values())
         print(f"\nA plain pass took up to {spread:.1f} times as long in one round as in another.")
         if spread > BUSY:
-            print("The machine was busy, from which PyTorch suffers more than TensorFlow; "
-                  "run it again when it is not.")  # fmt: skip
-    print("\nSettings that were the fastest, fastest round against ours, cosine of the maps:\n")
+            print("The machine was busy, which slows PyTorch more than TensorFlow; "
+                  "run the benchmark again when it is idle.")  # fmt: skip
+    print("\nFastest settings; in brackets: fastest round over ours, cosine of the maps:\n")
     for name, row in rows.items():
         done = [
             f"{doer} {entry['setting']} (× {entry['times_ours_at_best']:.2f}, "
@@ -487,7 +489,7 @@ def cell(entry: dict | None) -> str:
 
 
 def memory(options: argparse.Namespace) -> dict:
-    """Run each method in a fresh process; return by how many MiB it grew at most."""
+    """Run each method in a fresh process; return its largest growth in MiB."""
     found = []
     print("| method | images | with | grows by, MiB |\n| - | - | - | - |")
     for name in options.methods:
@@ -507,7 +509,7 @@ def memory(options: argparse.Namespace) -> dict:
 
 
 def grow(name: str, count: int, changes: dict[str, Any]) -> None:
-    """Print by how much this process grows beyond model and images, compiling included."""
+    """Print by how much this process grows beyond model and images, including compilation."""
     import mnist_xai as mx
 
     data = mx.load_data("mnist")
@@ -517,7 +519,7 @@ def grow(name: str, count: int, changes: dict[str, Any]) -> None:
     try:
         method = our_method(name, baselines, **changes)
     except MISSING:
-        raise SystemExit("not in this version of ours, left out") from None
+        raise SystemExit("left out: this version does not have it") from None
     network = mx.Network(mx.load_model(SAVED))
     targets = np.zeros(count, np.int32)
     before = reset_peak()
@@ -526,7 +528,7 @@ def grow(name: str, count: int, changes: dict[str, Any]) -> None:
 
 
 def reset_peak() -> float:
-    """Forget the peak so far where the system can; return the MiB in use, or else the peak."""
+    """Reset the peak if the system supports it and return the MiB in use; else return the peak."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -546,7 +548,7 @@ def status(field: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
-# --- ------------------------------------------------------------------------------------
+# --- Command line ------------------------------------------------------------------------
 
 
 def say(text: str) -> None:
@@ -566,7 +568,7 @@ def main() -> None:
         choices=("all", "captum", "zennit", "shap", "xplique", "tf_keras_vis"),
         help="captum, zennit, shap, xplique, tf_keras_vis or all",
     )  # fmt: skip
-    parser.add_argument("--memory", action="store_true", help="measure memory and not time")
+    parser.add_argument("--memory", action="store_true", help="measure memory instead of time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--grow", help=argparse.SUPPRESS)
     options = parser.parse_args()

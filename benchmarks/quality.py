@@ -1,26 +1,25 @@
-"""How fast our metrics are, against Quantus.
+"""Compare the speed of our metrics with Quantus.
 
     python benchmarks/quality.py --quantus-python PATH
 
-Both score the same 64 digits of the MNIST test set with the same weights, those of
-`saved_models/cnn.keras`, and the same maps, of `--maps`; of metrics that run the method again, the
-gradient. Maps are given noise of a billionth of their largest value, so that none has ties, which
-Quantus breaks as its sort happens to.
+Both score the same 64 digits of the MNIST test set with the weights of `saved_models/cnn.keras` and
+the same maps: those of `--maps`, or gradients for metrics that run the method again. The maps get
+noise of a billionth of their largest value, so that they have no ties; Quantus's order of ties is
+arbitrary.
 
-Quantus is a process of its own, with PyTorch and as many threads as it takes by default; it and
-ours run in turn, so that what else the machine does hits both. Both are warmed up before, and of
-Quantus's batch sizes of 16 and 64 images the faster one counts. Ours scores `network.batch_size`
-masked images at a time, 256. Times are medians over the rounds, and ratios are medians of the
-ratios within a round; "at best" is the fastest round against the fastest. PyTorch's threads wait
-for each other when the machine is busy: set OMP_NUM_THREADS=1 then. How much ours saves depends on
-the maps, since equal masked images are scored once: most for maps that are zero on black, least for
-a plain gradient.
+Quantus runs in its own process, with PyTorch and its default number of threads. Both libraries run
+in turn, so that other work of the machine slows both. Both are warmed up first. Quantus is tried
+with batches of 16 and 64 images, and the faster one counts. Ours scores `network.batch_size`, 256,
+masked images at a time. Times are medians over the rounds, ratios are medians of the ratios within
+a round, and "at best" compares the fastest rounds. On a busy machine PyTorch's threads wait for
+each other: set OMP_NUM_THREADS=1 then. Ours scores equal masked images once. So its advantage
+depends on the maps: it is largest for maps that are zero on black, and smallest for gradients.
 
-Where nothing is drawn at random the largest difference between the two results is printed, as a
-share of the largest value, and else the means of both.
+For metrics without random numbers, the largest difference between the two results is printed as a
+share of the largest value; for the others, both means.
 
-`--quantus-python` is a Python with quantus and torch. To add a metric, give it an entry in `WORK`
-here and one of the same name in `METRICS` of `peers/quantus_metrics.py`.
+`--quantus-python` is a Python with quantus and torch. To add a metric, add an entry to `WORK` here
+and one of the same name to `METRICS` in `peers/quantus_metrics.py`.
 """
 
 import argparse
@@ -58,12 +57,12 @@ def accuracy(scores: Scores) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Work:
-    """A metric of ours, what of its scores is Quantus's result, and whether both draw the same."""
+    """One of our metrics, and how to compare its scores with Quantus's result."""
 
     metric: Metric
     result: Callable[[Scores], np.ndarray] = lambda scores: scores.values
-    random: bool = False
-    again: bool = False  # Whether it runs the method again.
+    random: bool = False  # Whether both draw random numbers, so that results differ.
+    again: bool = False  # Whether the metric runs the method again.
 
 
 WORK = {
@@ -83,7 +82,7 @@ WORK = {
 
 
 def batches(folder: Path, method: Method) -> dict[bool, ExplainedBatch]:
-    """Maps on batch, by whether their method is run again; and the inputs written for Quantus."""
+    """Write the inputs for Quantus; return batches by whether the metric runs the method again."""
     model = mx.load_model(SAVED)
     network = mx.Network(model)
     images = mx.normalise(mx.load_data("mnist").test_images[:IMAGES])
@@ -99,13 +98,13 @@ def batches(folder: Path, method: Method) -> dict[bool, ExplainedBatch]:
         for variable, value in zip(layer.weights, layer.get_weights(), strict=True)
     }
     given = {"images": images, "targets": found[False].targets, "maps": maps}
-    given["baselines"] = images[:1]  # Which no metric asks for.
+    given["baselines"] = images[:1]  # `Inputs` expects baselines, although no metric uses them.
     np.savez(folder / "inputs.npz", model=str(SAVED), **given, **arrays)
     return found
 
 
 def contest(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Prepare every metric on both sides, then time them in rounds."""
+    """Prepare every metric in both libraries, then time them in rounds."""
     given = batches(folder, mx.METHODS[options.maps])
 
     def run(work: Work) -> Callable[[], np.ndarray]:
@@ -138,7 +137,7 @@ def contest(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def agreement(ours: np.ndarray, theirs: np.ndarray, random: bool) -> str:
-    """How near both results are, in words."""
+    """Return as text how close the two results are."""
     if random:
         return f"means {np.nanmean(ours):.3f} and {np.nanmean(theirs):.3f}"
     return f"largest difference {np.abs(ours - theirs).max() / np.abs(theirs).max():.1e}"

@@ -1,18 +1,18 @@
-"""How fast we train, against plain `fit`, the article's own script and a PyTorch twin.
+"""Compare the speed of our training with plain `fit`, the article's script and a PyTorch twin.
 
     python benchmarks/training.py --torch-python PATH/TO/python
 
-Every contestant trains the case study's network on MNIST in a process of its own until it has
-99 % of the test images right, read after every 12,800 images with the clock stopped; the
-contestants take turns, three rounds. The PyTorch twin needs an environment with torch; without
-`--torch-python` it is left out.
+Each contestant trains the case study's network on MNIST in its own process until it classifies 99 %
+of the test images correctly. The accuracy is measured after every 12,800 images, with the clock
+stopped. The contestants take turns for three rounds. The PyTorch twin needs an environment with
+torch; it is left out without `--torch-python`.
 
-- ours: the default recipe, every image warped;
-- ours, in 2 epochs: the same with its schedule cut to two epochs and a shorter average;
-- plain fit: `model.fit` on arrays in memory, Keras's defaults but for the batch of 128;
+- ours: the default recipe, which warps every image;
+- ours, in 2 epochs: the same recipe with a schedule of two epochs and a shorter average;
+- plain fit: `model.fit` on arrays in memory, with Keras's defaults except the batch size of 128;
 - plain fit, no XLA: the same with `jit_compile=False`;
-- article: its script, `ImageDataGenerator` on folders of PNGs, repaired only as far as it needs
-  to run (grey images);
+- article: its script, `ImageDataGenerator` on folders of PNGs, repaired only as far as necessary to
+  run (grey images);
 - PyTorch: the same network and optimiser on tensors in memory, float32, no augmentation.
 """
 
@@ -32,11 +32,11 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 GOAL = 0.99
-EVERY = 12_800  # Images between two looks at the test images.
+EVERY = 12_800  # Training images between two evaluations.
 
 
 class Clock:
-    """Counts images and seconds, the seconds of evaluations left out."""
+    """Counts images and seconds of training, without the evaluations."""
 
     def __init__(self) -> None:
         self.images, self.seconds, self.reached = 0, 0.0, None
@@ -52,13 +52,13 @@ class Clock:
         self._marks.append((self.images, self.seconds))
 
     def look(self, accuracy: float) -> bool:
-        """Note an accuracy on the test images; return whether the goal is reached."""
+        """Record an accuracy on the test images; return whether training may stop."""
         if self.reached is None and accuracy >= GOAL:
             self.reached = self.seconds
         return self.reached is not None and len(self._marks) >= 4
 
     def result(self) -> dict:
-        # The first stretch holds compiling and warming up.
+        # The first interval includes compilation and warm-up.
         (images, seconds), (last_images, last_seconds) = self._marks[0], self._marks[-1]
         return {
             "images_per_second": (last_images - images) / (last_seconds - seconds),
@@ -68,7 +68,7 @@ class Clock:
 
 
 def keras_clock(clock: Clock, images_a_step: int):
-    """A callback that runs the clock and stops the training at the goal."""
+    """Return a callback that runs the clock and stops the training at the goal."""
     import keras
 
     class Callback(keras.callbacks.Callback):
@@ -119,7 +119,7 @@ def plain_fit(folder: Path, **options) -> dict:
 
 
 def article(folder: Path) -> dict:
-    """Document 000, section 8.2; `color_mode` is the repair."""
+    """Run the script of document 000, section 8.2; only `color_mode` was added."""
     from keras.layers import Conv2D, Dense, Flatten, MaxPooling2D
     from keras.models import Sequential
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
@@ -160,7 +160,7 @@ CONTESTANTS = {
 
 
 def write_pictures(folder: Path) -> None:
-    """MNIST as the article expects to find it."""
+    """Write MNIST in the folders that the article's script expects."""
     from PIL import Image
 
     import mnist_xai as mx

@@ -92,7 +92,7 @@ def integrated_gradients(i, model, size):
 
 
 def smoothgrad(i, saliency):
-    """`images x samples` at a time."""
+    """Return the settings: `images x samples` at a time."""
     tunnel = ca.NoiseTunnel(saliency)
 
     def run(images, at_once):
@@ -109,7 +109,7 @@ def smoothgrad(i, saliency):
 
 
 def deep_shap(i, lift_shap, size):
-    """Pairs of an image and a baseline, `size` at a time."""
+    """Explain pairs of an image and a baseline, `size` at a time."""
     rows = max(1, size // BASELINES)
     pairs = zip(i.x[:FEW].split(rows), i.c[:FEW].split(rows), strict=True)
     found = [lift_shap.attribute(x, i.baselines, target=c) for x, c in pairs]
@@ -117,7 +117,7 @@ def deep_shap(i, lift_shap, size):
 
 
 def one_by_one(x, c, method, features):
-    """LIME and KernelSHAP fit one model for all images of a call, so one image a call."""
+    """Explain one image a call: LIME and KernelSHAP fit one model for all images of a call."""
 
     def run(at_once):
         pairs = zip(x.split(1), c.split(1), strict=True)

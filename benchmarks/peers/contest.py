@@ -1,7 +1,7 @@
-"""What ours and the peers share in `benchmarks/methods.py`: the work, and the clock.
+"""Work and clock that ours and the peers share in `benchmarks/methods.py`.
 
-A peer is a process that is asked in lines of JSON, does one thing at a time, and answers in lines
-of JSON; what its libraries print goes to its stderr. It needs nothing of ours, only NumPy.
+A peer is a process that reads requests as lines of JSON, does one thing at a time, and answers with
+lines of JSON. Output of its libraries goes to its stderr. It does not need our package, only NumPy.
 """
 
 import json
@@ -28,9 +28,9 @@ KERNEL_WIDTH, RIDGE = 0.25, 1.0  # LIME's.
 CAM_LAYER = "conv2"
 BATCHES = (64, 256, 1024)  # Tried for every peer that takes a batch size.
 
-SHORTEST = 0.3  # Seconds that a turn should last; short methods are repeated in it.
+SHORTEST = 0.3  # Seconds that a turn should last; faster methods are repeated.
 MOST_REPEATS = 50
-SLOW = 3.0  # Seconds.
+SLOW = 3.0  # Seconds; slower methods are not run again to warm up.
 
 Run = Callable[[], Any]
 Settings = Mapping[str, Run]
@@ -38,7 +38,7 @@ Settings = Mapping[str, Run]
 
 
 class Inputs:
-    """What everyone explains: images `(N, H, W, C)`, targets, and baselines for DeepSHAP."""
+    """Inputs of all contestants: images `(N, H, W, C)`, targets, and baselines for DeepSHAP."""
 
     def __init__(self, path: str | Path) -> None:
         with np.load(path) as file:
@@ -52,17 +52,17 @@ class Inputs:
 
 
 def batched(run: Callable[[int], Any], batches: tuple[int, ...] = BATCHES) -> Settings:
-    """The settings of a function of the batch size."""
+    """Return the settings of a function of the batch size."""
     return {f"batch {size}": (lambda size=size: run(size)) for size in batches}
 
 
 def plainly(run: Run) -> Settings:
-    """The only setting of something without a batch size."""
+    """Return the single setting of a function without a batch size."""
     return {"": run}
 
 
 class Stopwatch:
-    """Warms methods up, keeps the fastest setting of each, and then times them turn by turn."""
+    """Warms up methods, chooses the fastest setting of each, and times them turn by turn."""
 
     def __init__(self, methods: Mapping[str, Settings]) -> None:
         self.methods = methods
@@ -75,7 +75,7 @@ class Stopwatch:
             start = time.perf_counter()
             maps[setting] = np.asarray(run())
             first = time.perf_counter() - start
-            # What takes so long is not the warming up: no need to run it again at once.
+            # In a slow run the warm-up is negligible: do not run it again.
             seconds[setting] = first if first > SLOW else _seconds(run)
         fastest = min(seconds.values())
         near = [setting for setting in seconds if seconds[setting] <= 1.5 * fastest]
@@ -87,7 +87,7 @@ class Stopwatch:
         return setting, maps[setting]
 
     def time(self, name: str) -> float:
-        """Seconds of one run, on average over a turn."""
+        """Return the seconds of one run, averaged over a turn."""
         run, repeats = self._chosen[name]
         return _seconds(run, repeats)
 

@@ -1,4 +1,4 @@
-"""The case study's network with logits for outputs, for the peers in TensorFlow."""
+"""The case study's network with logits as outputs, for the peers in TensorFlow."""
 
 import os
 import sys

@@ -2,8 +2,8 @@
 
     python benchmarks/peers/quantus_axioms.py inputs.npz tests/references
 
-`inputs.npz` is that of `references.py`. Completeness and non-sensitivity are asked of a linear
-network, whose right maps are known; input invariance of the network `colour`.
+`inputs.npz` is that of `references.py`. Completeness and non-sensitivity use a linear network,
+whose correct maps are known. Input invariance uses the network `colour`.
 """
 
 import contextlib
@@ -28,7 +28,10 @@ SHIFT = 0.5
 
 
 def linear():
-    """Kernel, bias, images without black but at one idle place, targets; a third of places idle."""
+    """Return kernel, bias, images and targets.
+
+    A third of the pixels have no influence. The images are black at one of these pixels only.
+    """
     rng = np.random.default_rng(5)
     kernel = rng.normal(size=(SIDE**2, CLASSES))
     idle = rng.choice(SIDE**2, SIDE**2 // 3, replace=False)
@@ -98,7 +101,7 @@ def of_linear():
 
 
 def of_colour(arrays):
-    """Whether maps by three methods are invariant: gradient, times the image, and that in small."""
+    """Score invariance of the gradient, of gradient times image, and of that in a small unit."""
     model = twin("colour", arrays, torch.float32)
     x = np.ascontiguousarray(arrays["colour/images"].transpose(0, 3, 1, 2)).astype(np.float32)
     targets = arrays["colour/targets"].astype(int)
@@ -109,7 +112,7 @@ def of_colour(arrays):
         (slope,) = torch.autograd.grad(scores.sum(), x)
         return (slope * (unit * x if unit else 1)).detach().numpy()
 
-    # Quantus shifts every number of an image but the first.
+    # Without this patch Quantus does not shift the first number of an image.
     whole = mock.patch.object(
         quantus.metrics.axiomatic.input_invariance,
         "perturb_batch",

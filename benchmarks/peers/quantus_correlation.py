@@ -2,7 +2,8 @@
 
     python benchmarks/peers/quantus_correlation.py inputs.npz tests/references
 
-`inputs.npz` is that of `references.py`. Maps are kept with the scores: both sides score the same.
+`inputs.npz` is that of `references.py`. Maps are stored with the scores, so that both libraries
+score the same maps.
 """
 
 import importlib.metadata
@@ -42,7 +43,7 @@ class Case:
 
 
 def linear():
-    """Logits that are a sum over pixels: slopes times image are exact for every subset."""
+    """Return a network whose logits are sums over pixels: slopes times image are exact shares."""
     rng = np.random.default_rng(5)
     kernel, bias = rng.normal(size=(64, 3)).astype(np.float32), np.float32([0.1, -0.2, 0.3])
     images, targets = rng.random((5, 8, 8, 1), np.float32), np.array([0, 2, 1, 1, 0])
@@ -54,19 +55,19 @@ def linear():
 
 
 def subsets(count):
-    """Subsets of places, `(SUBSETS, size)`, as `mnist_xai` draws them from seed 0."""
+    """Return subsets of pixels, `(SUBSETS, size)`, as `mnist_xai` draws them from seed 0."""
     order = np.argsort(np.random.default_rng(0).random((SUBSETS, count)), axis=1)
     return order[:, : round(SHARE * count)]
 
 
 def faithfulness_correlation(case):
-    """Quantus asks for a subset for each run and image; a place stands for its channels."""
+    """Score with our subsets; Quantus draws one for each run and image. Pixels have all channels."""
     _, channels, height, width = case.x.shape
-    places = subsets(height * width)
-    chosen = np.concatenate([places + c * height * width for c in range(channels)], axis=1)
+    pixels = subsets(height * width)
+    chosen = np.concatenate([pixels + c * height * width for c in range(channels)], axis=1)
     draws = list(np.repeat(chosen, len(case.x), axis=0))
     metric = quantus.FaithfulnessCorrelation(nr_runs=SUBSETS, subset_size=chosen.shape[1], **PLAIN)
-    # Of several channels Quantus would see one for all: maps of places, then.
+    # Quantus uses one channel of a map for all channels of the image, so channels are summed.
     maps = case.shares.sum(axis=1, keepdims=True)
     with mock.patch("numpy.random.choice", side_effect=draws):
         return case.score(metric, maps)
@@ -76,7 +77,7 @@ def of_network(case):
     yield "slopes", case.slopes.transpose(0, 2, 3, 1)
     yield "shares", case.shares.transpose(0, 2, 3, 1)
     yield "faithfulness_correlation", faithfulness_correlation(case)
-    if case.x.shape[1] == 1:  # Of several channels Quantus removes one at a time.
+    if case.x.shape[1] == 1:  # Quantus would remove single channels of a pixel.
         metric = quantus.FaithfulnessEstimate(features_in_step=1, **PLAIN)
         yield "faithfulness_estimate", case.score(metric, case.shares)
     for samples in (1, 3):
@@ -85,7 +86,7 @@ def of_network(case):
 
 
 def mistakes(case):
-    """What Quantus says of a perfect map, and of its opposite."""
+    """Score a correct map and its opposite."""
     metric = {"features_in_step": 4, **PLAIN}
     for key, maps in (("", case.shares), ("_opposite", -case.shares)):
         yield f"monotonicity{key}", case.score(quantus.Monotonicity(**metric), maps)

@@ -1,8 +1,8 @@
-"""Reference values of Quantus for the metrics that take places away, for `tests/references`.
+"""Quantus's metrics that remove pixels, for `tests/references`.
 
     python benchmarks/peers/quantus_flipping.py inputs.npz tests/references
 
-Where Quantus draws noise it is handed ours. All in float32, which is what it runs a network in.
+Quantus's noise is replaced by ours. Everything is in float32, as Quantus runs networks.
 """
 
 import importlib.metadata
@@ -14,7 +14,7 @@ from unittest import mock
 import numpy as np
 import torch
 
-np.trapz = np.trapezoid  # Quantus 0.6.0 calls what NumPy 2.4 has no longer.
+np.trapz = np.trapezoid  # Quantus 0.6.0 calls it, but NumPy 2.4 has removed it.
 
 import quantus  # noqa: E402
 from quantus.functions import perturb_func as perturb  # noqa: E402
@@ -29,41 +29,41 @@ QUIET = {"normalise": False, "disable_warnings": True}
 
 
 def digits():
-    """A nought, a four and a seven of a few strokes on exact black, `(3, 1, 28, 28)`."""
+    """Return a zero, a four and a seven of a few strokes on exact black, `(3, 1, 28, 28)`."""
     strokes = (
         [((14 + 8 * np.sin(a), 14 + 6 * np.cos(a)),) * 2 for a in np.linspace(0, 2 * np.pi, 40)],
         [((5, 8), (15, 7)), ((15, 7), (15, 20)), ((5, 18), (23, 17))],
         [((6, 7), (6, 20)), ((6, 20), (23, 12))],
     )
-    places = np.moveaxis(np.mgrid[:28, :28].astype(np.float64), 0, -1)
+    pixels = np.moveaxis(np.mgrid[:28, :28].astype(np.float64), 0, -1)
     images = []
     for lines in strokes:
-        distances = [_distance(places, *map(np.array, ends)) for ends in lines]
+        distances = [_distance(pixels, *map(np.array, ends)) for ends in lines]
         images.append(np.clip(2 - np.min(distances, axis=0), 0, 1))
     return np.array(images, np.float32)[:, None]
 
 
-def _distance(places, start, end):
-    """From every place to a line from `start` to `end`."""
+def _distance(pixels, start, end):
+    """Return the distance of every pixel to the line from `start` to `end`."""
     way = end - start
-    share = np.clip((places - start) @ way / max(way @ way, 1e-9), 0, 1)
-    return np.linalg.norm(places - start - share[..., None] * way, axis=-1)
+    share = np.clip((pixels - start) @ way / max(way @ way, 1e-9), 0, 1)
+    return np.linalg.norm(pixels - start - share[..., None] * way, axis=-1)
 
 
 class Inputs:
-    """The twin of `cnn`, digits and the classes they are taken for, and maps with much noise."""
+    """The twin of `cnn`, digits with their predicted classes, and noisy maps."""
 
     def __init__(self, arrays):
         self.model = twin("cnn", arrays, torch.float32)
         self.x = digits()
-        with torch.no_grad():  # The predicted classes, since ROAD counts how often they remain.
+        with torch.no_grad():  # Predicted classes, because ROAD counts how often they remain.
             self.c = self.model(torch.tensor(self.x)).argmax(dim=1).numpy()
-        # What is bright leans towards coming first, so that predictions do change.
+        # Bright pixels tend to come first, so that predictions change.
         noise = np.random.default_rng(7).standard_normal(self.x.shape, np.float32)
         self.maps = noise + self.x
 
     def score(self, metric, rows=slice(None), *, softmax=False, batch_size=64):
-        """What a metric says of some of the images."""
+        """Return the scores of some of the images."""
         return metric(
             self.model,
             self.x[rows],
@@ -76,7 +76,7 @@ class Inputs:
 
 
 def curves(i):
-    """Scores after each step, of logits and of probabilities; drops of scores for regions."""
+    """Yield scores after each step, of logits and of probabilities, and drops for regions."""
     black = {"perturb_baseline": 0.0, **QUIET}
     flipping = quantus.PixelFlipping(features_in_step=28, **black)
     yield "pixel_flipping", i.score(flipping)
@@ -98,7 +98,7 @@ def curves(i):
 
 
 def uniform(i):
-    """What Quantus's own uniform noise makes of one patch of each image."""
+    """Yield one patch of each image, filled with Quantus's own uniform noise."""
     np.random.seed(0)  # It draws from the global generator.
     patch = np.arange(16)[None].repeat(3, axis=0)
     filled = perturb.batch_baseline_replacement_by_indices(
@@ -108,7 +108,7 @@ def uniform(i):
 
 
 def road(i):
-    """Hits of each image by itself; of all, three and two at a time; one image imputed."""
+    """Yield the hits of each image alone, of batches of three and two, and an imputed image."""
     noise = np.random.default_rng(0).standard_normal((28, 28, 1)).ravel()
 
     def imputed(arr, indices, **_):
@@ -127,7 +127,7 @@ def road(i):
 
 
 def irof(i):
-    """Areas with segments of ours, alone and with others, and when nothing is ever removed."""
+    """Yield areas with our segments, alone and with other images, and with nothing removed."""
     grid = np.arange(28) // 4
     grid = grid[:, None] * 7 + grid
 

@@ -1,8 +1,8 @@
-"""Quantus's metrics of maps alone, and of maps and masks, for `tests/references`.
+"""Quantus's complexity and localisation metrics for `tests/references`.
 
     python benchmarks/peers/quantus_localisation.py tests/references
 
-No network is looked at. Maps and masks are kept with the scores.
+They need no network. Maps and masks are stored with the scores.
 """
 
 import importlib.metadata
@@ -32,7 +32,7 @@ COMPLEXITY = {
 
 
 def maps_and_masks():
-    """Smooth maps of both signs, and boxes; no two places of a map are equal."""
+    """Return smooth maps of both signs, and boxes; no two values of a map are equal."""
     rng = np.random.default_rng(7)
     maps = ndimage.gaussian_filter(rng.normal(size=(6, 14, 12)), 1.2, axes=(1, 2))
     masks = np.zeros(maps.shape, bool)
@@ -43,7 +43,7 @@ def maps_and_masks():
 
 
 def run(metric, maps, masks=None, **given):
-    """Quantus's numbers; it takes images for their shape only, and some of them change the maps."""
+    """Return Quantus's scores. It uses only the shape of images; some metrics change the maps."""
     maps = maps[:, np.newaxis].astype(np.float64)
     masks = None if masks is None else masks[:, np.newaxis]
     given = {"x_batch": np.zeros_like(maps), "y_batch": np.zeros(len(maps), int), **given}

@@ -39,11 +39,11 @@ METRICS = {
     "max_sensitivity": lambda: quantus.MaxSensitivity(nr_samples=10, lower_bound=0.1, **PLAIN),
     "parameter_randomisation": lambda: quantus.MPRT(return_average_correlation=True, **PLAIN),
 }
-"""One entry for each of `WORK` in `benchmarks/quality.py`."""
+"""One entry for each entry of `WORK` in `benchmarks/quality.py`."""
 
 
 def explain(model, inputs, targets, **_):
-    """The gradient of each target's logit, for metrics that run the method again."""
+    """Return the gradient of each target's logit, for metrics that run the method again."""
     x = torch.tensor(np.asarray(inputs), dtype=torch.float32).requires_grad_()
     scores = model(x)[torch.arange(len(x)), torch.tensor(np.asarray(targets)).long()]
     return torch.autograd.grad(scores.sum(), x)[0].numpy()
@@ -63,17 +63,17 @@ def main():
             x_batch=x.copy(),
             y_batch=i.targets.astype(np.int64),
             a_batch=(slopes if again else maps).copy(),
-            # Not None: faithfulness metrics take no notice of it.
+            # Faithfulness metrics ignore it.
             explain_func=explain,
             channel_first=True,
             softmax=False,
             batch_size=size,
         )
-        # ROAD is a number for each percentage.
+        # ROAD returns a number for each percentage.
         return np.array(list(found.values()) if isinstance(found, dict) else found, np.float64)
 
     methods = {
-        # ROAD reports its first batch alone, so that one batch has to hold all.
+        # ROAD reports the first batch only, so one batch has to hold all images.
         name: batched(lambda size, name=name: run(name, size), BATCHES[name == "road" :])
         for name in METRICS
     }

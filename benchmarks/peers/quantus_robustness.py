@@ -2,8 +2,8 @@
 
     python benchmarks/peers/quantus_robustness.py inputs.npz tests/references
 
-`inputs.npz` is that of `references.py`. Noise and random weights are drawn here as the tests draw
-them, and put in the place of Quantus's own; gradients are explained, in float64.
+`inputs.npz` is that of `references.py`. Noise and random weights are drawn as in the tests and
+replace Quantus's own. The maps are gradients, in float64.
 """
 
 import contextlib
@@ -29,18 +29,18 @@ from twins import twin  # noqa: E402
 PLAIN = {"abs": False, "normalise": False, "disable_warnings": True}
 SAMPLES, RADIUS, WIDE = 6, 0.1, 0.19
 SMOOTH = 0.02
-NETWORK = "residual"  # Two of its layers have weights of one shape.
+NETWORK = "residual"  # Two of its layers have weights of equal shape.
 
 
 def explain(model, inputs, targets, **_):
-    """The gradient of each target's logit."""
+    """Return the gradient of each target's logit."""
     x = torch.tensor(np.asarray(inputs)).requires_grad_()
     scores = model(x)[torch.arange(len(x)), torch.tensor(np.asarray(targets))]
     return torch.autograd.grad(scores.sum(), x)[0].numpy()
 
 
 class Case:
-    """The network, four images away from black and white, and their predicted classes."""
+    """The network, four images without black or white pixels, and their predicted classes."""
 
     def __init__(self, arrays):
         self.model = Doubled(twin(NETWORK, arrays))
@@ -59,13 +59,13 @@ class Case:
         x, y = self.x[rows].copy(), self.targets[rows].copy()
         given |= {"model": self.model, "x_batch": x, "y_batch": y, "a_batch": a}
         with contextlib.redirect_stdout(io.StringIO()):
-            if isinstance(metric, quantus.EfficientMPRT):  # It also wants probabilities.
+            if isinstance(metric, quantus.EfficientMPRT):  # It needs probabilities.
                 return metric(channel_first=True, softmax=True, **given)
             return score(metric, **given)
 
 
 def uniform(radius):
-    """The same noise for every image, one after the other, as `numpy.random.uniform`."""
+    """Patch `numpy.random.uniform` to return our noise, the same for every image."""
     shape = (SAMPLES, 28, 28, 1)
     noise = np.random.default_rng(0).uniform(-radius, radius, shape).astype(np.float32)
     return mock.patch(
@@ -104,7 +104,7 @@ def robustness(case):
 
 
 def lipschitz_of_neighbours(case):
-    """The first image's score by Quantus's defaults, alone and among the others."""
+    """Yield the first image's score by Quantus's defaults, alone and with the other images."""
     found = []
     for rows in (slice(0, 1), slice(None)):
         noise = np.random.default_rng(0).uniform(-RADIUS, RADIUS, (SAMPLES, 784))
@@ -121,7 +121,7 @@ def lipschitz_of_neighbours(case):
 
 
 def consistency(case):
-    """The default looks at the first five pixels: maps that agree there are alike."""
+    """Yield scores of maps that agree in the first five pixels, which the default compares."""
     maps = case.maps.copy()
     maps[..., 0, :5] = 0
     metric = quantus.Consistency(disable_warnings=True)
@@ -135,7 +135,7 @@ def consistency(case):
 
 
 def random_weights(arrays):
-    """Weights by their names, as the tests draw them."""
+    """Return random weights by name, as the tests draw them."""
     found = {}
     for key, value in arrays.items():
         if key.startswith(f"{NETWORK}/") and key.count("/") == 2:
@@ -147,8 +147,8 @@ def random_weights(arrays):
 
 
 @contextlib.contextmanager
-def forgetting(case, arrays):
-    """Quantus's models forget their weights for ours."""
+def our_random_weights(case, arrays):
+    """Patch `reset_parameters` so that Quantus's models get our random weights."""
     made = Doubled(twin(NETWORK, random_weights(arrays)))
     states = {name: module.state_dict() for name, module in made.named_modules()}
     for name, module in case.model.named_modules():
@@ -168,7 +168,7 @@ def forgetting(case, arrays):
 
 
 def randomisation(case, arrays):
-    with forgetting(case, arrays):
+    with our_random_weights(case, arrays):
         for order, key in (("top_down", "cascading"), ("independent", "independent")):
             for magnitudes, name in ((True, "rank_of_magnitudes"), (False, "rank")):
                 metric = quantus.MPRT(
@@ -198,8 +198,8 @@ def randomisation(case, arrays):
                 layer_order="top_down",
                 **PLAIN,
             )
-            # The last of the copies is the image itself.
-            # It calls its own `explain`, whatever it was given.
+            # The last copy is the image itself.
+            # SmoothMPRT ignores the given `explain_func`, so its own `explain` is patched.
             with (
                 mock.patch("quantus.explain", lambda model, x, y, **_: explain(model, x, method=y)),
                 mock.patch("numpy.random.randn", side_effect=draws[:-1] * 20),
@@ -211,7 +211,7 @@ def randomisation(case, arrays):
 
 
 def same_draw(case):
-    """Largest difference of two layers of one shape after Quantus made them random."""
+    """Yield the largest difference of two layers of equal shape after Quantus randomised them."""
     wrapped = quantus.helpers.model.pytorch_model.PyTorchModel(case.model, channel_first=True)
     *_, (_, last) = wrapped.get_random_layer_generator("top_down", 42)
     a, b = (last.model.get_submodule(name).weight for name in ("conv2", "conv3"))
@@ -233,9 +233,9 @@ def random_logit(case):
     plane = [_unit(a[0], b[0]) for a, b in zip(case.maps.astype(float), maps, strict=True)]
     yield "skimage_ssim", [structural_similarity(a, b, data_range=2.0) for a, b in plane]
     metric = quantus.RandomLogit(num_classes=10, **PLAIN)
-    forth = case.score(metric)
-    back = case.score(metric, slice(None, None, -1))
-    yield "random_logit_first_and_last", [forth[0], back[-1]]
+    forward = case.score(metric)
+    backward = case.score(metric, slice(None, None, -1))
+    yield "random_logit_first_and_last", [forward[0], backward[-1]]
 
 
 def _unit(*maps):

@@ -1,4 +1,4 @@
-"""What the twins need of Zennit, where only Quantus and PyTorch are installed."""
+"""Stand-ins for Zennit in environments with only Quantus and PyTorch, and helpers for Quantus."""
 
 import sys
 import types
@@ -8,7 +8,7 @@ import torch
 
 
 def stub_zennit():
-    """A `Sum` over the last axis, the one name of Zennit's that the twins use."""
+    """Provide `zennit.layer.Sum`, a sum over the last axis: the only name that the twins use."""
     layer = types.ModuleType("zennit.layer")
     layer.Sum = type("Sum", (torch.nn.Module,), {"forward": lambda _, x: x.sum(-1)})
     sys.modules["zennit"] = types.ModuleType("zennit")
@@ -16,7 +16,7 @@ def stub_zennit():
 
 
 class Doubled(torch.nn.Module):
-    """A network in float64 that takes the float32 which Quantus hands to every model."""
+    """A network in float64 that accepts float32, which Quantus passes to every model."""
 
     def __init__(self, model):
         super().__init__()
@@ -28,7 +28,7 @@ class Doubled(torch.nn.Module):
 
 
 def score(metric, **given):
-    """A metric's scores, without Quantus's remarks on what its parameters mean."""
+    """Return a metric's scores; suppress Quantus's warnings about its parameters."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return metric(channel_first=True, softmax=False, **given)

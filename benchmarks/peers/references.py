@@ -1,9 +1,9 @@
-"""Reference values of Captum, Zennit and SHAP for `tests/references`; its README says how to run.
+"""Reference values of Captum, Zennit and SHAP for `tests/references`; see its README.
 
     python benchmarks/peers/references.py inputs.npz tests/references
 
-Everything is computed in float64, for the logits, and kept as float32 in Keras's order of axes;
-what float32 would have made of it is kept as the key's round-off.
+Everything is computed in float64, for the logits, and stored as float32 in Keras's order of axes.
+The difference that float32 makes is stored as the key's round-off.
 """
 
 import importlib.metadata
@@ -28,7 +28,7 @@ from zennit.canonizers import SequentialMergeBatchNorm  # noqa: E402
 from zennit.types import Linear  # noqa: E402
 
 NETWORKS = ("cnn", "residual", "colour")  # `edges` is for Captum's DeepLIFT only.
-# Layers by network: of class activation maps, and of conductance and influence.
+# Layers of each network for class activation maps, and for conductance and influence.
 CAM_LAYERS = {
     "cnn": ("conv2", "pool2"),
     "residual": ("relu3", "pool"),
@@ -57,7 +57,7 @@ class Inputs:
         return layer(self.model, name)
 
     def one_by_one(self, attribute):
-        """`attribute(x, c)` of each image by itself, for what is wrong in a batch."""
+        """Return `attribute(x, c)` of each image alone, for methods that are wrong in batches."""
         pairs = zip(self.x.split(1), self.c.split(1), strict=True)
         return torch.cat([attribute(x, c) for x, c in pairs])
 
@@ -87,7 +87,7 @@ def captum_values(i):
 
 
 def captum_gradient_shap(i, samples=20):
-    """Expected gradients; the draws are the same for every image, and kept."""
+    """Yield expected gradients, and their draws, which are the same for every image."""
     rng = np.random.default_rng(0)
     rows, alphas = rng.integers(0, len(i.baselines), samples), rng.random(samples)
     # Captum repeats each image `samples` times in a row before it draws.
@@ -111,10 +111,10 @@ def captum_gradient_shap(i, samples=20):
 
 
 def captum_deeplift(i):
-    """DeepLIFT as it should be, and as Captum gives it on a network as it stands."""
+    """Yield DeepLIFT as Captum computes it on an unchanged network, and the correct one."""
     yield from deeplift(i, "_as_is")
-    # Captum hooks the output of a ReLU before the input of the pool behind it. They are one
-    # tensor, so the ReLU is handed the pool's plain gradient, unless something is in between.
+    # Captum hooks the output of a ReLU before the input of the pool behind it. Both are the same
+    # tensor, so the ReLU gets the pool's plain gradient unless a copy lies between them.
     for module in i.model.modules():
         if isinstance(module, torch.nn.MaxPool2d):
             module.register_forward_pre_hook(lambda _, arguments: arguments[0].clone())
@@ -122,7 +122,7 @@ def captum_deeplift(i):
 
 
 def deeplift(i, suffix=""):
-    """One image and one baseline at a time: captum#1276 is a mistake of batches."""
+    """Explain one image and one baseline at a time, because of captum#1276: batches are wrong."""
     lift = ca.DeepLift(i.model)
     yield f"deeplift{suffix}", i.one_by_one(lambda x, c: lift.attribute(x, 0 * x, c))
     if i.name == "edges":
@@ -172,7 +172,7 @@ def captum_perturbations(i):
 
 
 def patches(height, width, patch_height, patch_width):
-    """Number of the patch that each pixel is in, row by row, `(1, 1, H, W)`."""
+    """Return the number of the patch that contains each pixel, row by row, `(1, 1, H, W)`."""
     rows, columns = torch.arange(height) // patch_height, torch.arange(width) // patch_width
     return (rows[:, None] * (width // patch_width) + columns)[None, None]
 
@@ -181,7 +181,7 @@ def patches(height, width, patch_height, patch_width):
 
 
 class Merge(SequentialMergeBatchNorm):
-    """The merged BatchNorm keeps its epsilon and so shrinks its input; here it does not."""
+    """Merge a BatchNorm and set its epsilon to 0; Zennit keeps it, which shrinks the input."""
 
     def register(self, linears, batch_norm):
         self.eps = batch_norm.eps
@@ -228,12 +228,12 @@ def zennit_values(i):
     one_hot = torch.nn.functional.one_hot(i.c, logits.shape[1]).to(logits)
     yield "logits", logits
     for key, composite in COMPOSITES.items():
-        # Of guided backpropagation and deconvnet the gradient is wanted, not relevance.
+        # Guided backpropagation and deconvnet give gradients, not relevance.
         gradient = key in ("guided_backprop", "deconvnet")
         start = one_hot if gradient else one_hot * logits
         with Gradient(i.model, composite()) as attributor:
             output, found = attributor(i.x.clone(), start)
-        torch.testing.assert_close(output, logits)  # The merge changed nothing.
+        torch.testing.assert_close(output, logits)  # The merge must not change the logits.
         yield key, found
 
 
@@ -244,7 +244,7 @@ def shap_values(i):
     yield "logits", i.model(i.x)
     if i.name == "colour":
         yield from exact_shapley(i)
-    # It does not know the module `Sum`, says so, and rightly takes it for linear.
+    # SHAP does not know the module `Sum`: it warns and, correctly, treats it as linear.
     explainer = shap.DeepExplainer(i.model, i.baselines)
     values = explainer.shap_values(i.x, check_additivity=False)  # (N, C, H, W, classes)
     found = torch.stack([torch.tensor(v[..., c]) for v, c in zip(values, i.c, strict=True)])
@@ -254,7 +254,7 @@ def shap_values(i):
 
 
 def exact_shapley(i):
-    """Shapley values of 4 x 2 patches, those absent black: all 2^8 coalitions are asked."""
+    """Yield Shapley values of 4 x 2 patches over all 2^8 coalitions; absent patches are black."""
     mask = patches(16, 16, 4, 8)
 
     def score(x, c):
@@ -282,7 +282,7 @@ def keras_order(value):
 
 
 def collect(values, arrays, networks):
-    """`{network/key: float32}`, and the share of each that is round-off in float32."""
+    """Return `{network/key: float32}`, and the round-off of each key in float32."""
     found, roundoff = {}, {}
     for name in networks:
         exact, rough = (

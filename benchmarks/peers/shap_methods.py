@@ -14,7 +14,7 @@ def methods(i):
     explainer = shap.DeepExplainer(i.model(), i.baselines)
 
     def deep_shap():
-        # Of each image's greatest output only, which is the predicted class; not of all ten.
+        # Only the largest of the ten outputs, the predicted class, is explained.
         values, _ = explainer.shap_values(i.x[:FEW], ranked_outputs=1, check_additivity=False)
         return np.asarray(values)[..., 0].transpose(0, 2, 3, 1)
 

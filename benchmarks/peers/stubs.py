@@ -1,4 +1,4 @@
-"""A stand-in for torchvision, of which Zennit needs two names only."""
+"""A stand-in for torchvision: Zennit needs only two of its names."""
 
 import sys
 import types
@@ -7,7 +7,7 @@ import torch
 
 
 def stub_torchvision():
-    """Zennit asks torchvision for two classes, only to recognise ResNets."""
+    """Provide the two classes by which Zennit recognises torchvision's ResNets."""
     resnet = types.ModuleType("torchvision.models.resnet")
     resnet.Bottleneck = type("Bottleneck", (torch.nn.Module,), {})
     resnet.BasicBlock = type("BasicBlock", (torch.nn.Module,), {})

@@ -10,12 +10,12 @@ stub_torchvision()
 
 from twins import twin  # noqa: E402
 
-# Which of the two orders of memory is faster depends on the method.
+# Which memory format is faster depends on the method.
 FORMATS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
 
 
 class TorchInputs(Inputs):
-    """Images as tensors `(N, C, H, W)`, in one order of memory."""
+    """Images as tensors `(N, C, H, W)` in one memory format."""
 
     def __init__(self, path, memory_format):
         super().__init__(path)
@@ -28,11 +28,11 @@ class TorchInputs(Inputs):
         self.patches = torch.tensor(self.patches).long()[None, None]
 
     def model(self):
-        """A network of its own for whoever attaches something to it."""
+        """Return a new network, so that hooks do not affect other methods."""
         return twin("cnn", self.arrays, torch.float32).to(memory_format=self._format)
 
     def in_batches(self, attribute):
-        """`attribute(x, c)` of all images, so many at a time; its maps, axes in Keras's order."""
+        """Return a function of the batch size: `attribute(x, c)` of all images, in Keras's axes."""
 
         def run(size):
             pairs = zip(self.x.split(size), self.c.split(size), strict=True)
@@ -46,7 +46,7 @@ def keras_order(maps):
 
 
 def in_both_formats(methods):
-    """The methods of inputs in each order of memory, as further settings of the same methods."""
+    """Return the methods with the settings of both memory formats."""
     merged = {}
     for order, memory_format in FORMATS.items():
         for name, settings in methods(TorchInputs(sys.argv[1], memory_format)):

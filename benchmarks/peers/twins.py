@@ -1,8 +1,8 @@
 """The networks of `tests/references/networks.py` in PyTorch, with equal weights.
 
-Layers have Keras's names; a fused ReLU is a module of its own, `NAME_relu`. Every ReLU is used
-once, because Captum's DeepLIFT is silently wrong otherwise (captum#1082), and the addition is
-Zennit's `Sum`, because Zennit has no rule for `+`.
+Layers have Keras's names; a fused ReLU becomes a separate module, `NAME_relu`. Every ReLU is used
+once, because otherwise Captum's DeepLIFT is silently wrong (captum#1082). The addition is Zennit's
+`Sum`, because Zennit has no rule for `+`.
 """
 
 from collections import OrderedDict
@@ -40,7 +40,7 @@ def edges():
 class Residual(nn.Module):
     def __init__(self):
         super().__init__()
-        # In the order of the calls: Zennit merges a BatchNorm into the layer before it.
+        # In the order of the calls, because Zennit merges a BatchNorm into the layer before it.
         for k in (1, 2, 3):
             setattr(self, f"conv{k}", nn.Conv2d(1 if k == 1 else 8, 8, 3, padding=1))
             setattr(self, f"bn{k}", nn.BatchNorm2d(8, eps=1e-3))  # Keras's epsilon.
@@ -62,7 +62,7 @@ BUILD = {"cnn": cnn, "residual": Residual, "colour": colour, "edges": edges}
 
 
 def twin(name, weights, dtype=torch.float64):
-    """The twin of a network, given `{"network/layer/weight": array}` of Keras's shapes."""
+    """Return the twin of a network, given `{"network/layer/weight": array}` in Keras's shapes."""
     model = BUILD[name]().to(dtype).eval()
     state = {}
     before_flatten = None  # Channels of the last feature map.
@@ -92,7 +92,7 @@ def twin(name, weights, dtype=torch.float64):
 
 
 def layer(model, name):
-    """The module whose output is that of Keras's layer of this name, its ReLU included."""
+    """Return the module with the output of Keras's layer of this name, including its ReLU."""
     return getattr(model, f"{name}_relu", None) or getattr(model, name)
 
 

@@ -26,7 +26,7 @@ from xplique import attributions as xa
 
 def methods(i):
     def of(kind, count=None, **options):
-        """The explainer with each batch size; it is made before the clock runs."""
+        """Return settings with explainers of each batch size, made before the clock starts."""
         x, y = i.x[:count], tf.constant(i.one_hot[:count])
         return {f"batch {size}": _run(kind(i.keras, batch_size=size, **options), x, y)
                 for size in BATCHES}  # fmt: skip
@@ -42,7 +42,7 @@ def methods(i):
     yield "occlusion", of(xa.Occlusion, patch_size=PATCH, patch_stride=STRIDE)
     yield "rise", of(xa.Rise, FEW, nb_samples=MASKS, grid_size=CELLS)
     patches = {"nb_samples": MASKS, "map_to_interpret_space": lambda _: i.patches}
-    # Not its cosine distance, which is 1 + cosine, so that every weight is next to nothing.
+    # Without its cosine distance, which is 1 + cosine, so that all weights are almost 0.
     yield "lime", of(xa.Lime, FEW, interpretable_model=Ridge(alpha=RIDGE), **patches)
     yield "kernel_shap", of(xa.KernelShap, FEW, **patches)
     yield "sobol", of(xa.SobolAttributionMethod, FEW, grid_size=CELLS, nb_design=DESIGNS)

@@ -5,9 +5,7 @@ python benchmarks/peers/zennit_methods.py inputs.npz
 
 import torch
 from contest import batched, serve
-from torch_twin import (
-    in_both_formats,
-)  # Before Zennit: it puts the stand-in for torchvision in place.
+from torch_twin import in_both_formats  # First, because it installs the stub of torchvision.
 from zennit import composites as zc
 from zennit import rules as zr
 from zennit.attribution import Gradient
@@ -29,7 +27,7 @@ GRADIENTS = {"guided_backprop": zc.GuidedBackprop, "deconvnet": zc.DeconvNet}
 
 
 def methods(i):
-    """The rules of each composite are attached to a network of its own, before the clock runs."""
+    """Yield the settings; each composite is attached to a new network before the clock starts."""
     for name, composite in {**GRADIENTS, **RELEVANCE}.items():
         attributor = Gradient(i.model(), composite())
         attributor.__enter__()

@@ -1,4 +1,4 @@
-"""Values that other libraries computed, and where to look them up; see README.md there."""
+"""Reference values that other libraries computed; README.md describes them."""
 
 import json
 from functools import cache
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def reference(library: str, network: str, key: str) -> np.ndarray:
-    """Look up what `captum`, `zennit` or `shap` gives for a network of `networks.CASES`.
+    """Return the value of `captum`, `zennit` or `shap` for a network of `networks.CASES`.
 
     Example: `reference("zennit", "residual", "z_plus")`. The README lists the keys.
     """
@@ -16,9 +16,9 @@ def reference(library: str, network: str, key: str) -> np.ndarray:
 
 
 def roundoff(library: str, network: str, key: str) -> float:
-    """Largest difference that float32 makes to the library itself, over the largest value.
+    """Return the library's own largest error in float32, as a share of the largest value.
 
-    The references are computed in float64: agreement below this number is chance.
+    The references are computed in float64. Agreement closer than this number is chance.
     """
     return json.loads(str(_file(library)["roundoff"]))[f"{network}/{key}"]
 

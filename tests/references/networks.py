@@ -1,6 +1,6 @@
-"""Networks, with images and targets, on which other libraries computed reference values.
+"""Networks, images and targets for which other libraries computed reference values.
 
-Everything is drawn from a seed with NumPy, so that PyTorch twins can be made equal:
+Everything is drawn from a seed with NumPy, so that PyTorch twins can be equal:
 
     python -m tests.references.networks inputs.npz
 
@@ -20,7 +20,7 @@ SAVED = Path(__file__).parents[2] / "saved_models" / "cnn.keras"
 
 
 class Case(NamedTuple):
-    """A classifier and what is explained of it: the logits of `targets` on `images`."""
+    """A classifier, images and targets: the logits of `targets` are explained."""
 
     model: keras.Model
     images: np.ndarray  # float32 (3, H, W, C) in [0, 1], with an exactly black background
@@ -29,12 +29,12 @@ class Case(NamedTuple):
 
 
 def cnn():
-    """The case study's network, trained: ReLU and softmax are fused into the layers."""
+    """Return the case study's trained network; ReLU and softmax are fused into the layers."""
     return keras.models.load_model(SAVED, compile=False)
 
 
 def residual():
-    """An addition, normalisation, both poolings and zero padding; it ends with the logits."""
+    """Return a network with an addition, BatchNorm, both poolings, zero padding and logits."""
     image = keras.Input((28, 28, 1), name="image")
     x = layers.Conv2D(8, 3, padding="same", name="conv1")(image)
     x = layers.ReLU(name="relu1")(layers.BatchNormalization(name="bn1")(x))
@@ -49,7 +49,7 @@ def residual():
 
 
 def colour():
-    """Three channels and no padding; a softmax layer at the end."""
+    """Return a network of three channels without padding, with a softmax layer."""
     image = keras.Input((16, 16, 3), name="image")
     x = layers.Conv2D(6, 3, activation="relu", name="conv1")(image)
     x = layers.MaxPooling2D(2, name="pool")(x)
@@ -60,9 +60,9 @@ def colour():
 
 
 def edges():
-    """Differences of neighbours, then the largest: on flat areas a pool's input is exactly 0.
+    """Return a max pool over differences of neighbours, which are exactly 0 on flat areas.
 
-    There a DeepLIFT multiplier is 0 / 0, and Captum takes the first image's gradient for it.
+    There DeepLIFT's multiplier is 0 / 0, and Captum uses the first image's gradient instead.
     """
     image = keras.Input((8, 9, 1), name="image")
     x = layers.MaxPooling2D(2, name="pool")(layers.Conv2D(2, (1, 2), name="conv")(image))
@@ -79,7 +79,7 @@ CASES: dict[str, tuple[Callable[[], keras.Model], list[int], int]] = {
     "residual": (residual, [7, 0, 4], 11),
     "colour": (colour, [4, 1, 2], 12),
 }
-# Made for one mistake of Captum's: only DeepLIFT has references for it.
+# This network shows one mistake of Captum; it has references for DeepLIFT only.
 EDGES = {"edges": (edges, [0, 1, 2], 13)}
 
 
@@ -90,7 +90,7 @@ def case(name: str) -> Case:
     shape = tuple(model.inputs[0].shape[1:])
     baselines = np.random.default_rng(seed).random((4, *shape), np.float32)
     images = blobs(3, shape, seed)
-    if name in EDGES:  # A few grey levels: many neighbours are equal.
+    if name in EDGES:  # With few grey levels many neighbours are equal.
         images = np.ceil(images * 4) / 4
     return Case(model, images, np.array(targets), baselines)
 
@@ -111,7 +111,7 @@ def blobs(count: int, shape: tuple[int, int, int], seed: int) -> np.ndarray:
 
 
 def _drawn(model: keras.Model, seed: int) -> keras.Model:
-    """Give every weight a value from one seed; no bias is zero, no statistic is trivial."""
+    """Draw every weight from one seed; no bias is zero, no statistic is trivial."""
     rng = np.random.default_rng(seed)
     for layer in model.layers:
         layer.set_weights([_weight(rng, v.name, v.shape) for v in layer.weights])
