@@ -61,7 +61,7 @@ def subsets(count):
 
 
 def faithfulness_correlation(case):
-    """Score with our subsets; Quantus draws one for each run and image. Pixels have all channels."""
+    """Score with our subsets of whole pixels; Quantus draws one for each run and image."""
     _, channels, height, width = case.x.shape
     pixels = subsets(height * width)
     chosen = np.concatenate([pixels + c * height * width for c in range(channels)], axis=1)
