@@ -1,11 +1,12 @@
-"""Coverage-guided fuzzing by Atheris, that is by libFuzzer.
+"""Coverage-guided fuzzing with Atheris, which is based on libFuzzer.
 
-`python -m tests.fuzz.engine idx,card 600` gives two targets ten minutes each; `all` names all.
+`python -m tests.fuzz.engine idx,card 600` fuzzes two targets for ten minutes each; `all` stands for
+all targets.
 
-The fuzzer does not stop at the first finding: of every kind (the error, and the line that raised
-it; more than ten seconds on a processor are an error too) one input is kept under
+The fuzzer does not stop at the first failure. Of every kind of failure (the error and the line that
+raised it; more than ten seconds of processor time is an error too) one input is saved under
 `runs/fuzz/TARGET/findings`, and the exit code says whether there are any. Inputs that reached new
-branches are kept beside them, so that the next run starts there.
+branches are saved beside them, so that the next run starts from them.
 """
 
 import hashlib
@@ -24,18 +25,18 @@ from tests.fuzz.targets import TARGETS
 
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "runs" / "fuzz"
-MOST_SECONDS = 10.0  # That a reader may think about four kilobytes.
+MOST_SECONDS = 10.0  # Processor time for an input of at most 4 kB.
 
 
 def fuzz(name, seconds):
-    """Fuzz one target in a process of its own; print the figures; return the findings."""
+    """Fuzz one target in its own process; print the figures; return the findings."""
     home = RUNS / name
     findings, corpus = home / "findings", home / "corpus"
     for folder in (findings, corpus):
         folder.mkdir(parents=True, exist_ok=True)
     for seed in TARGETS[name].seeds():
         (corpus / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
-    words = home / "words.dict"  # Not empty, which the fuzzer refuses.
+    words = home / "words.dict"  # With at least one word: the fuzzer refuses an empty file.
     words.write_text("".join(f'"{_escaped(word)}"\n' for word in (*TARGETS[name].words, b"\n")))
     command = [sys.executable, "-m", "tests.fuzz.engine", name, "--worker", str(corpus),
                f"-max_total_time={seconds}", "-timeout=300", "-rss_limit_mb=4096", "-max_len=4096",
@@ -56,7 +57,7 @@ def fuzz(name, seconds):
 
 
 def _figures(log):
-    """Executions, and how many edges and features of the code they reached."""
+    """Return the number of executions, and of the edges and features of the code they reached."""
     runs = re.findall(r"stat::number_of_executed_units:\s*(\d+)", log)
     reached = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", log)
     if not runs or not reached:
@@ -78,11 +79,12 @@ def _escaped(word):
 
 
 def _work(name, arguments):
-    """Become the fuzzer: this call never returns."""
+    """Run the fuzzer in this process; never returns."""
     import atheris
 
     target = TARGETS[name]
-    # What is imported already is not seen by the fuzzer: it is imported again. NumPy cannot be.
+    # The fuzzer only sees modules that are imported now, so import them again, except NumPy, which
+    # cannot be imported twice.
     again = {module.split(".")[0] for module in target.modules} - {"numpy"}
     for module in [m for m in sys.modules if m.split(".")[0] in again]:
         del sys.modules[module]
@@ -90,28 +92,28 @@ def _work(name, arguments):
         for module in target.modules:
             importlib.import_module(module)
     target = importlib.reload(targets).TARGETS[name]
-    with tempfile.TemporaryDirectory(dir=_memory()) as folder:
-        guarded = _keeping(target.run, Path(folder), RUNS / name / "findings")
+    with tempfile.TemporaryDirectory(dir=_memory_folder()) as folder:
+        guarded = _saving_failures(target.run, Path(folder), RUNS / name / "findings")
         atheris.Setup([sys.argv[0], *arguments], guarded)
         atheris.Fuzz()
 
 
-def _memory():
-    """A file system in memory, where there is one: a fuzzer writes a file each time."""
+def _memory_folder():
+    """Return a file system in memory if there is one: every execution writes a file."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-def _keeping(run, folder, findings):
-    """The target, with one input kept of every kind of failure."""
+def _saving_failures(run, folder, findings):
+    """Return the target, changed to save one input of every kind of failure."""
     seen = set()
 
     def guarded(data):
         start = time.process_time()
         try:
             run(data, folder)
-            # Not by the clock on the wall, which goes on while a busy machine does other things.
+            # Processor time, because other processes may be using the machine.
             assert time.process_time() - start < MOST_SECONDS, "slow"
-        except Exception as error:  # noqa: BLE001  Whatever it is, it is a finding.
+        except Exception as error:  # noqa: BLE001  Every error is a finding.
             frame = traceback.extract_tb(error.__traceback__)[-1]
             kind = f"{type(error).__name__}-{Path(frame.filename).stem}-{frame.lineno}"
             if kind not in seen:

@@ -1,8 +1,8 @@
-"""What is fuzzed: each reader as a function of bytes, and bytes to begin with.
+"""Fuzz targets: each reader as a function of bytes, with inputs to start from.
 
-A target returns when the reader gave what it promises or refused by its own error in one line;
-anything else escapes. Nothing here needs a fuzzer, so the inputs that once broke a reader are
-run again by the ordinary tests.
+A target returns when the reader gave a valid result or its own error in one line; any other error
+is raised. Nothing here needs a fuzzer, so the ordinary tests run the inputs that once broke a
+reader.
 """
 
 import functools
@@ -25,21 +25,21 @@ LABELS = np.uint8([0, 1, 2])
 
 
 class Target(NamedTuple):
-    """One reader: what to do with bytes, given a folder of its own, and bytes to begin with."""
+    """One reader: the function to fuzz, given bytes and a folder, and the inputs to start from."""
 
     run: Callable[[bytes, Path], None]
     seeds: Callable[[], list[bytes]]
-    modules: tuple[str, ...]  # Whose branches the fuzzer is to see.
-    words: tuple[bytes, ...] = ()  # What it would have to guess.
+    modules: tuple[str, ...]  # Modules to instrument for branch coverage.
+    words: tuple[bytes, ...] = ()  # Byte strings that are hard to guess.
 
 
-def _read(read, refusal):
-    """What a reader gives; None when it refuses in one line; whatever else it raises."""
+def _read(read, error_type):
+    """Return a reader's result, or None when it raises its own error with a one-line message."""
     try:
         return read()
-    except refusal as error:
-        said = str(error)
-    assert len(said.splitlines()) == 1, f"not one line: {said!r}"
+    except error_type as error:
+        message = str(error)
+    assert len(message.splitlines()) == 1, f"not one line: {message!r}"
     return None
 
 
@@ -47,7 +47,7 @@ def _read(read, refusal):
 
 
 def _idx(data, folder):
-    """The first byte says how many dimensions are asked for, and whether it is gzipped here."""
+    """The first byte chooses the number of dimensions, and whether the rest is gzipped first."""
     from mnist_xai.io.readers import DataError, read_idx
 
     if not data:
@@ -92,7 +92,7 @@ def _lay_out(root):
 
 
 def _pictures(data, folder):
-    """The first byte says where in a good folder the rest lies, or that the rest is a name."""
+    """The first byte chooses the file in a good folder that the rest replaces, or a new name."""
     from mnist_xai.io.readers import DataError, read_path
 
     if not data:
@@ -111,11 +111,11 @@ def _pictures(data, folder):
         else:
             path.write_bytes(data[1:])
     except OSError:
-        return  # A name that this file system refuses.
+        return  # The file system refuses the name.
     try:
         found = _read(lambda: read_path(root), DataError)
     finally:
-        _put_back(path, before)
+        _restore(path, before)
     if found is not None:
         assert found.train_images.dtype == found.test_images.dtype == np.uint8
         assert found.train_images.shape[1:] == found.test_images.shape[1:]
@@ -123,7 +123,7 @@ def _pictures(data, folder):
 
 
 def _named(name, root, place):
-    """A path in the folder of which only the last part comes from outside."""
+    """Return a path in the folder whose last part is the given name."""
     text = name.decode("utf-8", "surrogateescape")
     if not text or "/" in text or "\0" in text or text in {".", "..", "0", "1"}:
         return None
@@ -131,10 +131,10 @@ def _named(name, root, place):
     try:
         return None if (parent / text).exists() else parent / text
     except OSError:
-        return None  # Longer than this file system allows.
+        return None  # Longer than the file system allows.
 
 
-def _put_back(path, before):
+def _restore(path, before):
     if path.is_dir():
         path.rmdir()
     elif before is None:
@@ -156,7 +156,7 @@ _KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def _npz(data, folder):
-    """The first byte says which member of a good archive the rest is, or that it is the archive."""
+    """The first byte chooses the member of a good archive that the rest replaces, or all of it."""
     from mnist_xai import DataError, load_data
 
     if not data:
@@ -215,7 +215,7 @@ def _card_seeds():
 
 
 def _keras(data, folder):
-    """An archive, or the configuration in a good one; what passes is not handed to Keras."""
+    """The rest is an archive, or the configuration of a good one; Keras does not load it."""
     import keras
     from keras.src.saving import saving_lib
 
@@ -242,7 +242,7 @@ def _class_names(config):
 
 @functools.cache
 def _good_model():
-    """A small classifier: its configuration and its weights."""
+    """Return the configuration and the weights of a small classifier."""
     import keras
 
     model = keras.Sequential([keras.Input((2, 3, 1)), keras.layers.Flatten()])
@@ -265,20 +265,20 @@ def _model_archive(config):
 def _keras_seeds():
     good = _good_model()[0]
     code = {"module": "builtins", "class_name": "Lambda", "config": {"function": "x"}}
-    spoilt = json.loads(good)
-    spoilt["config"]["layers"][1] = code
+    damaged = json.loads(good)
+    damaged["config"]["layers"][1] = code
     short = {"class_name": "Sequential", "config": {"layers": [code]}, "module": "keras"}
-    configs = [good, *(json.dumps(c).encode() for c in (spoilt, short, [code, None, 1.5]))]
+    configs = [good, *(json.dumps(c).encode() for c in (damaged, short, [code, None, 1.5]))]
     return [*(b"\x01" + c for c in configs), b"\x00" + _model_archive(good)]
 
 
 TARGETS = {
-    "idx": Target(_idx, _idx_seeds, ("mnist_xai.io.readers", "gzip", "_compression")),
+    "idx": Target(_idx, _idx_seeds, ("mnist_xai.io.readers.idx", "gzip", "_compression")),
     "pictures": Target(
         _pictures,
         _picture_seeds,
         (
-            "mnist_xai.io.readers",
+            "mnist_xai.io.readers.pictures",
             "PIL.Image",
             "PIL.ImageFile",
             "PIL.PngImagePlugin",
@@ -291,7 +291,7 @@ TARGETS = {
     "npz": Target(
         _npz,
         _npz_seeds,
-        ("mnist_xai.io.readers", "mnist_xai.data", "zipfile", "numpy.lib"),
+        ("mnist_xai.io.readers.npz", "mnist_xai.data", "zipfile", "numpy.lib"),
         (b"PK\x01\x02", b"PK\x05\x06", b"'descr': '|O'", b"'shape': (99999999999,)", b"\x93NUMPY"),
     ),
     "keras": Target(

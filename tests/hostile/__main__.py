@@ -1,4 +1,4 @@
-"""`python -m tests.hostile`: what the corpus costs, as a table; the tests hold it to its limits."""
+"""`python -m tests.hostile`: print time and memory of every kind of hostile file."""
 
 import tempfile
 from pathlib import Path
@@ -8,7 +8,7 @@ from tests.hostile.test_hostile import Cage, run
 
 
 def main():
-    """Open every case once, and print how each kind of file fared."""
+    """Open the file of every case once; print a line for each kind of file."""
     kinds = {}
     cage = Cage()
     for case in CASES:

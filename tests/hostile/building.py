@@ -1,4 +1,4 @@
-"""Hostile model files that are all Keras, and would cost gigabytes or minutes to build."""
+"""Hostile model files made of Keras's own parts, which would cost gigabytes or minutes to build."""
 
 import json
 import zipfile
@@ -19,7 +19,7 @@ def tensor(name, shape=(None, 4, 5, 1)):
 
 
 def part(module, kind, config, name, inputs=("image",), **more):
-    """A layer or operation of an architecture, called on others by their names."""
+    """Return a layer or operation of an architecture, called on others by their names."""
     return {
         "module": module, "class_name": kind, "registered_name": None, "name": name,
         "config": {"name": name, **config},
@@ -37,7 +37,7 @@ def image(shape):
 
 
 def sequence(*layers):
-    """An architecture of layers, each called on the one before."""
+    """Return an architecture of layers, each called on the previous one."""
     names = [layer["name"] for layer in layers]
     for before, here in zip(names, layers[1:], strict=False):
         here["inbound_nodes"] = [{"args": [tensor(before)], "kwargs": {}}]
@@ -54,14 +54,14 @@ def with_also(box, *layers):
 
 
 def argument(box, value):
-    """The good model, of which the last layer is also given something else."""
+    """Write the good model; its last layer gets an additional argument."""
     config = box.config()
     box.layer(config)["inbound_nodes"][0]["kwargs"]["training"] = value
     return box.archive(config=config)
 
 
 @case("load_model", WEIGHTS)
-def weights_of_a_branch_that_leads_nowhere(box):
+def weights_of_an_unused_branch(box):
     flat, big = layer("Flatten", {}, "f"), layer("Dense", {"units": 6_000_000}, "big", ("f",))
     return with_also(box, flat, big)
 
@@ -74,8 +74,8 @@ def a_built_layer_as_an_argument(box):
 
 
 @case("load_model", LARGE)
-def other_layers_by_shared_numbers(box):
-    """Whoever builds them without the scope of shared objects sees a chain of ReLUs."""
+def layers_replaced_by_shared_objects(box):
+    """Built without Keras's scope of shared objects, this looks like a chain of ReLUs."""
     large = [layer("UpSampling1D", {"size": 30}, f"u{i}", (), shared_object_id=i) for i in range(5)]
     chain = [layer("ReLU", {}, f"r{i}", shared_object_id=i) for i in range(5)]
     config = sequence(image([20, 1]), *chain, layer("Flatten", {}, "flat"),
@@ -85,8 +85,8 @@ def other_layers_by_shared_numbers(box):
 
 
 @case("load_model", WEIGHTS)
-def few_bytes_held_and_many_asked_for(box):
-    """A million numbers of a byte each, where the layer wants eight."""
+def weights_stored_in_fewer_bytes_than_needed(box):
+    """A million values of one byte each, where the layer needs eight bytes each."""
     config = sequence(image([4_000]), layer("Dense", {"units": 4_000, "dtype": "float64"}, "dense"))
     weights = box.weights(lambda file: file.create_dataset("x", data=np.zeros(1 << 20, "i1")))
     return box.archive(config=config, weights=weights)
@@ -141,7 +141,7 @@ def constants_as_large_as_the_input(box):
 
 
 @case("load_model", LARGE)
-def constants_as_large_as_what_was_enlarged(box):
+def constants_as_large_as_an_enlarged_input(box):
     parts = layer("RepeatVector", {"n": 50_000_000}, "many"), layer(
         "Normalization", {"axis": 1, "mean": 0.0, "variance": 1.0}, "normal")  # fmt: skip
     return box.archive(config=sequence(image([2]), *parts))
@@ -167,7 +167,7 @@ def operation_of_a_million_outputs(box):
 
 
 @case("load_model", "one image would call")
-def models_in_models_called_twice_each(box):
+def nested_models_that_are_called_twice_each(box):
     twice = [{"args": [tensor("image")], "kwargs": {}}] * 2
     config = sequence(image([4]), layer("ReLU", {}, "relu"))
     for level in range(30):
@@ -184,7 +184,7 @@ def configuration_of_empty_lists(box):
 
 
 @case("load_model", "damaged, or not a .keras model")
-def configuration_whose_packing_is_noise(box):
+def configuration_with_damaged_compression(box):
     path = box.archive(compression=zipfile.ZIP_DEFLATED)
     with zipfile.ZipFile(path) as archive:
         start = archive.getinfo("config.json").header_offset + 30 + len("config.json")
@@ -202,7 +202,7 @@ def name_of_a_million_characters(box):
 
 
 @case("load_model", None, "dropped: losses and optimisers are never built")
-def optimiser_of_a_model_in_the_model(box):
+def optimiser_of_a_nested_model(box):
     config = box.config()
     inner = json.loads(json.dumps(config)) | {"name": "inner"}
     inner["config"]["name"] = "inner"
@@ -216,7 +216,7 @@ def optimiser_of_a_model_in_the_model(box):
 
 
 def eager(box, call, size=18_000):
-    """A layer that is given a constant, and something that looks like a tensor of the model."""
+    """Add a layer called on a constant and on something that looks like a tensor of the model."""
     constant = {"class_name": "__tensor__", "config": {"value": [[[[1.0]]]], "dtype": "float32"}}
     big = layer("UpSampling2D", {"size": [size, size]}, "big")
     big["inbound_nodes"] = [{"args": [constant], "kwargs": {}} | call]
@@ -234,7 +234,7 @@ def tensor_as_an_argument_that_is_dropped(box):
 
 
 @case("load_model", "expected an initialiser with plain numbers")
-def initial_weights_that_spread(box):
+def initial_weights_that_are_broadcast(box):
     initial = {"module": "keras.initializers", "class_name": "Constant", "registered_name": None,
                "config": {"value": [[1.0]] * 25_000}}  # fmt: skip
     dense = layer("Dense", {"units": 25_000, "bias_initializer": initial}, "dense")
@@ -242,7 +242,7 @@ def initial_weights_that_spread(box):
 
 
 @case("load_model", "is built for the shape")
-def constants_of_a_shape_of_its_own(box):
+def constants_of_a_build_shape(box):
     normal = layer("Normalization", {"axis": -1, "mean": 0.0, "variance": 1.0}, "normal")
     normal["build_config"] = {"input_shape": [None, 300_000_000]}
     return box.archive(config=sequence(image([3]), normal))
@@ -264,7 +264,7 @@ def metric_in_an_argument(box):
 
 
 @case("load_model", "is used in several places")
-def model_in_the_model_by_number(box):
+def nested_model_that_is_shared(box):
     inner = sequence(image([4]), layer("ReLU", {}, "relu")) | {"name": "a", "shared_object_id": 1}
     inner["inbound_nodes"] = [{"args": [tensor("image")], "kwargs": {}}]
     again = inner | {"name": "b", "config": {"name": "b"}}

@@ -1,8 +1,8 @@
-"""Runs each case in a process of its own, watched, and says what it did.
+"""Runs each case in its own process, watches it, and reports what it did.
 
-One process imports TensorFlow and forks for every case, so that none pays for the import. It runs
-no operation itself: there are no threads of TensorFlow yet that a fork would lose. Run as a
-program it reads cases from standard input, one JSON object a line, and answers the same way.
+One process imports TensorFlow and forks for every case, so that the import is paid once. It runs
+no TensorFlow operation itself, because a fork would lose TensorFlow's threads. As a program, it
+reads cases from standard input, one JSON object on a line, and answers in the same format.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _EVENTS = {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "sub
 
 
 def _watch(seen, case):
-    """Note what Python is asked to do that no file may ask for."""
+    """Record everything that Python is asked to do and that no file may ask for."""
     writable = (case["temporary"], case["out"], "/dev/")
 
     def hook(event, arguments):
@@ -50,7 +50,7 @@ def _resident():
 
 
 def _run(case):
-    """What one call says: the lines that a user would see, and how it ended."""
+    """Open the file of a case; return what a user would see, and how it ended."""
     import mnist_xai as mx
     from mnist_xai.cli import app
 
@@ -67,13 +67,13 @@ def _run(case):
         if case["call"] == "unsafely":
             return {"value": _unsafely(case["path"])}
         found = getattr(mx, case["call"])(case["path"])
-    except Exception as error:  # noqa: BLE001  Whatever it is, the test has to see it.
+    except Exception as error:  # noqa: BLE001  The test must see every error.
         return {"message": str(error), "error": type(error).__name__}
-    return {"value": _told(found)}
+    return {"value": _content(found)}
 
 
 def _unsafely(path):
-    """Open a file as nobody should, to see that the corpus bites and the cage notices."""
+    """Open a file without protection, to test that the attack works and is detected."""
     import keras
     import numpy as np
 
@@ -81,12 +81,12 @@ def _unsafely(path):
         with np.load(path, allow_pickle=True) as archive:
             return str([archive[name].size for name in archive.files])
     if path.endswith(".keras"):
-        return _told(keras.saving.load_model(path, safe_mode=False))
+        return _content(keras.saving.load_model(path, safe_mode=False))
     return str(Path(path, "train", "cat", "b.png").read_bytes())
 
 
-def _told(found):
-    """All that a file has brought in, as text: a secret would be among it."""
+def _content(found):
+    """Return everything that was read from a file as text, to search it for the secret."""
     if hasattr(found, "weights"):
         arrays = b"".join(weight.numpy().tobytes() for weight in found.weights)
         return json.dumps(found.get_config(), default=str) + arrays.decode("latin-1")
@@ -100,7 +100,7 @@ def _child(case):
     tempfile.tempdir = os.environ["TMPDIR"] = case["temporary"]
     os.environ["MNIST_XAI_CANARY"] = case["token"]
     before, environment, seen = _resident(), dict(os.environ), []
-    # A hard stop well above what is allowed, so that a case that goes wrong does no harm.
+    # A hard limit far above the allowed one, so that a failing case does not harm the machine.
     most = before["VmSize"] + 4 * MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     _watch(seen, case)
@@ -119,7 +119,7 @@ def _child(case):
 
 
 def _forked(case):
-    """Run a case in a fork; kill it when its time is long over, whatever it is doing."""
+    """Run a case in a fork; kill it when its deadline has passed."""
     reading, writing = os.pipe()
     pid = os.fork()
     if not pid:
@@ -153,14 +153,14 @@ def _forked(case):
 
 
 def main():
-    """Answer cases until standard input ends."""
+    """Run cases until standard input ends."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # What libraries print is no answer.
+    os.dup2(2, 1)  # Output of libraries must not mix with the answers.
     start = time.monotonic()
     import mnist_xai as mx
     from mnist_xai.cli import terminal
 
-    # All that a case may need, so that none is late because of an import.
+    # Import everything that a case may need, so that imports do not count as its time.
     terminal.start_tensorflow = lambda: None
     for name in ("load_model", "load_data", "Network", "evaluate", "explain", "plots"):
         getattr(mx, name)

@@ -1,4 +1,4 @@
-"""What a case is: a script that writes a hostile file, how it is opened, and how that must end."""
+"""Cases: a function that writes a hostile file, how it is opened, and the expected result."""
 
 import io
 import json
@@ -34,7 +34,7 @@ class Layer:
 
 
 class Evil:
-    """What leaves the mark when it is unpickled."""
+    """An object that creates the file `mark` when it is unpickled."""
 
     def __init__(self, mark):
         self.mark = mark
@@ -45,7 +45,7 @@ class Evil:
 
 @cache
 def good_model():
-    """A small classifier, as its architecture and the bytes of its weights."""
+    """Return the members of a small classifier's archive."""
     keras.utils.set_random_seed(0)
     image = keras.Input((4, 5, 1), name="image")
     x = layers.Conv2D(2, 3, activation="relu", name="conv")(image)
@@ -58,7 +58,7 @@ def good_model():
 
 @dataclass
 class Box:
-    """A folder for one case: the hostile file inside, the canaries around it."""
+    """The folders of one case: the hostile file in one, canaries in others."""
 
     root: Path
     token: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -77,15 +77,15 @@ class Box:
     mark = property(lambda self: self.root / "it-ran")
 
     def config(self):
-        """The architecture of the good model, to be spoilt."""
+        """Return the configuration of the good model, for changes."""
         return json.loads(good_model()["config.json"])
 
     def layer(self, config, name="out"):
-        """One layer's part of an architecture."""
+        """Return the part of a configuration that describes one layer."""
         return next(part for part in config["config"]["layers"] if part["config"]["name"] == name)
 
     def weights(self, change):
-        """The weights of the good model, after a change to the HDF5 file."""
+        """Return the weights of the good model after a change of the HDF5 file."""
         buffer = io.BytesIO(good_model()["model.weights.h5"])
         with h5py.File(buffer, "r+") as file:
             change(file)
@@ -106,7 +106,7 @@ class Box:
         return self.inside / name
 
     def idx(self, **replaced):
-        """Write a good folder of IDX files; parts are `(shape, bytes)` or the bytes of a file."""
+        """Write a good folder of IDX files; `images` and `labels` replace the bytes of a file."""
         images, labels = np.zeros((6, 4, 5), np.uint8), np.arange(6, dtype=np.uint8) % 3
         for name, array in (
             ("train-images-idx3-ubyte", images),
@@ -121,7 +121,7 @@ class Box:
         return self.inside
 
     def pictures(self):
-        """Write a good folder of pictures, and say where one of them lies."""
+        """Write a good folder of pictures; return the path for one more picture."""
         for part in ("train", "test"):
             for label in ("cat", "dog"):
                 folder = self.inside / part / label
@@ -131,51 +131,51 @@ class Box:
 
 
 def idx(shape, content):
-    """An IDX file of bytes that claims a shape."""
+    """Return an IDX file of bytes with this shape in its header."""
     sizes = b"".join(int(size).to_bytes(4, "big") for size in shape)
     return bytes([0, 0, 8, len(shape)]) + sizes + content
 
 
 @dataclass(frozen=True)
 class Case:
-    """A hostile file and how opening it must end.
+    """A hostile file, and the expected result of opening it.
 
     Attributes:
-        name: What it is called.
-        write: Writes it, and returns the path to open, or the arguments of a command.
+        name: Name of the case.
+        write: Writes the file; returns the path to open, or the arguments of a command.
         call: `load_model`, `load_data` or `cli`.
-        says: What its one line must say; None where the file does no harm and is read.
-        after: What was published of which it is modelled.
+        message: Regular expression for the error message; None when the file is read without harm.
+        source: The published attack that it follows, or a note.
     """
 
     name: str
     write: Callable[[Box], object]
     call: str
-    says: str | None
-    after: str = ""
+    message: str | None
+    source: str = ""
 
 
 CASES: list[Case] = []
 
 
-def case(call, says, after=""):
-    """Make a case of a function that writes a file."""
+def case(call, message, source=""):
+    """Register a function that writes a file as a case."""
 
     def register(write):
-        CASES.append(Case(write.__name__, write, call, says, after))
+        CASES.append(Case(write.__name__, write, call, message, source))
         return write
 
     return register
 
 
-def goes_on(path, name, *, claimed=None, honest_sum=True):
-    """Make a member's stream go on for 1.5 GiB behind what the archive says of it.
+def continue_stream(path, name, *, claimed=None, right_checksum=True):
+    """Append 1.5 GiB to the compressed stream of a member, beyond its size in the archive.
 
     Args:
         path: The archive, rewritten in place.
         name: The member.
-        claimed: How many bytes of it the archive tells of; by default as many as it had.
-        honest_sum: Whether the check sum is that of the bytes it tells of.
+        claimed: Its size according to the archive; by default its size before.
+        right_checksum: Whether the checksum fits the claimed bytes.
     """
     with zipfile.ZipFile(path) as archive:
         members = {member: archive.read(member) for member in archive.namelist()}
@@ -189,8 +189,8 @@ def goes_on(path, name, *, claimed=None, honest_sum=True):
             archive.writestr(member, data)
         start = archive.getinfo(name).header_offset
     content = bytearray(path.read_bytes())
-    entry = content.rindex(name.encode()) - 46  # Its place in the directory at the end.
-    total = zlib.crc32(good) if honest_sum else 1
+    entry = content.rindex(name.encode()) - 46  # Its entry in the directory at the end.
+    total = zlib.crc32(good) if right_checksum else 1
     for method, sums in ((start + 8, start + 14), (entry + 10, entry + 16)):
         struct.pack_into("<H", content, method, zipfile.ZIP_DEFLATED)
         struct.pack_into("<L", content, sums, total)

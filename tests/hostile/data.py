@@ -1,4 +1,4 @@
-"""Hostile data files: what lies about its size, unpacks without end, or leads elsewhere."""
+"""Hostile data files: false sizes, bombs, and links out of the folder."""
 
 import gzip
 import io
@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from tests.hostile.corpus import Evil, case, goes_on, idx
+from tests.hostile.corpus import Evil, case, continue_stream, idx
 
 GOOD = {
     "x_train": np.zeros((6, 4, 5), np.uint8),
@@ -41,7 +41,7 @@ def idx_whose_product_overflows(box):
 
 
 @case("load_data", "expected at least one value")
-def idx_of_nothing_times_a_lot(box):
+def idx_of_no_images_of_gigantic_size(box):
     return box.idx(images=idx((0, 2**32 - 1, 2**32 - 1), b""))
 
 
@@ -62,7 +62,7 @@ def idx_that_is_a_bomb(box):
 
 
 @case("load_data", "more follow")
-def idx_that_goes_on_as_a_bomb(box):
+def idx_followed_by_a_bomb(box):
     return box.idx(images=gzip.compress(idx((6, 4, 5), bytes(300 << 20)), 1))
 
 
@@ -119,7 +119,7 @@ def idx_that_is_a_link_to_itself(box):
 
 
 def npz(box, compression=zipfile.ZIP_STORED, **changes):
-    """An archive of arrays; a change may be bytes, which stand for the member as it is."""
+    """Write an archive of arrays; a change is an array, or the bytes of the member."""
     with zipfile.ZipFile(box.inside / "data.npz", "w", compression) as archive:
         for key, value in (GOOD | changes).items():
             buffer = io.BytesIO()
@@ -130,7 +130,7 @@ def npz(box, compression=zipfile.ZIP_STORED, **changes):
 
 
 def npy(header, content=b""):
-    """An array with a header of one's own."""
+    """Return a `.npy` file with this header."""
     text = header.encode()
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + content
 
@@ -156,12 +156,12 @@ def npz_that_is_a_pickle(box):
 
 
 @case("load_data", "file holds fewer")
-def npz_of_a_shape_that_is_not_there(box):
+def npz_of_a_shape_larger_than_its_data(box):
     return npz(box, x_train=claiming((10**6, 10**6)))
 
 
 @case("load_data", "file holds fewer")
-def npz_of_a_shape_beyond_all_numbers(box):
+def npz_of_a_shape_beyond_64_bits(box):
     return npz(box, x_train=claiming((10**30, 10**30)))
 
 
@@ -187,7 +187,7 @@ def npz_of_a_header_of_megabytes(box):
 
 
 @case("load_data", "expected an .npz archive")
-def npz_of_a_header_that_is_not_there(box):
+def npz_of_a_missing_header(box):
     return npz(box, x_train=b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1) + b"{")
 
 
@@ -206,17 +206,17 @@ def npz_packed_by_lzma(box):
     return npz(box, zipfile.ZIP_LZMA, x_train=np.zeros((3000, 28, 28), np.uint8))
 
 
-@case("load_data", None, "what is read of it are the good arrays")
-def npz_that_goes_on_as_a_bomb(box):
-    return goes_on(npz(box), "x_train.npy")
+@case("load_data", None, "only the good arrays are read")
+def npz_followed_by_a_bomb(box):
+    return continue_stream(npz(box), "x_train.npy")
 
 
-@case("load_data", None, "what is read of it are the good arrays")
-def npz_with_the_same_key_in_another_way(box):
+@case("load_data", None, "only the good arrays are read")
+def npz_with_a_second_member_of_nearly_the_same_name(box):
     path = npz(box)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x_train", bytes(100 << 20))
-    return goes_on(path, "x_train")
+    return continue_stream(path, "x_train")
 
 
 @case("load_data", "missing y_test")
@@ -236,7 +236,7 @@ def npz_of_a_label_of_billions(box):
 
 
 @case("load_data", "expected labels below")
-def npz_of_a_label_beyond_signs(box):
+def npz_of_a_label_beyond_signed_integers(box):
     return npz(box, y_test=np.array([0, 1, 2, 0, 1, 2**64 - 1], np.uint64))
 
 
@@ -265,7 +265,7 @@ def pipe_under_the_name_of_npz(box):
 
 
 def png(*chunks, width=5, height=4, depth=8, colour=0):
-    """A PNG of chunks of one's own."""
+    """Return a PNG with additional chunks."""
 
     def chunk(kind, content):
         checksum = struct.pack(">I", zlib.crc32(kind + content))
@@ -278,7 +278,7 @@ def png(*chunks, width=5, height=4, depth=8, colour=0):
 
 
 def picture(content):
-    """A folder of pictures, one of which is this."""
+    """Return a function that writes a folder of pictures, one of them with this content."""
 
     def write(box):
         box.pictures().write_bytes(content)
@@ -348,7 +348,7 @@ def picture_of_thousands_of_scans(box):
 
 @case("load_data", "scans")
 def picture_of_thousands_of_scans_that_holds_others(box):
-    """Which Pillow calls another format, MPO, although it begins as any JPEG."""
+    """Pillow calls this format MPO, although it begins like any JPEG."""
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 5), np.uint8))
     content = saved(noise, "MPO", save_all=True, append_images=[noise], progressive=True)
     end = content.index(b"\xff\xd9")
@@ -358,8 +358,8 @@ def picture_of_thousands_of_scans_that_holds_others(box):
 
 
 @case("load_data", "expected an uncompressed BMP")
-def picture_of_ends_of_lines(box):
-    """Thirty kilobytes that Pillow unpacks a pixel at a time."""
+def picture_of_empty_run_length_lines(box):
+    """A kilobyte that Pillow unpacks one pixel at a time."""
     colours = bytes(256 * 4)
     rows = b"\x01\x05\x00\x00" * 2
     start = 54 + len(colours)
@@ -370,8 +370,8 @@ def picture_of_ends_of_lines(box):
 
 
 @case("load_data", "APP1 segments")
-def picture_of_thousands_of_notes(box):
-    """Pillow joins them, each time anew."""
+def picture_of_thousands_of_app1_segments(box):
+    """Pillow joins them, and copies all of them each time."""
     content = saved(Image.fromarray(np.zeros((4, 5), np.uint8)), "JPEG")
     notes = b"\xff\xe1\x00\x10Exif\0\0abcdefgh" * 200_000
     box.pictures().with_suffix(".jpg").write_bytes(content[:2] + notes + content[2:])
@@ -442,7 +442,7 @@ def label_that_is_a_link_out(box):
 
 @case("load_data", "links out of")
 def part_that_is_a_link_out(box):
-    """The names of folders outside are private, too."""
+    """The names of folders outside must not be shown either."""
     box.pictures()
     (box.outside / box.token).mkdir()
     (box.outside / "other").mkdir()

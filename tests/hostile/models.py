@@ -1,4 +1,4 @@
-"""Hostile model files. None is an exploit: what would be run only leaves a mark in its folder."""
+"""Hostile model files. None is an exploit: the code in them would only create a file."""
 
 import base64
 import gzip
@@ -13,13 +13,13 @@ import zipfile
 import h5py
 import numpy as np
 
-from tests.hostile.corpus import Evil, case, goes_on, good_model
+from tests.hostile.corpus import Evil, case, continue_stream, good_model
 
 CODE = "which is code from outside Keras"
 
 
 def marshalled(mark):
-    """A Lambda layer's function as Keras writes it: marshalled, in base64."""
+    """Return a Lambda layer's function as Keras writes it: marshalled, in base64."""
     scope = {}
     exec(f"def function(x):\n    open({str(mark)!r}, 'w').close()\n    return x", scope)
     code = base64.b64encode(marshal.dumps(scope["function"].__code__)).decode()
@@ -32,14 +32,14 @@ def function(module, name, **more):
             "registered_name": name} | more  # fmt: skip
 
 
-def spoilt(box, change, layer="out"):
+def changed(box, change, layer="out"):
     config = box.config()
     change(box.layer(config, layer))
     return box.archive(config=config)
 
 
 def replace(module, name, config=None, **more):
-    """A change that puts another class in the place of a layer, under its name and calls."""
+    """Return a change that replaces a layer's class, and keeps its name and calls."""
 
     def change(part):
         part |= {"module": module, "class_name": name, "registered_name": None}
@@ -59,7 +59,7 @@ def setting(**settings):
 
 @case("load_model", CODE, "marshalled code in a Lambda layer")
 def lambda_layer(box):
-    return spoilt(box, replace("keras.layers", "Lambda", {"function": marshalled(box.mark)}))
+    return changed(box, replace("keras.layers", "Lambda", {"function": marshalled(box.mark)}))
 
 
 @case("load_model", CODE, "CVE-2025-9906: safe mode switched off from inside the file")
@@ -75,7 +75,7 @@ def lambda_layer_that_switches_safe_mode_off(box):
 @case("load_model", CODE, "CVE-2025-9906")
 def safe_mode_switched_off_by_a_function(box):
     off = function("keras.config", "enable_unsafe_deserialization")
-    return spoilt(box, setting(activation=off))
+    return changed(box, setting(activation=off))
 
 
 @case("load_model", CODE, "CVE-2025-9906: the same, in the place of a layer's list")
@@ -88,13 +88,13 @@ def safe_mode_switched_off_before_the_layers(box):
 @case("load_model", CODE)
 def lambda_without_a_module(box):
     change = replace(None, "Lambda", {"function": marshalled(box.mark)})
-    return spoilt(box, lambda part: (change(part), part.pop("module")))
+    return changed(box, lambda part: (change(part), part.pop("module")))
 
 
 @case("load_model", CODE)
 def lambda_under_a_deep_module(box):
     there = "keras.src.layers.core.lambda_layer"
-    return spoilt(box, replace(there, "Lambda", {"function": marshalled(box.mark)}))
+    return changed(box, replace(there, "Lambda", {"function": marshalled(box.mark)}))
 
 
 @case("load_model", CODE)
@@ -103,29 +103,29 @@ def lambda_in_a_time_distributed_in_a_bidirectional(box):
              "config": {"name": "x", "function": marshalled(box.mark)}}  # fmt: skip
     middle = {"module": "keras.layers", "class_name": "TimeDistributed", "registered_name": None,
               "config": {"name": "y", "layer": inner}}  # fmt: skip
-    return spoilt(box, replace("keras.layers", "Bidirectional", {"layer": middle}))
+    return changed(box, replace("keras.layers", "Bidirectional", {"layer": middle}))
 
 
 @case("load_model", CODE, "CVE-2025-1550: functions of any module, by configuration")
 def function_of_the_operating_system(box):
-    return spoilt(box, setting(activation=function("os", "system")))
+    return changed(box, setting(activation=function("os", "system")))
 
 
 @case("load_model", CODE, "CVE-2025-1550")
 def class_of_the_standard_library(box):
     arguments = {"args": f"touch {box.mark}", "shell": True}
-    return spoilt(box, replace("subprocess", "Popen", arguments))
+    return changed(box, replace("subprocess", "Popen", arguments))
 
 
 @case("load_model", CODE, "CVE-2025-1550")
 def layer_of_a_module_beside_the_file(box):
-    return spoilt(box, replace("canary_module", "Layer"))
+    return changed(box, replace("canary_module", "Layer"))
 
 
 @case("load_model", CODE)
 def initialiser_of_a_module_beside_the_file(box):
     evil = {"module": "canary_module", "class_name": "Layer", "config": {}}
-    return spoilt(box, setting(kernel_initializer=evil))
+    return changed(box, setting(kernel_initializer=evil))
 
 
 @case("load_model", CODE)
@@ -133,27 +133,27 @@ def initialiser_deep_inside_a_wrapper(box):
     evil = {"module": "canary_module", "class_name": "Layer", "config": {}}
     inner = {"module": "keras.layers", "class_name": "Dense", "registered_name": None,
              "config": {"units": 3, "kernel_initializer": evil}}  # fmt: skip
-    return spoilt(box, replace("keras.layers", "TimeDistributed", {"layer": inner}))
+    return changed(box, replace("keras.layers", "TimeDistributed", {"layer": inner}))
 
 
 @case("load_model", CODE)
 def activation_of_builtins(box):
-    return spoilt(box, setting(activation=function("builtins.builtins", "exec")))
+    return changed(box, setting(activation=function("builtins.builtins", "exec")))
 
 
 @case("load_model", "Keras cannot load it")
 def builtin_function_that_keras_does_not_have(box):
-    return spoilt(box, setting(activation=function("builtins", "exec")))
+    return changed(box, setting(activation=function("builtins", "exec")))
 
 
 @case("load_model", CODE)
 def regularizer_as_a_lambda(box):
-    return spoilt(box, setting(kernel_regularizer=marshalled(box.mark)))
+    return changed(box, setting(kernel_regularizer=marshalled(box.mark)))
 
 
 @case("load_model", CODE)
 def registered_name_instead_of_the_class(box):
-    return spoilt(box, lambda part: part.update(registered_name="canary_module>run"))
+    return changed(box, lambda part: part.update(registered_name="canary_module>run"))
 
 
 @case("load_model", None, "dropped: losses are never built")
@@ -166,54 +166,54 @@ def custom_loss_in_the_compile_config(box):
 @case("load_model", None, "dropped: metrics are never built")
 def custom_metric_of_a_nested_compile_config(box):
     evil = {"module": "canary_module", "class_name": "Layer", "config": {}}
-    return spoilt(box, lambda part: part.update(compile_config={"metrics": [[evil]]}))
+    return changed(box, lambda part: part.update(compile_config={"metrics": [[evil]]}))
 
 
 @case("load_model", CODE)
 def code_in_the_build_config(box):
     evil = {"module": "canary_module", "class_name": "Layer", "config": {}}
-    return spoilt(box, lambda part: part.update(build_config={"input_shape": evil}))
+    return changed(box, lambda part: part.update(build_config={"input_shape": evil}))
 
 
 @case("load_model", CODE)
 def class_without_a_configuration(box):
     evil = {"module": "canary_module", "class_name": "Layer"}
-    return spoilt(box, setting(kernel_initializer=evil))
+    return changed(box, setting(kernel_initializer=evil))
 
 
 @case("load_model", CODE, "CVE-2025-8747: functions of Keras that are no part of a network")
 def download_by_keras(box):
     change = replace("keras.utils", "get_file", {})
     call = {"args": ["x"], "kwargs": {"origin": "http://127.0.0.1:9/x"}}
-    return spoilt(box, lambda part: (change(part), part.update(inbound_nodes=[call])))
+    return changed(box, lambda part: (change(part), part.update(inbound_nodes=[call])))
 
 
 @case("load_model", CODE, "CVE-2025-8747")
 def download_by_keras_as_an_activation(box):
-    return spoilt(box, setting(activation=function("keras.utils", "get_file")))
+    return changed(box, setting(activation=function("keras.utils", "get_file")))
 
 
 @case("load_model", CODE, "CVE-2025-12060: an archive that get_file unpacks outside")
 def download_and_unpack_by_keras(box):
     inner = function("keras.src.utils.file_utils", "extract_archive")
-    return spoilt(box, setting(activation=inner))
+    return changed(box, setting(activation=inner))
 
 
 @case("load_model", CODE, "CVE-2025-8747")
 def model_loaded_by_a_model(box):
     box.archive("other.keras")
     inner = function("keras.saving", "load_model")
-    return spoilt(box, setting(activation=inner))
+    return changed(box, setting(activation=inner))
 
 
 @case("load_model", CODE, "CVE-2026-12481: deserialize and clone_model outside safe mode")
 def deserialize_as_an_activation(box):
-    return spoilt(box, setting(activation=function("keras.activations", "deserialize")))
+    return changed(box, setting(activation=function("keras.activations", "deserialize")))
 
 
 @case("load_model", CODE, "CVE-2026-12481")
 def model_cloned_by_a_model(box):
-    return spoilt(box, setting(activation=function("keras.models", "clone_model")))
+    return changed(box, setting(activation=function("keras.models", "clone_model")))
 
 
 @case("load_model", CODE, "CVE-2026-1462: TFSMLayer loads a SavedModel")
@@ -221,35 +221,35 @@ def saved_model_as_a_layer(box):
     (box.inside / "saved").mkdir()
     (box.inside / "saved" / "saved_model.pb").write_bytes(b"\x08\x01")
     change = replace("keras.layers", "TFSMLayer", {"filepath": "saved", "call_endpoint": "serve"})
-    return spoilt(box, change)
+    return changed(box, change)
 
 
 @case("load_model", CODE, "CVE-2025-49655: a pickled module in a layer")
 def torch_module_as_a_layer(box):
-    return spoilt(box, replace("keras.layers", "TorchModuleWrapper", {"module": "gASVAAAA"}))
+    return changed(box, replace("keras.layers", "TorchModuleWrapper", {"module": "gASVAAAA"}))
 
 
 @case("load_model", CODE)
 def callback_as_a_layer(box):
     change = replace("keras.callbacks", "CSVLogger", {"filename": str(box.mark)})
-    return spoilt(box, change)
+    return changed(box, change)
 
 
 @case("load_model", CODE)
 def tensorflow_type_by_name(box):
     spec = {"class_name": "__typespec__", "spec_name": "Layer", "module": "canary_module",
             "registered_name": None, "config": []}  # fmt: skip
-    return spoilt(box, setting(kernel_initializer=spec))
+    return changed(box, setting(kernel_initializer=spec))
 
 
 @case("load_model", CODE)
 def private_module_of_keras(box):
-    return spoilt(box, replace("keras.src.legacy.saving.legacy_h5_format", "h5py"))
+    return changed(box, replace("keras.src.legacy.saving.legacy_h5_format", "h5py"))
 
 
 @case("load_model", CODE)
 def module_that_is_not_a_name(box):
-    return spoilt(box, lambda part: part.update(module=["os"], class_name={"a": 1}))
+    return changed(box, lambda part: part.update(module=["os"], class_name={"a": 1}))
 
 
 @case("load_model", CODE)
@@ -264,20 +264,20 @@ def second_module_in_the_same_object(box):
 
 @case("load_model", "which reads files", "CVE-2025-12058: a vocabulary that is a path")
 def vocabulary_from_a_secret_file(box):
-    return spoilt(box, replace("keras.layers", "StringLookup", {"vocabulary": str(box.secret)}))
+    return changed(box, replace("keras.layers", "StringLookup", {"vocabulary": str(box.secret)}))
 
 
 @case("load_model", "which reads files", "CVE-2025-12058: a vocabulary that is an address")
 def vocabulary_from_the_network(box):
     address = {"vocabulary": "http://127.0.0.1:9/words"}
-    return spoilt(box, replace("keras.layers", "TextVectorization", address))
+    return changed(box, replace("keras.layers", "TextVectorization", address))
 
 
 @case("load_model", "which reads files", "CVE-2025-12058")
 def integer_vocabulary_in_a_wrapper(box):
     inner = {"module": "keras.layers", "class_name": "IntegerLookup", "registered_name": None,
              "config": {"vocabulary": str(box.secret)}}  # fmt: skip
-    return spoilt(box, replace("keras.layers", "TimeDistributed", {"layer": inner}))
+    return changed(box, replace("keras.layers", "TimeDistributed", {"layer": inner}))
 
 
 @case("load_model", "assets/words.txt")
@@ -338,17 +338,17 @@ def bomb_in_another_member(box):
 
 @case("load_model", "damaged, or not a .keras model")
 def member_that_lies_about_its_size(box):
-    return goes_on(box.archive(), "model.weights.h5", claimed=1000, honest_sum=False)
+    return continue_stream(box.archive(), "model.weights.h5", claimed=1000, right_checksum=False)
 
 
-@case("load_model", None, "what is read of it is the good model")
-def weights_that_go_on_as_a_bomb(box):
-    return goes_on(box.archive(), "model.weights.h5")
+@case("load_model", None, "only the good model is read")
+def weights_followed_by_a_bomb(box):
+    return continue_stream(box.archive(), "model.weights.h5")
 
 
-@case("load_model", None, "what is read of it is the good model")
-def configuration_that_goes_on_as_a_bomb(box):
-    return goes_on(box.archive(), "config.json")
+@case("load_model", None, "only the good model is read")
+def configuration_followed_by_a_bomb(box):
+    return continue_stream(box.archive(), "config.json")
 
 
 @case("load_model", "expected a member that is stored or deflated")
@@ -418,7 +418,7 @@ def number_of_a_million_digits(box):
 
 @case("load_model", "more than 64 bits")
 def number_of_a_hundred_digits(box):
-    return spoilt(box, setting(units=10**100))
+    return changed(box, setting(units=10**100))
 
 
 @case("load_model", "describes no model")
@@ -433,12 +433,12 @@ def configuration_that_is_no_json(box):
 
 @case("load_model", "Keras cannot load it")
 def units_that_are_text(box):
-    return spoilt(box, setting(units="many"))
+    return changed(box, setting(units="many"))
 
 
 @case("load_model", "Keras cannot load it")
 def units_below_zero(box):
-    return spoilt(box, setting(units=-3))
+    return changed(box, setting(units=-3))
 
 
 @case("load_model", "Keras cannot load it")
@@ -450,7 +450,7 @@ def layers_that_are_a_number(box):
 
 @case("load_model", "would make .* numbers", "CVE-2026-0897, from the side of the architecture")
 def a_billion_units(box):
-    return spoilt(box, setting(units=10**9))
+    return changed(box, setting(units=10**9))
 
 
 @case("load_model", "would make .* numbers|Keras cannot load it")
@@ -495,7 +495,7 @@ def thousands_of_layers(box):
 
 
 def chain(box, length):
-    """An architecture of one layer after the other."""
+    """Return an architecture of a chain of layers."""
     config = box.config()
     first, flat = box.layer(config, "image"), json.dumps(box.layer(config, "flat"))
     layers, before = [first], "image"
@@ -535,7 +535,7 @@ KERNEL = "layers/dense/vars/0"
 
 
 def replaced(make):
-    """A change that puts something else in the place of the last layer's kernel."""
+    """Return a change that replaces the last layer's kernel."""
 
     def change(file):
         group, name = file[KERNEL].parent, "0"
@@ -547,7 +547,7 @@ def replaced(make):
 
 
 def holding(make):
-    """A change that puts an array, or what stands for one, there."""
+    """Return a change that replaces the kernel by an array or a link."""
     return replaced(lambda group, name, shape: group.__setitem__(name, make(shape)))
 
 
@@ -740,7 +740,7 @@ def legacy_architecture_in_an_archive(box):
 
 
 def legacy(box):
-    """A model as Keras 2 wrote it, with a Lambda layer."""
+    """Return a configuration with a Lambda layer, in the format of Keras 2."""
     part = {"class_name": "Lambda", "config": {"name": "l", "function": marshalled(box.mark)}}
     return {"class_name": "Sequential", "config": {"name": "m", "layers": [part]}}
 

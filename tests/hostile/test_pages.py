@@ -1,4 +1,4 @@
-"""Labels and file names that carry pages, formulas and control sequences into the reports."""
+"""Labels and file names with HTML, formulas and control sequences are harmless in reports."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ LABELS = (IMG, "<script>document.title=2", '" onload="document.title=3', "{{ 7 *
 
 @pytest.fixture
 def folder(tmp_path, digits):
-    """Digits as pictures, in folders of hostile names, in a folder of one."""
+    """Digits as pictures in folders with hostile names."""
     root = tmp_path / f"{IMG}$\\bad{{$"
     for part, images, labels in (
         ("train", digits.train_images, digits.train_labels),
@@ -33,7 +33,7 @@ def folder(tmp_path, digits):
     return root
 
 
-def test_nothing_in_a_name_acts_in_a_report(short, folder, tmp_path, opened):  # noqa: F811
+def test_hostile_names_are_shown_as_text_in_reports(short, folder, tmp_path, opened):  # noqa: F811
     index = mx.reproduce(tmp_path / "run", data=folder)
     for name, titled in (("index.html", "The case study on "), ("audit.html", "Audit of ")):
         text = (index.parent / name).read_text(encoding="utf-8")
@@ -47,7 +47,7 @@ def test_nothing_in_a_name_acts_in_a_report(short, folder, tmp_path, opened):  #
             assert escape_controls(label) in [cell.strip() for cell in cells]
 
 
-def test_a_dollar_is_a_dollar_in_every_picture():
+def test_a_dollar_sign_is_shown_as_text_in_every_plot():
     names = ["$\\frac{$", "$x$ $", "\\$ a $b$"]
     images = np.zeros((3, 4, 4, 1), np.float32)
     figures = [
@@ -72,13 +72,13 @@ def test_a_dollar_is_a_dollar_in_every_picture():
         ("\udcff", r"\udcff"),
     ],
 )
-def test_what_acts_is_shown_instead(text, shown):
+def test_unsafe_characters_are_escaped(text, shown):
     assert escape_controls(text) == shown
     assert escape_controls(text).isprintable()
     assert escape_controls(f"a\n{text}", keep="\n") == f"a\n{shown}"
 
 
-def test_a_complaint_is_short_and_in_one_line():
+def test_the_first_line_of_an_error_is_short():
     assert first_line(ValueError("\n one\nbut not two")) == "one"
     assert first_line(ValueError("")) == "ValueError"
     assert len(first_line(ValueError("x" * 10**6))) < 500

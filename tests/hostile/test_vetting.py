@@ -1,4 +1,4 @@
-"""What is asked of honest model files: nothing is left behind, nothing honest is refused."""
+"""Vetting has no side effects and accepts every honest model."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,17 +18,17 @@ def box(tmp_path):
     return Box(tmp_path / "box")
 
 
-def test_a_model_that_was_refused_leaves_nothing_to_be_built(box):
+def test_a_refused_model_leaves_no_uninitialised_variables_in_keras(box):
     config = box.config()
     box.layer(config)["config"]["units"] = 10**9
     with pytest.raises(ModelFileError, match="would make 1,000,000,000 numbers"):
         mx.load_model(box.archive(config=config))
     with keras.StatelessScope():
-        pass  # At its end Keras fills all variables that are waiting.
+        pass  # When the scope ends, Keras initialises all variables in its list.
 
 
-def wide():
-    """Kinds of layers, wrappers, functions and random state that classifiers of images have."""
+def many_layer_kinds():
+    """Build a model with many kinds of layers, wrappers, functions and random state."""
     image = keras.Input((28, 28, 1))
     x = layers.Rescaling(2.0, offset=-1.0)(image)
     x = layers.RandomRotation(0.1)(layers.RandomTranslation(0.1, 0.1)(x))
@@ -44,7 +44,7 @@ def wide():
     return keras.Model(image, layers.Activation(keras.activations.softmax)(x))
 
 
-def subclassed_loss():
+def compiled():
     model = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10)])
     schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
     model.compile(
@@ -55,8 +55,8 @@ def subclassed_loss():
     return model
 
 
-@pytest.mark.parametrize("build", [wide, subclassed_loss])
-def test_what_keras_ships_is_loaded(build, tmp_path, images):
+@pytest.mark.parametrize("build", [many_layer_kinds, compiled])
+def test_models_of_many_layer_kinds_and_compiled_models_are_loaded(build, tmp_path, images):
     model = build()
     model.save(tmp_path / "model.keras")
     loaded = mx.load_model(tmp_path / "model.keras")
@@ -67,7 +67,7 @@ SHIPPED = ["MobileNetV3Small", "EfficientNetB0", "DenseNet121", "ConvNeXtTiny", 
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_networks_that_keras_ships_are_loaded(name, tmp_path):
+def test_networks_of_keras_applications_are_loaded(name, tmp_path):
     small = {"input_shape": (32, 32, 3), "weights": None, "classes": 10}
     model = getattr(keras.applications, name)(**small)
     model.save(tmp_path / "model.keras")
@@ -105,18 +105,18 @@ SPECIAL = {
 
 
 @pytest.mark.parametrize("kind", SPECIAL)
-def test_models_of_other_arithmetic_are_loaded(kind, tmp_path, images):
+def test_quantised_and_low_precision_models_are_loaded(kind, tmp_path, images):
     model = SPECIAL[kind]()
     model.save(tmp_path / "model.keras")
-    theirs = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(mx.load_model(tmp_path / "model.keras")(images), theirs(images))
+    expected = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(mx.load_model(tmp_path / "model.keras")(images), expected(images))
 
 
 def own_loss(y, z):
     return keras.ops.mean(y - z)
 
 
-def test_a_model_in_a_model_may_have_been_compiled(tmp_path, images):
+def test_a_nested_model_that_was_compiled_is_loaded(tmp_path, images):
     inner = small()
     inner.compile("adam", own_loss)
     image = keras.Input((28, 28, 1))
@@ -125,11 +125,11 @@ def test_a_model_in_a_model_may_have_been_compiled(tmp_path, images):
     np.testing.assert_array_equal(mx.load_model(tmp_path / "model.keras")(images), model(images))
 
 
-def test_two_threads_may_load_at_the_same_time_while_a_third_builds(box):
+def test_threads_can_load_models_while_another_thread_makes_tensors(box):
     path = box.archive()
 
     def build():
-        tensor = keras.KerasTensor((None, 1 << 30))  # More than a file may ask for.
+        tensor = keras.KerasTensor((None, 1 << 30))  # Larger than the limit for a file.
         return tensor.shape[1]
 
     with ThreadPoolExecutor(3) as pool:
@@ -139,7 +139,7 @@ def test_two_threads_may_load_at_the_same_time_while_a_third_builds(box):
     assert {size.result() for size in sizes} == {1 << 30}
 
 
-def test_a_layer_may_keep_a_state_and_an_input_have_any_name(tmp_path):
+def test_stateful_layers_and_inputs_of_any_name_are_loaded(tmp_path):
     image = keras.Input(batch_shape=(1, 28, 28), name="compile_config")
     x = layers.LSTM(8, stateful=True)(layers.Normalization(mean=0.5, variance=0.1)(image))
     model = keras.Model({"compile_config": image}, layers.Dense(10)(x))

@@ -9,16 +9,16 @@ from PIL import Image
 
 from tests.hostile.corpus import case
 from tests.hostile.data import npz, png
-from tests.hostile.models import replace, setting, spoilt
+from tests.hostile.models import changed, replace, setting
 
 TITLE = "\x1b]0;owned\x07"  # Renames the window.
-ERASE = "\x1b[2K\x1b[1A\r"  # Takes away what was printed.
-OVER = "\u202egnp.exe"  # Written from right to left.
+ERASE = "\x1b[2K\x1b[1A\r"  # Erases what was printed.
+OVER = "\u202egnp.exe"  # Reverses the direction of writing.
 PAGE = "<img src=x onerror=\"document.title='owned'\">"  # A folder's name holds no slash.
 
 
 def named(box, name):
-    """A folder of pictures with a label of this name."""
+    """Write a folder of pictures with a label of this name."""
     for part in ("train", "test"):
         for label in (name, "dog"):
             folder = box.inside / part / label
@@ -35,12 +35,12 @@ def name_of_a_layer_that_erases(box):
 
 @case("load_model", "code from outside Keras")
 def module_that_renames_the_window(box):
-    return spoilt(box, replace(f"os{TITLE}\nall good", "system"))
+    return changed(box, replace(f"os{TITLE}\nall good", "system"))
 
 
 @case("load_model", "Keras cannot load it")
 def activation_that_renames_the_window(box):
-    return spoilt(box, setting(activation=f"relu{TITLE}\nall good"))
+    return changed(box, setting(activation=f"relu{TITLE}\nall good"))
 
 
 @case("load_model", r"holds \\x1b")
@@ -97,7 +97,7 @@ def picture_of_labels_that_act(box):
 @case("cli", "code from outside Keras")
 def command_given_a_model_that_acts(box):
     change = replace(f"os{TITLE}\n", "system")
-    return ["evaluate", spoilt(box, change), "--data", npz(box)]
+    return ["evaluate", changed(box, change), "--data", npz(box)]
 
 
 @case("cli", "control characters")
@@ -112,7 +112,7 @@ def command_given_a_name_that_acts(box):
 
 
 @case("cli", "cannot be read as a picture")
-def image_that_is_none(box):
+def image_that_is_not_a_picture(box):
     (box.inside / f"{TITLE}.png").write_bytes(b"x")
     return ["explain", box.archive(), "--image", box.inside / f"{TITLE}.png",
             "--save-to", box.out / "x.png"]  # fmt: skip
@@ -145,7 +145,7 @@ def explanation_of_data_whose_name_acts(box):
 
 
 def three(box):
-    """Three labels that act, for a model of three classes."""
+    """Write three labels that act on a terminal, for a model of three classes."""
     for part in ("train", "test"):
         for label in (f"a{TITLE}", f"b{ERASE}{PAGE}", f"c{OVER}\n\nError"):
             folder = box.inside / part / label

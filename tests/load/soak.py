@@ -1,8 +1,8 @@
 """Thousands of explanations in one process: `python -m tests.load.soak 10000`.
 
-Networks are made, asked for explanations by several methods, put on batch, pictured, and dropped.
-Then nothing of them may be left: no network, no thread, no open file, no growing memory; and while
-they lived, no pass was traced twice.
+Networks are created, explained by several methods, measured, plotted and deleted. Afterwards no
+network, thread or open file may be left, and memory must not have grown. No pass may have been
+traced twice.
 """
 
 import dataclasses
@@ -27,16 +27,16 @@ from mnist_xai.quality import METRICS, ExplainedBatch
 from mnist_xai.report import png
 
 LIMIT_MB = 50
-SAME = 1e-5  # Sums in float32, in whatever order the threads of TensorFlow take them.
+TOLERANCE = 1e-5  # float32 sums differ with the order in which TensorFlow's threads add.
 EACH = 20  # Explanations by one method of one network.
-TOGETHER = 5  # Methods for one network.
-# The load is that of many explanations, and not of long ones.
-_FEWER = {"steps": 16, "points": 2, "samples": 32, "permutations": 2, "designs": 4}
+METHODS_PER_NETWORK = 5
+# Hyper-parameters for fast explanations: the load is their number, not their length.
+_FAST = {"steps": 16, "points": 2, "samples": 32, "permutations": 2, "designs": 4}
 
 
 @dataclasses.dataclass
 class Report:
-    """What was done, and what is left of it."""
+    """What was done, and what was left afterwards."""
 
     explanations: int = 0
     networks: int = 0
@@ -50,27 +50,27 @@ class Report:
 
     @property
     def warm(self):
-        """How many networks the process is given to warm up: each kind of model, each method."""
+        """Return the number of networks that count as warm-up: one fifth, at least two."""
         return max(2, self.networks // 5)
 
     @property
     def growth(self):
-        """The most memory after the warm-up, over what there was at its end, in MB."""
+        """Return the largest memory after the warm-up minus the memory at its end, in MB."""
         return max(self.memory[self.warm - 1 :]) - self.memory[self.warm - 1]
 
     @property
     def left(self):
-        """Python threads, threads and files more at the end than after the warm-up."""
+        """Return the Python threads, threads and files added since the warm-up."""
         before, after = self.handles[self.warm - 1], self.handles[-1]
         return tuple(b - a for a, b in zip(before, after, strict=True))
 
     def check_traces(self, passes):
-        """Write down the passes that were traced more than once."""
+        """Record the passes that were traced more than once."""
         self.traced_again += [key for key, traces in passes.items() if traces != 1]
 
     @property
     def faults(self):
-        """What is wrong, in words; empty when nothing is."""
+        """Return what is wrong, in words; empty when nothing is."""
         found = [f"traced again: {key}" for key in self.traced_again]
         if self.alive:
             found.append(f"{self.alive} networks are still alive")
@@ -131,17 +131,17 @@ MODELS = (sequential, residual, nested, mx.build_model)
 def quick(name):
     method = METHODS[name]
     given = {field.name for field in dataclasses.fields(method)}
-    return dataclasses.replace(method, **{k: v for k, v in _FEWER.items() if k in given})
+    return dataclasses.replace(method, **{k: v for k, v in _FAST.items() if k in given})
 
 
 def soak(count, methods=tuple(METHODS), models=MODELS, show=None):
-    """Explain `count` times, over the models and methods in turn; report what is left."""
+    """Explain `count` times, with the models and methods in turn; report what is left."""
     report, names, start = Report(), cycle(methods), time.perf_counter()
     watched = []
     for make in cycle(models):
         if report.explanations >= count:
             break
-        watched.append(_one_network(make, list(islice(names, TOGETHER)), count, report))
+        watched.append(_one_network(make, list(islice(names, METHODS_PER_NETWORK)), count, report))
         gc.collect()
         report.alive = sum(ref() is not None for ref in watched)
         process = psutil.Process()
@@ -155,11 +155,11 @@ def soak(count, methods=tuple(METHODS), models=MODELS, show=None):
 
 
 def _one_network(make, names, count, report):
-    """Make a network, use it, and drop it; return a weak reference to it."""
+    """Create a network, use it and delete it; return a weak reference to it."""
     network = mx.Network(make(), batch_size=2)
     rng = np.random.default_rng(report.networks)
     for name in names:
-        passes = 0  # Those that there are after the first explanation, of all later ones.
+        passes = 0  # Their number after the first explanation by this method.
         for _ in _explanations(network, name, rng, report):
             if passes and len(network.passes.traces()) > passes:
                 report.traced_again.append((network.model.name, name))
@@ -192,7 +192,10 @@ def _images(network, rng, count):
 
 
 def differences(names=tuple(METHODS), threads=8, rounds=3):
-    """How far each method in one of so many threads is from itself alone, of its largest value."""
+    """Return, for each method, the difference between maps made in many threads and in one.
+
+    The difference is relative to the largest value of the map.
+    """
     keras.utils.set_random_seed(0)
     model = sequential()
     images = _images(mx.Network(model), np.random.default_rng(0), 3)
@@ -202,7 +205,7 @@ def differences(names=tuple(METHODS), threads=8, rounds=3):
         return mx.explain(network, images, method=quick(name)).maps
 
     alone = {name: explained(mx.Network(model), name) for name in names}
-    for shift in range(rounds):  # In the first, while the passes are compiled.
+    for shift in range(rounds):  # In the first round, the passes are still being compiled.
         order = [*names[shift:], *names[:shift]]
         with ThreadPoolExecutor(threads) as pool:
             maps = list(pool.map(lambda name: explained(shared, name), order))
@@ -229,7 +232,7 @@ def main():
         f"{len(far)} methods in eight threads on one network: at most {far[worst]:.1e} of the "
         f"largest value from what one thread gives ({worst})"
     )
-    sys.exit(1 if report.faults or far[worst] > SAME else 0)
+    sys.exit(1 if report.faults or far[worst] > TOLERANCE else 0)
 
 
 if __name__ == "__main__":

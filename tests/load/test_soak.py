@@ -1,4 +1,4 @@
-"""A short form of the long load: nothing is left of networks that were used and dropped."""
+"""A short run of the load test, and checks that it finds leaks."""
 
 import tensorflow as tf
 
@@ -9,8 +9,8 @@ METHODS = ("gradient", "integrated_gradients", "gradcam", "lrp_epsilon", "occlus
 MODELS = (soak.sequential, soak.residual)
 
 
-def test_nothing_is_left_of_two_hundred_explanations(monkeypatch):
-    # Of four networks; the first two are the warm-up.
+def test_nothing_is_left_after_two_hundred_explanations(monkeypatch):
+    # Four networks; the first two are the warm-up.
     monkeypatch.setattr(soak, "EACH", 10)
     report = soak.soak(200, METHODS, MODELS)
     assert report.explanations == 200
@@ -18,7 +18,7 @@ def test_nothing_is_left_of_two_hundred_explanations(monkeypatch):
     assert report.faults == []
 
 
-def test_a_network_that_is_kept_is_found(monkeypatch):
+def test_a_network_that_is_not_deleted_is_found(monkeypatch):
     kept = []
     made = mx.Network
     monkeypatch.setattr(mx, "Network", lambda *a, **k: kept.append(made(*a, **k)) or kept[-1])
@@ -27,7 +27,7 @@ def test_a_network_that_is_kept_is_found(monkeypatch):
     assert "2 networks are still alive" in report.faults
 
 
-def test_a_pass_that_is_traced_again_a_thread_and_a_file_are_found():
+def test_growing_memory_left_threads_and_files_and_second_traces_are_found():
     report = soak.Report(200, 4, memory=[100, 100, 140, 151], handles=[(1, 8, 6)] * 4)
     assert report.faults == ["memory grew by 51 MB"]
     report.memory[-1], report.handles[-1] = 150, (1, 9, 7)

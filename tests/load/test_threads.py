@@ -1,4 +1,4 @@
-"""Eight threads on one `Network` get what one thread gets, and compile nothing twice."""
+"""Eight threads that share a `Network` get the results of one thread, and compile nothing twice."""
 
 import dataclasses
 import threading
@@ -21,7 +21,7 @@ from mnist_xai.quality.faithfulness.removal import Baseline
 THREADS = 8
 CHEAP = ("gradient", "input_x_gradient", "gradcam", "lrp_epsilon", "deeplift_rescale", "occlusion",
          "guided_backprop", "smoothgrad")  # fmt: skip
-# Those that change the weights of the network's one twin.
+# Metrics that change the weights of the network's copy.
 EXPERIMENTS = ("parameter_randomisation", "implementation_invariance", "linearity")
 OTHERS = ("symmetry", "max_sensitivity", "pixel_flipping")
 
@@ -58,7 +58,7 @@ def at_once(*tasks):
 
 
 def slowly(function):
-    """The same, with the others given time to get in between."""
+    """Return the function, delayed so that other threads can run in between."""
 
     def slow(*args, **kwargs):
         time.sleep(0.05)
@@ -67,12 +67,12 @@ def slowly(function):
     return slow
 
 
-def test_a_pass_that_eight_threads_ask_for_is_compiled_once(monkeypatch, pictures):
+def test_a_pass_requested_by_eight_threads_is_compiled_once(monkeypatch, pictures):
     made = []
     compile_pass = slowly(tf.function)
 
     def count(*args, **kwargs):
-        if "input_signature" in kwargs:  # Not those that Keras makes for itself.
+        if "input_signature" in kwargs:  # Without Keras's own functions.
             made.append(args)
         return compile_pass(*args, **kwargs)
 
@@ -84,14 +84,14 @@ def test_a_pass_that_eight_threads_ask_for_is_compiled_once(monkeypatch, picture
         np.testing.assert_array_equal(other, found[0])
 
 
-def test_what_is_compiled_does_not_wait_for_what_is_being_compiled(pictures):
+def test_a_compiled_pass_runs_while_another_is_being_compiled(pictures):
     one, tracing, ran = mx.Network(small()), threading.Event(), threading.Event()
     one.logits(pictures)
 
     def build(network):
         def waits(images):
             tracing.set()
-            assert ran.wait(30), "the pass that was there waited for this one"
+            assert ran.wait(30), "the compiled pass waited for this one"
             return network.runner.logits(images)
 
         return waits
@@ -104,7 +104,7 @@ def test_what_is_compiled_does_not_wait_for_what_is_being_compiled(pictures):
     at_once(lambda: one.passes.get(build, signature=(one.runner.image_spec,)), runs)
 
 
-def test_eight_threads_that_ask_for_the_twin_get_one(monkeypatch):
+def test_eight_threads_that_request_the_twin_get_the_same_one(monkeypatch):
     monkeypatch.setattr(twin, "copy_model", slowly(graph.copy_model))
     one = mx.Network(small())
     assert len({id(made) for made in at_once(*[one.experiments.twin] * THREADS)}) == 1
@@ -116,11 +116,11 @@ def test_eight_threads_that_ask_for_the_twin_get_one(monkeypatch):
     assert len({id(other) for other in at_once(*[derived] * THREADS)}) == len(made) == 1
 
 
-def test_eight_threads_of_other_methods_give_what_one_thread_gives(pictures):
+def test_eight_threads_with_different_methods_give_the_maps_of_one_thread(pictures):
     model = small()
     alone = {name: mx.explain(mx.Network(model), pictures, method=name).maps for name in CHEAP}
     one = mx.Network(model)
-    for shift in range(3):  # While passes are compiled, and when all of them are.
+    for shift in range(3):  # First while passes are compiled, then when all are.
         order = [*CHEAP[shift:], *CHEAP[:shift]]
         found = at_once(
             *[lambda n=name: mx.explain(one, pictures, method=n).maps for name in order]
@@ -130,7 +130,7 @@ def test_eight_threads_of_other_methods_give_what_one_thread_gives(pictures):
     assert set(one.passes.traces().values()) == {1}
 
 
-def test_metrics_in_eight_threads_give_what_one_thread_gives(pictures):
+def test_metrics_in_eight_threads_give_the_scores_of_one_thread(pictures):
     model = small()
     alone = {n: METRICS[n](batch(model, pictures)).values for n in (*EXPERIMENTS, *OTHERS)}
     shared = batch(model, pictures)
@@ -141,7 +141,7 @@ def test_metrics_in_eight_threads_give_what_one_thread_gives(pictures):
 
 
 @pytest.mark.parametrize("name", [n for n, m in METRICS.items() if m.about.needs == "method"])
-def test_the_twin_is_changed_and_asked_under_the_lock_and_all_else_without(
+def test_metrics_hold_the_lock_exactly_while_they_change_and_use_the_twin(
     monkeypatch, pictures, name
 ):
     shared = batch(small(), pictures)
@@ -157,8 +157,8 @@ def test_the_twin_is_changed_and_asked_under_the_lock_and_all_else_without(
         lambda model, weights: note(model) or set_weights(model, weights),
     )
     METRICS[name](dataclasses.replace(shared, method=Watched(note)))
-    assert seen or name == "completeness"  # Which asks nothing of one that promises no sum.
-    # Whoever has held it holds it to the end: what else is asked meanwhile is not looked at.
+    assert seen or name == "completeness"  # It runs nothing for a method without a promised sum.
+    # A metric that has taken the lock keeps it to the end, so other calls in between are ignored.
     changes = any(of_twin for of_twin, _ in seen)
     assert all(held for of_twin, held in seen if of_twin)
     assert changes or not any(held for _, held in seen)
@@ -169,7 +169,7 @@ def test_metrics_that_change_no_weights_do_not_wait_for_one_another(pictures, na
     shared, meeting = batch(small(), pictures), threading.Barrier(2, timeout=30)
     alone = METRICS[name](shared).values
     metric, method = METRICS[name], Watched(lambda _: meeting.wait())
-    if name == "pixel_flipping":  # It does not ask the method.
+    if name == "pixel_flipping":  # It does not call the method.
         metric = PixelFlipping(removal=Met(meeting.wait))
     met = dataclasses.replace(shared, method=method)
     for values in at_once(*[lambda: metric(met).values] * 2):
@@ -177,7 +177,7 @@ def test_metrics_that_change_no_weights_do_not_wait_for_one_another(pictures, na
 
 
 class Watched(Gradient):
-    """The gradient, which tells of each network that it is asked about."""
+    """The gradient; it reports each network that it is called with."""
 
     def __init__(self, tell):
         object.__setattr__(self, "tell", tell)
@@ -188,7 +188,7 @@ class Watched(Gradient):
 
 
 class Met(Baseline):
-    """Black, for those that have met."""
+    """A black baseline that waits for another thread."""
 
     def __init__(self, meet):
         super().__init__()

@@ -1,8 +1,8 @@
-"""The number of examples of a test, in the proportion of the profile."""
+"""The number of examples of a property test, scaled by the hypothesis profile."""
 
 from hypothesis import settings
 
 
 def examples(few):
-    """So many examples in the default run, and as many times more as the profile asks for."""
+    """Return settings with this many examples by default, and more in a longer profile."""
     return settings(max_examples=max(1, few * settings().max_examples // 10))

@@ -1,6 +1,6 @@
-"""How many random examples: few and the same each time by default, many with `make fuzz`.
+"""Profiles of random examples: few and the same each time by default, many in `make fuzz`.
 
-`--hypothesis-profile=long` asks for forty times as many, others each time.
+`--hypothesis-profile=long` runs forty times as many, different ones each time.
 """
 
 from hypothesis import HealthCheck, settings

@@ -1,4 +1,4 @@
-"""Whatever a command is given that it cannot use, it says so in one line and does nothing."""
+"""A command with invalid arguments reports the error in one line and writes nothing."""
 
 import keras
 import pytest
@@ -12,14 +12,14 @@ from mnist_xai.cli.app import main
 from tests.properties.budget import examples
 from tests.properties.terminal import is_harmless_line
 
-# Words of any letters, such as a shell can hand over; none of them is a file, a number or a name.
+# Any text that a shell can pass, but never the name of a file or data set, nor a number.
 words = st.text(st.characters(exclude_characters="\0/"), max_size=20).map(lambda text: f"zz{text}")
 odd = words | st.sampled_from(["", " ", "-", "--", "0x10", "1e3", "nan", "-1", "९", "1" * 50])
 numbers = st.sampled_from(["-1", "360", "1e3", "nan", "", "0.5", "--", "99999999999999999999"])
 files = words.map(lambda word: f"no/such/{word}") | st.just(".")
 
-# Of each command: what is right by itself, and options with values of which every one is wrong.
-RIGHT = {
+# For each command: valid arguments, and options for which every value here is invalid.
+VALID = {
     "train": ["--data", "digits", "--save-to", "new.keras"],
     "evaluate": ["MODEL", "--data", "digits"],
     "layers": ["MODEL", "--data", "digits", "--index", "1", "--save-to", "new"],
@@ -30,7 +30,7 @@ RIGHT = {
     "reproduce": ["--data", "digits", "--save-to", "run"],
 }
 _IMAGE = {"--index": numbers, "--data": odd}
-WRONG = {
+INVALID = {
     "train": {"--model": odd, "--data": odd, "--recipe": odd, "--seed": words,
               "--csv": st.just("."), "--save-to": words | st.just(".")},
     "evaluate": {"--data": odd},
@@ -46,7 +46,7 @@ WRONG = {
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A model that fits the digits, so that what is wrong is nothing but the arguments."""
+    """A model that fits the digits, so that only the arguments are invalid."""
     path = tmp_path_factory.mktemp("model") / "model.keras"
     image = keras.Input((28, 28, 1))
     mx.save_model(keras.Model(image, layers.Dense(10)(layers.Flatten()(image))), path)
@@ -54,27 +54,29 @@ def model(tmp_path_factory):
 
 
 @st.composite
-def bad_arguments(draw, command):
-    """Arguments of which at least one cannot be meant."""
+def invalid_arguments(draw, command):
+    """Draw arguments with at least one invalid among them."""
     fault = draw(st.sampled_from(["value", "option", "argument", "file"]))
-    right = list(RIGHT[command])
+    valid = list(VALID[command])
     if fault == "option":
         name = draw(st.text("abcxyz-_=\n é", min_size=2, max_size=9).map(lambda t: f"--zz{t}"))
-        place = draw(st.sampled_from([0, len(right)]))
-        return [*right[:place], name, *right[place:]]
-    if fault == "file" and "MODEL" in right:
-        return [draw(files) if given == "MODEL" else given for given in right]
+        place = draw(st.sampled_from([0, len(valid)]))
+        return [*valid[:place], name, *valid[place:]]
+    if fault == "file" and "MODEL" in valid:
+        return [draw(files) if given == "MODEL" else given for given in valid]
     if fault == "argument":
-        return [*right, draw(words), draw(words)]
-    option = draw(st.sampled_from([*WRONG[command]]))
-    return [*right, option, draw(WRONG[command][option])]
+        return [*valid, draw(words), draw(words)]
+    option = draw(st.sampled_from([*INVALID[command]]))
+    return [*valid, option, draw(INVALID[command][option])]
 
 
-@pytest.mark.parametrize("command", RIGHT)
+@pytest.mark.parametrize("command", VALID)
 @given(data=st.data())
 @examples(20)
-def test_a_command_that_cannot_be_meant_says_so_in_one_line(command, data, model, tmp_path):
-    arguments = data.draw(bad_arguments(command))
+def test_a_command_with_invalid_arguments_reports_one_line_and_writes_nothing(
+    command, data, model, tmp_path
+):
+    arguments = data.draw(invalid_arguments(command))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         given_arguments = [str(model) if a == "MODEL" else a for a in arguments]

@@ -1,4 +1,4 @@
-"""Whatever number a method or metric is given, it is refused by name or the result is finite."""
+"""Any hyper-parameter is refused with the argument's name, or the result is finite."""
 
 import dataclasses
 import math
@@ -73,7 +73,7 @@ def network():
 
 
 def values(kind, name, wild):
-    """What a field of this type may hold; `wild` for what it should not as well."""
+    """Return values for a field of this type; with `wild`, invalid values too."""
     if kind in WILD:
         return (WILD if wild else TAME)[kind]
     if typing.get_origin(kind) is typing.Literal:
@@ -118,7 +118,7 @@ def _made(choice):
 
 @st.composite
 def arguments(draw, made, wild=True):
-    """A class, and arguments for it: at most one of them other than it should be."""
+    """Draw a class and its arguments; with `wild`, one of them may be invalid."""
     fields = [field.name for field in dataclasses.fields(made)]
     kinds = typing.get_type_hints(made)
     odd = draw(st.sampled_from(fields)) if fields and wild else None
@@ -130,27 +130,27 @@ INNER = (*RULES, *REMOVALS, removal.NoisyImputation, Grid, Patches, infidelity.R
 
 
 def names_an_argument(message, *classes):
-    """Whether a refusal begins with what it is about: an argument of one of these classes."""
+    """Return whether an error message begins with an argument of one of these classes."""
     known = {field.name for c in classes for field in dataclasses.fields(c)}
     return re.split(r"[:,]", message)[0] in known
 
 
 def refused_or(data, made, use):
-    """Make it with random arguments and use it; a refusal has to name one of them."""
+    """Create it with random arguments and use it; an error must name one of the arguments."""
     try:
         use(_made(data.draw(arguments(made))))
     except mx.UnsupportedLayerError:
         return
     except ValueError as error:
-        said = str(error)
+        message = str(error)
     else:
         return
-    # In use, an argument may be refused for one of its own: a grid for its cells.
-    assert names_an_argument(said, made, *INNER), f"{made.__name__}: {said}"
+    # An argument may be refused because of its own argument, for example a grid for its cells.
+    assert names_an_argument(message, made, *INNER), f"{made.__name__}: {message}"
 
 
 def whole_numbers(made):
-    """Names of the fields that hold a whole number, or may."""
+    """Return the names of the fields that may hold a whole number."""
     kinds = typing.get_type_hints(made)
     fields = [field.name for field in dataclasses.fields(made)]
     return [name for name in fields if int in (kinds[name], *typing.get_args(kinds[name]))]
@@ -165,13 +165,13 @@ WHOLE = [
 
 @pytest.mark.parametrize(("made", "name"), WHOLE)
 @pytest.mark.parametrize("number", [math.nan, math.inf, 2.5, 4.0, True, "4"])
-def test_what_is_no_whole_number_is_refused_by_the_arguments_name(made, name, number):
+def test_a_value_that_is_not_a_whole_number_is_refused_with_the_arguments_name(made, name, number):
     with pytest.raises(ValueError, match=f"^{name}: expected a whole number; got {number!r}$"):
         made(**{name: number})
 
 
 @pytest.mark.parametrize(("made", "name"), WHOLE)
-def test_a_whole_number_of_numpys_is_as_good_as_pythons(made, name):
+def test_a_numpy_integer_is_accepted_like_a_python_integer(made, name):
     number = getattr(made(), name) or 1
     assert made(**{name: np.int64(number)}) == made(**{name: number})
 
@@ -179,7 +179,7 @@ def test_a_whole_number_of_numpys_is_as_good_as_pythons(made, name):
 @pytest.mark.parametrize("made", METHOD_CLASSES, ids=lambda c: c.__name__)
 @given(data=st.data())
 @examples(4)
-def test_a_method_is_refused_by_an_arguments_name_or_its_maps_are_finite(made, data):
+def test_a_method_is_refused_with_an_arguments_name_or_its_maps_are_finite(made, data):
     def use(method):
         maps = mx.explain(network(), IMAGES, [0, 1], method=method).maps
         assert maps.shape in (IMAGES.shape, (*IMAGES.shape[:3], 1))
@@ -192,7 +192,7 @@ def test_a_method_is_refused_by_an_arguments_name_or_its_maps_are_finite(made, d
 @pytest.mark.parametrize("made", METRIC_CLASSES, ids=lambda c: c.__name__)
 @given(data=st.data())
 @examples(4)
-def test_a_metric_is_refused_by_an_arguments_name_or_every_image_has_a_score_or_a_reason(
+def test_a_metric_is_refused_with_an_arguments_name_or_each_image_has_a_score_or_a_reason(
     made, data
 ):
     def use(metric):

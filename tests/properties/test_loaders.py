@@ -1,4 +1,4 @@
-"""Whatever bytes lie where data should be, the readers give data or refuse in one line."""
+"""For any bytes, the readers return consistent data or raise DataError with one line."""
 
 import gzip
 import io
@@ -38,8 +38,8 @@ PICTURES = {kind: picture(kind) for kind in ("PNG", "JPEG", "BMP")}
 
 
 @st.composite
-def spoilt(draw, content):
-    """Good bytes of which some are missing, doubled, or other than they were."""
+def damaged(draw, content):
+    """Draw changes of good bytes: some removed, repeated or replaced."""
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, max(0, len(content) - 1)))
         end = draw(st.integers(start, min(len(content), start + 40)))
@@ -56,18 +56,18 @@ def spoilt(draw, content):
 
 
 def data_or_one_line(read):
-    """What is read; None when it is refused in one line."""
+    """Return what is read, or None when it is refused with a one-line message."""
     try:
         return read()
     except DataError as error:
-        said = str(error)
-    assert is_harmless_line(said), said
+        message = str(error)
+    assert is_harmless_line(message), message
     return None
 
 
 @given(shape=st.tuples(st.integers(0, 4), sides, sides), packed=st.booleans(), data=st.data())
 @examples(100)
-def test_idx_that_is_written_is_read(shape, packed, data):
+def test_a_valid_idx_file_is_read(shape, packed, data):
     array = np.frombuffer(
         data.draw(st.binary(min_size=int(np.prod(shape)), max_size=int(np.prod(shape)))), np.uint8
     ).reshape(shape)
@@ -75,13 +75,13 @@ def test_idx_that_is_written_is_read(shape, packed, data):
         path = Path(folder, "images")
         path.write_bytes(gzip.compress(idx(array)) if packed else idx(array))
         found = data_or_one_line(lambda: read_idx(path, 3))
-        if found is not None or array.size:  # Nothing at all may be refused.
+        if found is not None or array.size:  # An empty array may be refused.
             np.testing.assert_array_equal(found, array)
 
 
-@given(content=spoilt(GOOD_IDX) | spoilt(gzip.compress(GOOD_IDX)) | st.binary(max_size=80))
+@given(content=damaged(GOOD_IDX) | damaged(gzip.compress(GOOD_IDX)) | st.binary(max_size=80))
 @examples(200)
-def test_spoilt_idx_is_refused_or_what_it_says(content):
+def test_damaged_idx_is_refused_or_read_as_its_header_says(content):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "images")
         path.write_bytes(content)
@@ -90,9 +90,9 @@ def test_spoilt_idx_is_refused_or_what_it_says(content):
         assert content == b"\0\0\x08\x03" + struct.pack(">3I", *found.shape) + found.tobytes()
 
 
-@given(content=spoilt(GOOD_NPZ) | st.binary(max_size=200).map(lambda b: b"PK\x03\x04" + b))
+@given(content=damaged(GOOD_NPZ) | st.binary(max_size=200).map(lambda b: b"PK\x03\x04" + b))
 @examples(150)
-def test_a_spoilt_npz_is_refused_or_fits_together(content):
+def test_a_damaged_npz_is_refused_or_read_as_consistent_data(content):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "data.npz")
         path.write_bytes(content)
@@ -107,7 +107,7 @@ dtypes = st.sampled_from(["u1", "i1", "i8", "u8", "f4", "f8", "c8", "?", "S3", "
 
 @given(data=st.data())
 @examples(100)
-def test_an_npz_of_other_arrays_is_refused_or_fits_together(data):
+def test_an_npz_of_other_arrays_is_refused_or_read_as_consistent_data(data):
     arrays = {"x_train": TRAIN, "y_train": TRAIN_LABELS, "x_test": TEST, "y_test": TEST_LABELS}
     key = data.draw(st.sampled_from([*arrays]))
     shape = data.draw(st.lists(st.integers(0, 6), max_size=5))
@@ -123,10 +123,10 @@ def test_an_npz_of_other_arrays_is_refused_or_fits_together(data):
 
 @given(kind=st.sampled_from([*PICTURES]), data=st.data())
 @examples(150)
-def test_a_spoilt_picture_is_refused_or_bytes(kind, data):
+def test_a_damaged_picture_is_refused_or_read_as_bytes(kind, data):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, data.draw(st.sampled_from(["a.png", "a.jpg", "a\n\x1b[2J.bmp"])))
-        path.write_bytes(data.draw(spoilt(PICTURES[kind])))
+        path.write_bytes(data.draw(damaged(PICTURES[kind])))
         found = data_or_one_line(lambda: read_picture(path))
     if found is not None:
         assert found.dtype == np.uint8
@@ -138,7 +138,7 @@ names = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size
 
 @given(labels=st.lists(names, min_size=2, max_size=4, unique=True), stray=names | st.none())
 @examples(60)
-def test_folders_of_any_name_are_labels_or_refused(labels, stray):
+def test_folders_of_any_name_become_labels_or_are_refused(labels, stray):
     with tempfile.TemporaryDirectory() as folder:
         for part in ("train", "test"):
             for label in labels:
@@ -154,7 +154,7 @@ def test_folders_of_any_name_are_labels_or_refused(labels, stray):
 
 
 def _made(path):
-    """Make a file's folder; False for a name that this file system does not take."""
+    """Create a file's folder; return False when the file system refuses the name."""
     try:
         path.parent.mkdir(parents=True)
     except (OSError, UnicodeEncodeError):

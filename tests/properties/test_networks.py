@@ -1,4 +1,4 @@
-"""Random small networks: explained, or refused by name; and what is promised of sums holds."""
+"""Random small networks are explained or refused by a layer's name, and promised sums hold."""
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ SMOOTH = ("tanh", "gelu", "softplus", "sigmoid", "elu")
 
 
 def network(draw, activations=RELUS + SMOOTH):
-    """A classifier of small images: Sequential, Functional with branches, or nested."""
+    """Draw a classifier of small images: a chain, with branches, or nested."""
     keras.utils.set_random_seed(draw(st.integers(0, 2**31 - 1)))
     image = keras.Input(
         (draw(st.integers(4, 12)), draw(st.integers(4, 12)), draw(st.integers(1, 3)))
@@ -98,51 +98,49 @@ def ended(draw, x, classes):
 
 
 def explained(model, method):
-    """The explanation of two images; None where the model or the method refuses by a name."""
+    """Return the explanation of two images, or None when it is refused with a layer's name."""
     images = np.random.default_rng(0).random((2, *model.input_shape[1:]), np.float32)
     try:
         return mx.explain(mx.Network(model), images, [0, 1], method=method)
     except mx.UnsupportedLayerError as error:
-        said = str(error)
+        message = str(error)
     names = {layer.name for layer in model._flatten_layers()}
-    assert any(name in said for name in names), said
+    assert any(name in message for name in names), message
     return None
 
 
-def whole(explanation):
-    """What a sum is compared with: the largest of its parts."""
+def largest_part(explanation):
+    """Return the largest part of each sum, the scale for its residual."""
     parts = [np.abs(explanation.differences), np.abs(explanation.maps).sum(axis=(1, 2, 3))]
     return np.max([*parts, *map(np.abs, explanation.absorbed.values())], axis=0) + 1e-6
 
 
 @given(data=st.data())
 @examples(8)
-def test_softmax_of_the_logits_is_what_the_model_gives(data):
+def test_softmax_of_the_logits_is_the_output_of_the_model(data):
     model = network(data.draw)
     images = np.random.default_rng(0).random((3, *model.input_shape[1:]), np.float32)
     z = mx.Network(model).logits(images)
-    given_by_model = np.asarray(model(images, training=False))
-    is_softmax = np.allclose(given_by_model.sum(axis=1), 1, atol=1e-4) and given_by_model.min() >= 0
-    np.testing.assert_allclose(
-        tf.nn.softmax(z) if is_softmax else z, given_by_model, rtol=1e-4, atol=1e-5
-    )
+    output = np.asarray(model(images, training=False))
+    is_softmax = np.allclose(output.sum(axis=1), 1, atol=1e-4) and output.min() >= 0
+    np.testing.assert_allclose(tf.nn.softmax(z) if is_softmax else z, output, rtol=1e-4, atol=1e-5)
 
 
 @given(data=st.data())
 @examples(6)
-def test_relevance_sums_to_the_score_with_what_is_named_as_lost(data):
+def test_relevance_and_the_named_losses_sum_to_the_score(data):
     model = network(data.draw)
     found = explained(model, "lrp_epsilon")
     if found is not None:
         assert np.isfinite(found.maps).all()
-        assert (np.abs(found.residuals) <= 1e-3 * whole(found)).all(), found.residuals
+        assert (np.abs(found.residuals) <= 1e-3 * largest_part(found)).all(), found.residuals
 
 
 @given(data=st.data())
 @examples(6)
-def test_integrated_gradients_sum_to_the_difference_of_the_scores(data):
+def test_integrated_gradients_sum_to_the_difference_of_scores(data):
     model = network(data.draw)
     found = explained(model, IntegratedGradients(512))
     if found is not None:
         assert np.isfinite(found.maps).all()
-        assert (np.abs(found.residuals) <= 0.02 * whole(found)).all(), found.residuals
+        assert (np.abs(found.residuals) <= 0.02 * largest_part(found)).all(), found.residuals
