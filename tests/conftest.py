@@ -148,17 +148,58 @@ MODELS = {
 }
 
 
+_shared = {}  # By kind of model: the network, and its weights as they were.
+
+
+def shared_network(kind):
+    """Return the one network of this kind in this process, with every pass that it has compiled.
+
+    Compiling costs ten times what running costs. A test that changes weights makes a network of
+    its own.
+    """
+    if kind not in _shared:
+        keras.utils.set_random_seed(0)
+        built = MODELS[kind]()
+        for variable in built.non_trainable_variables:
+            if "moving" in variable.path:  # BatchNorm statistics that are not the identity.
+                variable.assign(np.random.default_rng(1).uniform(0.5, 1.5, variable.shape))
+        _shared[kind] = mx.Network(built), [w.copy() for w in built.get_weights()]
+    return _shared[kind][0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shared_networks_keep_their_weights():
+    yield
+    for kind, (shared, before) in _shared.items():
+        for old, new in zip(before, shared.model.get_weights(), strict=True):
+            np.testing.assert_array_equal(new, old, f"a test of this module changed {kind}")
+
+
 @pytest.fixture(params=MODELS)
-def model(request):
+def kind(request):
     """Every kind of classifier that a user may bring."""
-    keras.utils.set_random_seed(0)
-    built = MODELS[request.param]()
-    for variable in built.non_trainable_variables:
-        if "moving" in variable.path:  # BatchNorm statistics that are not the identity.
-            variable.assign(np.random.default_rng(1).uniform(0.5, 1.5, variable.shape))
-    return built
+    return request.param
+
+
+@pytest.fixture
+def any_network(kind):
+    """The shared network of each kind."""
+    return shared_network(kind)
+
+
+@pytest.fixture
+def model(any_network):
+    """The shared model of each kind."""
+    return any_network.model
+
+
+@pytest.fixture(scope="session")
+def network():
+    """The shared network of the case study, untrained."""
+    return shared_network("cnn")
 
 
 @pytest.fixture
 def cnn():
+    """A model of the case study for one test, untrained; the test may change its weights."""
     return mx.build_model("cnn", seed=0)

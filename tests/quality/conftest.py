@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import pytest
 
-import mnist_xai as mx
 from mnist_xai.interpret.methods.base import About
 from mnist_xai.quality import ExplainedBatch
 
@@ -24,12 +22,6 @@ class Given:
 
     def __call__(self, network, images, targets, *, score="logit"):
         return self.maps[: len(images)]
-
-
-@pytest.fixture(scope="session")
-def network():
-    """Return the case study's network, untrained; tests must not train it."""
-    return mx.Network(mx.build_model("cnn", seed=0))
 
 
 def batch_of(network, maps, images=None, **given):
