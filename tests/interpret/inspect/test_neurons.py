@@ -19,10 +19,11 @@ from tests.conftest import nested, residual
 TARGETS = np.array([1, 0, 7, 3, 9])
 
 
-@pytest.fixture
-def network(cnn):
+@pytest.fixture(scope="module")
+def network():
     """The case study's network with biases, so that ReLUs open on the way from black."""
     rng = np.random.default_rng(5)
+    cnn = mx.build_model("cnn", seed=0)
     for layer in cnn.layers:
         if layer.weights:
             layer.bias.assign(rng.normal(scale=0.1, size=layer.bias.shape))
@@ -57,7 +58,8 @@ def test_the_gradient_of_a_unit_is_the_slope_of_its_activation():
     assert found == pytest.approx((a[0] - a[1]) / 4e-3, rel=0.02)
 
 
-def test_another_unit_is_no_other_pass(network, images):
+def test_another_unit_is_no_other_pass(cnn, images):
+    network = Network(cnn)
     for index in ((0, 0, 0), (7, 7, 63)):
         neuron_gradient(network, images, "conv2", index)
     neuron_gradient(network, images[:2], "dense", [np.int64(5)])
@@ -68,8 +70,8 @@ def test_another_unit_is_no_other_pass(network, images):
     ]
 
 
-def test_every_layer_of_every_model_has_gradients(model, images):
-    network = Network(model)
+def test_every_layer_of_every_model_has_gradients(any_network, images):
+    network = any_network
     for name, shape in network.layer_shapes.items():
         found = neuron_gradient(network, images[:2], name, tuple(side // 2 for side in shape))
         assert found.shape == (2, 28, 28, 1)
@@ -169,25 +171,24 @@ def test_conductance_of_the_first_identity_is_integrated_gradients(images):
 
 
 @pytest.mark.parametrize("f", [layer_conductance, internal_influence])
-def test_the_batch_makes_no_difference_and_nothing_is_compiled_twice(f, cnn, images):
-    whole = f(Network(cnn), images, "conv2", steps=4)
-    network = Network(cnn, batch_size=2)
+def test_the_batch_makes_no_difference_and_nothing_is_compiled_twice(f, network, images):
+    whole = f(network, images, "conv2", steps=4)
+    in_twos = Network(network.model, batch_size=2)
     scale = np.abs(whole).max()
-    np.testing.assert_allclose(f(network, images, "conv2", steps=4), whole, atol=1e-5 * scale)
-    f(network, images[:3], "conv2", [1, 2, 3], steps=5, baseline=0.5)
-    assert set(network.passes.traces().values()) == {1}
+    np.testing.assert_allclose(f(in_twos, images, "conv2", steps=4), whole, atol=1e-5 * scale)
+    f(in_twos, images[:3], "conv2", [1, 2, 3], steps=5, baseline=0.5)
+    assert set(in_twos.passes.traces().values()) == {1}
 
 
 @pytest.mark.parametrize("f", [layer_conductance, internal_influence])
-def test_every_kind_of_model_has_conductance_and_influence(f, model, images):
-    weights = [w.copy() for w in model.get_weights()]
-    network = Network(model)
+def test_every_kind_of_model_has_conductance_and_influence(f, any_network, images):
+    network, weights = any_network, [w.copy() for w in any_network.model.get_weights()]
     name = network.layer_names[0]
     found = f(network, images[:2], name, steps=3, score="probability")
     assert found.shape == (2, *network.layer_shapes[name])
     assert np.isfinite(found).all()
     assert found.any()
-    for old, new in zip(weights, model.get_weights(), strict=True):
+    for old, new in zip(weights, network.model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
@@ -218,8 +219,8 @@ def test_a_layer_that_the_score_does_not_read_is_refused(images):
         ("dense", (0,), (0, 0, 28, 28)),
     ],
 )
-def test_receptive_fields_of_the_case_study_are_boxes_known_by_hand(cnn, layer, index, box):
-    field = receptive_field(cnn, layer, index)
+def test_receptive_fields_of_the_case_study_are_boxes_known_by_hand(network, layer, index, box):
+    field = receptive_field(network, layer, index)
     top, left, height, width = box
     expected = np.zeros((28, 28), bool)
     expected[top : top + height, left : left + width] = True
@@ -258,15 +259,21 @@ def test_a_change_is_felt_inside_the_mask_alone(build):
     network = Network(model)
     rng = np.random.default_rng(4)
     first = rng.random((1, *network.image_shape), np.float32)
+    names = network.layer_names  # All layers in one pass: compiling one for each takes seconds.
+    before = network.activations(first, names)
+    # From below: whatever any of many random images lets through is inside.
+    some = tf.constant(rng.random((32, *network.image_shape), np.float32))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(some)
+        calls, _ = network.runner.run(some)
     for name, shape in network.layer_shapes.items():
         for index in {tuple(int(rng.integers(side)) for side in shape) for _ in range(2)}:
             mask = receptive_field(network, name, index).mask
             changed = np.where(mask[None, ..., None], first, rng.random(first.shape, np.float32))
-            a, b = (network.activations(x, [name])[name][0] for x in (first, changed))
-            np.testing.assert_allclose(a[index], b[index], rtol=1e-5, atol=1e-6)
-            # From below: whatever any of many random images lets through is inside.
-            some = rng.random((32, *network.image_shape), np.float32)
-            slopes = neuron_gradient(network, some, name, index)
+            a, b = (found[name][0][index] for found in (before, network.activations(changed, names)))
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+            units = calls[name].output[(slice(None), *index)]
+            slopes = tape.gradient(units, some, unconnected_gradients="zero").numpy()
             assert mask[slopes.any(axis=(0, 3))].all()
             assert mask.any() or "padding" in name  # The border that is put on sees nothing.
 
@@ -303,8 +310,8 @@ def test_a_fused_softmax_sees_what_its_neighbours_see():
     assert receptive_field(model, "sum", (2, 0, 3)).mask.sum() == 6
 
 
-def test_every_kind_of_model_has_receptive_fields(model):
-    network = Network(model)
+def test_every_kind_of_model_has_receptive_fields(any_network):
+    network, model = any_network, any_network.model
     nodes = [len(layer._inbound_nodes) for layer in model.layers]
     last = network.layer_names[-1]
     assert receptive_field(network, last, (0,)).mask.sum() >= 26 * 26
@@ -363,14 +370,14 @@ def test_unknown_geometry_is_refused_by_name(layer, message):
         (lambda m, x: internal_influence(m, x[0], "dense"), r"pass images\[None\]"),
     ],
 )
-def test_bad_input_is_refused(cnn, images, call, message):
+def test_bad_input_is_refused(network, images, call, message):
     with pytest.raises(ValueError, match=message):
-        call(cnn, images)
+        call(network, images)
 
 
-def test_a_unit_is_named_by_integers(cnn, images):
+def test_a_unit_is_named_by_integers(network, images):
     with pytest.raises(TypeError, match=r"index: expected integers; got \(0.5,\)"):
-        neuron_gradient(cnn, images, "dense", (0.5,))
+        neuron_gradient(network, images, "dense", (0.5,))
 
 
 def test_images_of_any_size_have_no_receptive_field():
