@@ -46,7 +46,7 @@ def quick(name):
 
 @pytest.fixture(scope="module")
 def explained(network, images):
-    """Explains the images by each method once: several tests look at the same explanation."""
+    """Explain the images by each method once: several tests look at the same explanation."""
     return cache(lambda name: mx.explain(network, images, method=quick(name)))
 
 
@@ -73,7 +73,7 @@ def test_maps_do_not_depend_on_the_batch_or_on_other_images(
     whole = explained(name).maps
     split = mx.explain(in_fours, images, method=quick(name)).maps
     alone = mx.explain(network, images[3:4], method=quick(name)).maps
-    # The epsilon rule divides by outputs as small as 1e-6, whose rounding depends on the batch.
+    # LRP's epsilon rule divides by outputs as small as 1e-6; their rounding depends on the batch.
     scale = np.abs(whole).max() * (1e-4 if isinstance(METHODS[name], LRP) else 1e-5)
     np.testing.assert_allclose(split, whole, atol=scale)
     np.testing.assert_allclose(alone[0], whole[3], atol=scale)
@@ -89,7 +89,7 @@ def test_explaining_twice_gives_equal_maps(name, explained, network, images):
 def test_another_class_gives_another_map_for_class_sensitive_methods(
     name, explained, network, images
 ):
-    # Not two classes that are predicted for none: both maps may be zero then, behind a ReLU.
+    # One class is the predicted one: with a ReLU, the maps of two other classes may both be zero.
     first, predicted = explained(name).maps, explained(name).targets
     second = mx.explain(network, images, (predicted + 1) % 10, method=quick(name)).maps
     differ = np.abs(first - second).max() > 1e-3 * np.abs(first).max()
@@ -147,8 +147,8 @@ ZERO = {(name, "residual") for name in ("gradcam_plus_plus", "layercam", "scorec
 ZERO |= {("vargrad", f"softmax_{kind}") for kind in ("layer", "activation", "operation")}
 
 
-# LRP's presets differ in their rules and not in how they go through a network: two of them meet
-# every kind of model; the others the case study's, and those with branches and normalisation.
+# LRP's presets differ in their rules, not in how they go through a network. Two of them meet every
+# kind of model; the others meet the case study's, and those with branches and normalisation.
 PAIRS = [
     (name, kind)
     for kind in MODELS
