@@ -38,8 +38,8 @@ toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
 html_title = "mnist_xai"
-pygments_style = "a11y-high-contrast-light"
-pygments_dark_style = "a11y-high-contrast-dark"
+pygments_style = "a11y-light"
+pygments_dark_style = "github-dark"
 html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
