@@ -1,4 +1,4 @@
-"""What intermediate layers see: their outputs, and the attention maps that follow from them."""
+"""Outputs of intermediate layers, and the attention maps computed from them."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from mnist_xai.interpret.core.spatial import last_spatial_layer
 def layer_outputs(
     model: keras.Model | Network, images: ArrayLike, layers: Sequence[str] | None = None
 ) -> dict[str, Array]:
-    """Compute what intermediate layers put out: `a_l = sigma(theta_l · a_{l-1} + b_l)`.
+    """Compute the outputs of intermediate layers: `a_l = sigma(theta_l · a_{l-1} + b_l)`.
 
     Args:
         model: A Keras classifier, or a `Network` made of it.
@@ -28,7 +28,7 @@ def layer_outputs(
         The outputs by name, in the order asked for, each `(N, …)`.
 
     Raises:
-        TypeError, ValueError: For images out of shape or range, or a layer there is not.
+        TypeError, ValueError: For images out of shape or range, or an unknown layer.
 
     Source: document 000, sections 6.2 and 7.3.
     """
@@ -41,8 +41,8 @@ def attention_map(
 ) -> Array:
     """Compute where a convolution is active: `A = Σ_k |a_k|^p` over its channels `k`.
 
-    This is what document 000, section 8.3, calls "attention weights" of a convolution: its
-    activations are no weights, but their power, summed over the channels, is a map.
+    Document 000, section 8.3, calls this the "attention weights" of a convolution. Activations
+    are not weights, but their powers, summed over the channels, form a map.
 
     Args:
         model: A Keras classifier, or a `Network` made of it.
@@ -51,10 +51,10 @@ def attention_map(
         p: The power, at least 1; the larger, the more the strongest channel counts.
 
     Returns:
-        `(N, h, w, 1)`, the layer's own resolution, at least 0.
+        `(N, h, w, 1)`, in the layer's own resolution, at least 0.
 
     Raises:
-        ValueError: For `p` below 1, or a layer whose output has no positions.
+        ValueError: For `p` below 1, or a layer without a spatial output.
 
     Source: Zagoruyko and Komodakis 2017, section 3.1.
     """
@@ -73,18 +73,18 @@ def attention_map(
 def learned_attention(
     model: keras.Model | Network, images: ArrayLike, layer: str = "attention"
 ) -> Array:
-    """Read out the weights by which an attention network pools: `alpha = softmax(e)`.
+    """Return the weights with which an attention network pools: `alpha = softmax(e)`.
 
     Args:
         model: A network with attention over positions, such as `attention_cnn`.
         images: float `(N, H, W, C)` in [0, 1].
-        layer: Name of the layer that puts out `alpha`, `(N, positions, 1)`.
+        layer: Name of the layer whose output is `alpha`, `(N, positions, 1)`.
 
     Returns:
         `(N, h, w, 1)`, at least 0, summing to one over the positions of each image.
 
     Raises:
-        ValueError: When there is no such layer, or its weights do not sum to one.
+        ValueError: For an unknown layer, or outputs that do not sum to one.
 
     Source: document 000, section 7.2.
     """
@@ -98,7 +98,7 @@ def learned_attention(
 
 
 def _grid(network: Network, positions: int, before: str) -> tuple[int, int]:
-    """Height and width of the last feature map with this many positions before a layer."""
+    """Return height and width of the last feature map of this size before a layer."""
     grid: tuple[int, int] | None = None
     for name, shape in network.layer_shapes.items():
         if name == before:

@@ -1,4 +1,4 @@
-"""What a layer remembers of an image: another image that it cannot tell apart."""
+"""Feature inversion: another image for which a layer has almost the same outputs."""
 
 import keras
 import numpy as np
@@ -32,32 +32,32 @@ def feature_inversion(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[Array, Array]:
-    """Find images that a layer takes for the given ones.
+    """Find images for which a layer has the same outputs as for the given ones.
 
     `argmin_x ‖Φ(x) - Φ0‖² / ‖Φ0‖² + λ_α ‖x‖_α^α + λ_TV Σ_yx |∇x|²`, with `Φ` the layer's output
-    and `Φ0` its output for the given image. The image begins as noise, goes down in steps of
-    Adam whose length falls along a quarter of a cosine, and is kept in [0, 1] after each.
+    and `Φ0` its output for the given image. The image starts as noise. Adam minimises with a
+    learning rate that falls along a quarter of a cosine; each step ends with clipping to [0, 1].
 
     Args:
         model: A Keras classifier of images of one size, or a `Network` made of it.
         images: float `(N, H, W, C)` in [0, 1].
         layer: Name of the layer, `outer/inner` in a nested model.
         steps: Number of steps.
-        learning_rate: Adam's first, in units of a pixel from black to white.
-        norm: `λ_α`, the price of white.
-        total_variation: `λ_TV`, the price of squared differences of neighbours.
+        learning_rate: Adam's first learning rate, in units of a pixel from black to white.
+        norm: `λ_α`, the weight of the norm.
+        total_variation: `λ_TV`, the weight of the squared differences of neighbours.
         alpha: `α`, at least 1.
-        noise: Brightest pixel of the uniform noise that an image begins as, in (0, 1].
+        noise: Brightest pixel of the uniform noise at the start, in (0, 1].
         seed: Seed of the noise, which is the same for every image.
-        progress: Called after each step with the number of steps done and of all.
+        progress: Called after each step with the number of finished steps and of all steps.
 
     Returns:
-        The images found, float32 `(N, H, W, C)` in [0, 1], and how far the layer's outputs for
-        them are from those for the given ones: `‖Φ(x) - Φ0‖ / ‖Φ0‖`, `(N,)`.
+        The images found, float32 `(N, H, W, C)` in [0, 1], and the relative distance of the
+        layer's outputs for them from those for the given images: `‖Φ(x) - Φ0‖ / ‖Φ0‖`, `(N,)`.
 
     Raises:
         TypeError, ValueError: For arguments out of shape, type or range, a model that takes
-            images of any size, or an image of which the layer puts out nothing but zeros.
+            images of any size, or an image for which all outputs of the layer are zero.
         UnsupportedLayerError: When no gradient reaches the image from the layer.
 
     Source: Mahendran and Vedaldi 2015, section 3, with Adam in place of momentum.
@@ -72,7 +72,7 @@ def feature_inversion(
     shape = network.inputs.fixed_shape()
     images = network.inputs.check_images(images)
     features = network.activations(images, [layer])[layer]
-    _refuse_silence(features, layer)
+    _check_not_all_zero(features, layer)
     image = network.runner.image_spec
     features_spec = tf.TensorSpec([None, *features.shape[1:]])
     step = network.passes.get(
@@ -95,7 +95,7 @@ def feature_inversion(
 
 
 def _descent(network: Network, layer: str) -> Pass:
-    """The pass that takes one step of Adam, and back to [0, 1]."""
+    """Build the pass that takes one step of Adam and clips to [0, 1]."""
 
     def step(
         x: tf.Tensor,
@@ -130,7 +130,7 @@ def _descent(network: Network, layer: str) -> Pass:
 
 
 def _tv_slope(x: tf.Tensor) -> tf.Tensor:
-    """Gradient of the sum of squared differences of neighbours, `2 ∇ᵀ∇ x`."""
+    """Return the gradient of the sum of squared differences of neighbours, `2 ∇ᵀ∇ x`."""
     down, right = x[:, 1:] - x[:, :-1], x[:, :, 1:] - x[:, :, :-1]
     vertical = tf.pad(down, [[0, 0], [1, 0], [0, 0], [0, 0]]) - tf.pad(
         down, [[0, 0], [0, 1], [0, 0], [0, 0]]
@@ -141,7 +141,7 @@ def _tv_slope(x: tf.Tensor) -> tf.Tensor:
     return 2 * (vertical + horizontal)
 
 
-def _refuse_silence(features: Array, layer: str) -> None:
+def _check_not_all_zero(features: Array, layer: str) -> None:
     silent = np.flatnonzero(~features.reshape(len(features), -1).any(axis=1))
     if len(silent):
         raise ValueError(
@@ -151,7 +151,7 @@ def _refuse_silence(features: Array, layer: str) -> None:
 
 
 def _distances(found: Array, wanted: Array) -> Array:
-    """`‖Φ(x) - Φ0‖ / ‖Φ0‖`, `(N,)`."""
+    """Return `‖Φ(x) - Φ0‖ / ‖Φ0‖`, `(N,)`."""
     rows = (len(wanted), -1)
     return np.linalg.norm((found - wanted).reshape(rows), axis=1) / np.linalg.norm(
         wanted.reshape(rows), axis=1

@@ -1,4 +1,4 @@
-"""Images made by the network: what excites a unit, and what a layer remembers of an image."""
+"""Activation maximisation: images that excite a unit of the network."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ from mnist_xai.interpret.inspect.neurons import flat_index
 
 Progress = Callable[[int, int], None]
 
-_LEAK = 0.1  # Slope of a closed ReLU whose unit an image is made for.
+_LEAK = 0.1  # Slope below zero of the ReLU of a unit that is maximised.
 
 
 def activation_maximization(
@@ -50,32 +50,32 @@ def activation_maximization(
     """Make images that excite a unit: `argmax_x f(x) / s - λ_TV TV(x) - λ_b Σ x`.
 
     `f` is a class's logit, the mean of one channel of a layer over its positions, or one neuron
-    of a layer; exactly one of them is named. Where the ReLU that ends this layer is closed, it
-    leaks a tenth, for a start has to be made somewhere. `s` is the typical slope where the image
-    begins, `Σ g² / Σ |g|` with `g = ∂f/∂x`, so that the prices suit units of every size. The
-    images climb in steps of Adam, and are kept in [0, 1] after each; the network sees them moved
-    about by some pixels, another way each step, so that no single pixel can decide. The climbing
-    is tf-keras-vis's.
+    of a layer; name exactly one of them. A ReLU at the end of this layer becomes a leaky ReLU of
+    slope 0.1, because a closed ReLU has no gradient to start from. `s` is the typical slope at the
+    start, `Σ g² / Σ |g|` with `g = ∂f/∂x`, so that the weights `λ` suit units of every size. Adam
+    maximises, and each step ends with clipping to [0, 1]. In each step the network sees the image
+    shifted by some random pixels, so that the result does not depend on single pixels.
+    tf-keras-vis runs the optimisation.
 
     Args:
         model: A Keras classifier of images of one size, or a `Network` made of it.
         targets: A class, or several: an image for each.
         layer: Name of the layer of `channel` or `neuron`, `outer/inner` in a nested model.
-        channel: A channel of the layer's last axis, or several.
-        neuron: A place `(y, x, k)` or `(unit,)` in the layer's output, or several.
+        channel: A channel of the layer's last axis, or several: an image for each.
+        neuron: An index `(y, x, k)` or `(unit,)` into the layer's output, or several.
         steps: Number of steps.
-        learning_rate: Adam's, in units of a pixel from black to white.
-        total_variation: `λ_TV`, the price of a step from black to white between neighbours.
-        brightness: `λ_b`, the price of a white pixel.
-        jitter: How far the network sees an image moved at most, in pixels.
-        noise: Brightest pixel of the uniform noise that an image begins as, in (0, 1].
-        seed: Seed of the noise and of the movements. Of a unit named several times the images
-            begin differently; otherwise an image does not depend on what else is asked for.
-        progress: Called after each step with the number of steps done and of all.
+        learning_rate: Adam's learning rate, in units of a pixel from black to white.
+        total_variation: `λ_TV`, the weight of a step from black to white between neighbours.
+        brightness: `λ_b`, the weight of a white pixel.
+        jitter: Largest random shift, in pixels.
+        noise: Brightest pixel of the uniform noise at the start, in (0, 1].
+        seed: Seed of the noise and of the shifts. A unit named several times gets another start
+            each time; otherwise an image does not depend on the other units.
+        progress: Called after each step with the number of finished steps and of all steps.
 
     Returns:
-        float32 `(units, H, W, C)` in [0, 1]. A unit that nothing on the way excites, because
-        layers before it stay closed, has no gradient, and its image ends black.
+        float32 `(units, H, W, C)` in [0, 1]. Where layers before a unit stay closed, it has no
+        gradient, and its image ends black.
 
     Raises:
         TypeError, ValueError: For arguments out of shape, type or range, or a model that takes
@@ -83,7 +83,7 @@ def activation_maximization(
         UnsupportedLayerError: When no gradient reaches the image.
 
     Source: Erhan, Bengio, Courville, Vincent 2009, section 3.1; Simonyan, Vedaldi, Zisserman
-    2013, section 2; the movements are those of Mordvintsev, Olah, Tyka 2015.
+    2013, section 2; the random shifts are those of Mordvintsev, Olah, Tyka 2015.
     """
     check_counts(steps=steps)
     check_counts(0, jitter=jitter)
@@ -105,7 +105,7 @@ def activation_maximization(
     shifts = np.random.default_rng([seed, 0]).integers(-jitter, jitter + 1, (steps, 2), np.int32)
     chunks = network.chunks(len(units))
     for chunk, rows in enumerate(chunks):
-        score = _seen_by_tf_keras_vis(ascent, starts[rows], units[rows], shifts)
+        score = _score_model(ascent, starts[rows], units[rows], shifts)
         made.append(
             _climb(
                 score,
@@ -130,7 +130,7 @@ def _climb(
     brightness: float,
     progress: Callable[[int], None] | None,
 ) -> Array:
-    # Here, because it takes a second; and it warns of its own modules when first imported.
+    # Imported here, because it takes a second; it warns of its own modules when first imported.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         from tf_keras_vis.activation_maximization import ActivationMaximization
@@ -143,7 +143,7 @@ def _climb(
                 progress(i + 1)
 
     class Brightness(Regularizer):
-        # Not the L1 norm there: that costs nothing at black, and would let black pixels tremble.
+        # Not tf-keras-vis's L1 norm, whose slope is zero at black: black pixels would flicker.
         def __call__(self, images: tf.Tensor) -> tf.Tensor:
             return brightness * tf.reduce_sum(images, axis=[1, 2, 3])
 
@@ -151,10 +151,10 @@ def _climb(
         lambda scores: scores,
         seed_input=tf.constant(starts),
         input_range=(0.0, 1.0),
-        # It clips only what it returns: without this the images would climb outside of [0, 1].
+        # It clips only the result; without this the images would leave [0, 1] on the way.
         input_modifiers=[lambda images: tf.clip_by_value(images, 0.0, 1.0)],
         regularizers=[
-            # The number of pixels is what it divides by.
+            # It divides by the number of pixels.
             TotalVariation2D(weight=total_variation * starts[0].size),
             Brightness(name="brightness"),
         ],
@@ -166,7 +166,7 @@ def _climb(
 
 
 class _Score(keras.layers.Layer):
-    """A function of images as a layer: neither weights nor layers are Keras's to see."""
+    """A function of images as a layer that hides the function's weights and layers from Keras."""
 
     def __init__(self, function: Callable[[tf.Tensor], tf.Tensor]) -> None:
         super().__init__(name="score", dtype="float32")
@@ -176,44 +176,44 @@ class _Score(keras.layers.Layer):
         return self.function(images)
 
     def compute_output_spec(self, images: Any) -> keras.KerasTensor:
-        # Known, so that Keras does not call the user's layers to find out.
+        # Given, so that Keras does not call the user's layers to find out.
         return keras.KerasTensor((images.shape[0],), "float32", name="scores")
 
 
-def _seen_by_tf_keras_vis(
+def _score_model(
     ascent: Any, starts: Array, units: NDArray[np.int32], shifts: NDArray[np.int32]
 ) -> keras.Model:
-    """A functional model of one layer that scores images, for tf-keras-vis to climb.
+    """Return a functional model of one layer that scores images, for tf-keras-vis.
 
-    tf-keras-vis asks a model for things that a Sequential, a nested or a reloaded one does not
-    have. This one has them, and the user's model stays as it is.
+    tf-keras-vis needs attributes that Sequential, nested and reloaded models do not have. This
+    model has them, and the user's model stays as it is.
     """
     _, slopes = ascent(starts, units, np.zeros(2, np.int32))
     size = tf.reduce_sum(tf.abs(slopes), axis=[1, 2, 3])
     scale = tf.math.divide_no_nan(size, tf.reduce_sum(slopes**2, axis=[1, 2, 3]))
-    moves: Iterator[NDArray[np.int32]] = iter(shifts)
+    remaining: Iterator[NDArray[np.int32]] = iter(shifts)
 
     def score(images: tf.Tensor) -> tf.Tensor:
         fixed = tf.stop_gradient(images)
-        scores, slopes = ascent(fixed, units, next(moves))
-        # The gradient is there already: a function with this value and this gradient.
+        scores, slopes = ascent(fixed, units, next(remaining))
+        # The gradient is known, so return a linear function with this value and this gradient.
         return scale * (scores + tf.reduce_sum(slopes * (images - fixed), axis=[1, 2, 3]))
 
-    # Every name is given: one that Keras counts up would rename the user's next layers.
+    # Give every name, because Keras would count the names it makes and rename the user's layers.
     image = keras.Input(starts.shape[1:], name="image", dtype="float32")
     model = keras.Model([image], _Score(score)(image), name="score_of_images")
-    # Under a global policy of float16 the gradients would be divided by a scale that they lack.
+    # Under a global float16 policy Keras would divide the gradients by a loss scale.
     model.layers[0].dtype_policy = "float32"
     return model
 
 
 def _ascent(network: Network, layer: str | None, kind: str) -> Pass:
-    """The pass that scores moved images, and its gradient with respect to the images."""
+    """Build the pass that returns the scores of shifted images and their gradients."""
 
     def values(x: tf.Tensor) -> tf.Tensor:
         if layer is None:
             return network.runner.logits(x)
-        output = tf.cast(_not_quite_closed(network.runner.run(x)[0][layer]), tf.float32)
+        output = tf.cast(_with_leaky_relu(network.runner.run(x)[0][layer]), tf.float32)
         if kind == "channel":
             return tf.reduce_mean(output, axis=range(1, len(output.shape) - 1))
         return tf.reshape(output, [tf.shape(x)[0], -1])
@@ -234,8 +234,8 @@ def _ascent(network: Network, layer: str | None, kind: str) -> Pass:
     return ascent
 
 
-def _not_quite_closed(call: Call) -> tf.Tensor:
-    """A layer's output, with a slope where its own ReLU is closed: else nothing could climb."""
+def _with_leaky_relu(call: Call) -> tf.Tensor:
+    """Return a layer's output with a leaky ReLU for its own: a closed ReLU has no gradient."""
     if last_activation(call.layer) is not keras.activations.relu:
         return call.output
     return tf.nn.leaky_relu(without_activation(call.layer)(*call.args, **call.kwargs), _LEAK)
@@ -244,7 +244,7 @@ def _not_quite_closed(call: Call) -> tf.Tensor:
 def _objective(
     network: Network, targets: Any, layer: str | None, channel: Any, neuron: Any
 ) -> tuple[str, NDArray[np.int32]]:
-    """Which of class, channel and neuron is meant, and its number for each image."""
+    """Return which of class, channel and neuron is named, and its index for each image."""
     given = {"targets": targets, "channel": channel, "neuron": neuron}
     named = [name for name, value in given.items() if value is not None]
     if len(named) != 1:
@@ -270,7 +270,7 @@ def _objective(
 
 
 def _noise(units: NDArray[np.int32], shape: tuple[int, ...], seed: int) -> Array:
-    """Uniform noise `(units, H, W, C)`; how often a unit came before decides which."""
+    """Return uniform noise `(units, H, W, C)`, another one for each repetition of a unit."""
     repeats = [int(np.sum(units[:i] == unit)) for i, unit in enumerate(units)]
     return np.stack(
         [np.random.default_rng([seed, 1, repeat]).random(shape, np.float32) for repeat in repeats]

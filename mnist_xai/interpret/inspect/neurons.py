@@ -1,4 +1,4 @@
-"""Single units: what moves them, and how the score flows through them."""
+"""Single units: their gradients, conductance and influence."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -30,10 +30,10 @@ def neuron_gradient(
         model: A Keras classifier, or a `Network` made of it.
         images: float `(N, H, W, C)` in [0, 1].
         layer: Name of the layer `l`, `outer/inner` in a nested model.
-        index: The unit's place in the layer's output of one image, `(y, x, k)` or `(unit,)`.
+        index: The unit's index in the layer's output for one image, `(y, x, k)` or `(unit,)`.
 
     Returns:
-        `(N, H, W, C)`, signed, in the unit's own units for a pixel from black to white.
+        `(N, H, W, C)`, signed: the change of the unit for a pixel from black to white.
 
     Raises:
         TypeError, ValueError: For images out of shape or range, a layer that the model does
@@ -46,7 +46,7 @@ def neuron_gradient(
     images = network.inputs.check_images(images)
     unit = flat_index(network, layer, index)
 
-    # The unit is an argument of the pass, so that another one does not compile another.
+    # The unit is an argument of the pass, so that all units share one compiled pass.
     units = np.full(len(images), unit, np.int32)
     return network.in_chunks(_neuron_gradient, (layer,), images, units)
 
@@ -75,19 +75,18 @@ def layer_conductance(
         layer: Name of the layer, `outer/inner` in a nested model.
         targets: Integers `(N,)`, the classes `c`; by default each image's predicted class.
         steps: Number of points `α_k`.
-        quadrature: One of `QUADRATURES`, whose nodes the points are.
-        differences: `"forward"`: the intervals begin at their points and end at the next, `β_k`
-            being the nodes of one step more; the sums are Captum's. `"central"`: the intervals
-            are as long as the quadrature's weights, so that each holds its point and together
-            they are the whole path; of second order, for the same cost.
+        quadrature: One of `QUADRATURES`; its nodes are the points.
+        differences: `"forward"`: each interval starts at its point and ends at the next one; the
+            `β_k` are the nodes of a quadrature with one more step, and the sums equal Captum's.
+            `"central"`: the intervals are as long as the quadrature's weights, so each contains
+            its point and together they cover the path; of second order, for the same cost.
         baseline: The value of every pixel of `x'`, in [0, 1].
         score: Whether `S_c` is the logit or the probability.
 
     Returns:
-        `(N, …)`, the layer's own shape, signed, in units of the score. A unit that falls silent
-        on the way from the baseline counts as much as one that becomes active. Where all that
-        the score knows of the image passes through the layer, the sum tends to
-        `S_c(x) - S_c(x')`.
+        `(N, …)`, in the layer's own shape, signed, in units of the score. A unit that becomes
+        inactive on the path counts as much as one that becomes active. Where every path from the
+        image to the score passes through the layer, the sum tends to `S_c(x) - S_c(x')`.
 
     Raises:
         TypeError, ValueError: For arguments out of shape, type or range.
@@ -127,8 +126,8 @@ def internal_influence(
 ) -> Array:
     """Compute the mean gradient of the score with respect to each unit: `∫₀¹ ∂S_c/∂a_j(x(α)) dα`.
 
-    The distribution of interest is the straight line `x(α) = x' + α (x - x')`. Unlike the
-    conductance it says how a unit would act, not how much it did: a unit that stays at 0 can
+    The distribution of interest is the straight line `x(α) = x' + α (x - x')`. The conductance
+    says how much a unit contributed, the influence how it would act: a unit that stays at 0 can
     have influence.
 
     Args:
@@ -142,7 +141,7 @@ def internal_influence(
         score: Whether `S_c` is the logit or the probability.
 
     Returns:
-        `(N, …)`, the layer's own shape, signed, in units of the score for a unit of activation.
+        `(N, …)`, in the layer's own shape, signed: the change of the score per unit of activation.
 
     Raises:
         TypeError, ValueError: For arguments out of shape, type or range.
@@ -150,7 +149,7 @@ def internal_influence(
 
     Source: Leino, Sen, Datta, Fredrikson, Li 2018, section 3.
     """
-    IntegratedGradients(steps, quadrature, baseline)  # Refuses what is out of range.
+    IntegratedGradients(steps, quadrature, baseline)  # Validates them.
     network, images, classes = _checked(model, images, layer, targets, score)
 
     shape = network.layer_shapes[layer]
@@ -174,7 +173,7 @@ def internal_influence(
 
 
 def flat_index(network: Network, layer: str, index: Sequence[int]) -> int:
-    """Place of a unit in a layer's output laid out flat.
+    """Return the index of a unit in a layer's flattened output.
 
     Raises:
         TypeError, ValueError: For a layer that the model does not have, or a unit that the
@@ -253,7 +252,7 @@ def _influence_step(network: Network, layer: str, score: Score) -> Pass:
 def _intervals(
     path: IntegratedGradients, differences: Differences
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where the slopes are taken, and the ends of the intervals about these points."""
+    """Return the points of the gradients, and the ends of the intervals around them."""
     if differences not in ("forward", "central"):
         raise ValueError(f"differences: expected forward or central; got {differences!r}")
     if differences == "forward":
@@ -289,5 +288,5 @@ def _output(network: Network, images: tf.Tensor, layer: str) -> Any:
 def _slope(
     network: Network, images: tf.Tensor, target: tf.Tensor, layer: str, score: Score
 ) -> tf.Tensor:
-    """`∂S_c/∂a` at these images, `(N, …)`."""
+    """Return `∂S_c/∂a` at these images, `(N, …)`."""
     return network.runner.layer_gradient(images, target, layer, score)[1]

@@ -1,8 +1,7 @@
-"""Which pixels a unit can see, found by going back through the layers' geometry.
+"""The pixels that a unit depends on, found from the layers' geometry.
 
-For each kind of step a stand-in with the same geometry and no chance in it: all weights one, all
-inputs one, a mean in place of a maximum, no activation. Its transpose takes the units that are
-asked for to all the units that can reach them.
+Each step is replaced by a linear one of the same geometry: all weights one, all inputs one, a mean
+in place of a maximum, no activation. Its transpose takes a unit to all units that it depends on.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,17 +21,17 @@ from mnist_xai.interpret.inspect.neurons import flat_index
 
 @dataclass(frozen=True, eq=False)
 class ReceptiveField:
-    """The pixels that a unit can see.
+    """The pixels that a unit depends on.
 
     Attributes:
-        mask: Which pixels, boolean `(H, W)`.
+        mask: True at these pixels, boolean `(H, W)`.
     """
 
     mask: NDArray[np.bool_]
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """First row, first column, height and width of the smallest box around the pixels."""
+        """First row, first column, height and width of the smallest box around these pixels."""
         rows, columns = (np.flatnonzero(self.mask.any(axis=axis)) for axis in (1, 0))
         if not len(rows):
             return 0, 0, 0, 0
@@ -53,18 +52,17 @@ class ReceptiveField:
 def receptive_field(
     model: keras.Model | Network, layer: str, index: Sequence[int]
 ) -> ReceptiveField:
-    """Find the pixels that a unit can see: those `x_i` that `a_l[index]` is a function of.
+    """Find the pixels `x_i` that a unit `a_l[index]` is a function of.
 
-    It follows from the layers' geometry alone: kernels, strides, padding, pooling windows. No
-    value of a weight or of an image enters, so neither a ReLU that happens to be closed nor a
-    weight that happens to be zero hides a pixel. Changing every pixel outside the mask leaves
-    the unit as it is, whatever the image; for every pixel inside there are weights with which
-    the unit depends on it.
+    They follow from the layers' geometry: kernels, strides, padding, pooling windows. The values
+    of weights and images do not matter, so neither a closed ReLU nor a weight of zero hides a
+    pixel. For every image, changing pixels outside the mask leaves the unit as it is; for every
+    pixel inside there are weights with which the unit depends on it.
 
     Args:
         model: A Keras classifier of images of one size, or a `Network` made of it.
         layer: Name of the layer `l`, `outer/inner` in a nested model.
-        index: The unit's place in the layer's output of one image, `(y, x, k)` or `(unit,)`.
+        index: The unit's index in the layer's output for one image, `(y, x, k)` or `(unit,)`.
 
     Returns:
         The mask `(H, W)`, and the box around it.
@@ -72,10 +70,10 @@ def receptive_field(
     Raises:
         TypeError, ValueError: For a layer that the model does not have, a unit that the layer
             does not have, or a model that takes images of any size.
-        UnsupportedLayerError: For a layer on the way whose geometry is not known.
+        UnsupportedLayerError: For a layer before it whose geometry is not known.
 
-    Source: Araujo, Norris, Sim 2019, section 2; found here by the transposed layers, not by
-    their recurrence, which knows one path only and no border.
+    Source: Araujo, Norris, Sim 2019, section 2; computed here by transposed layers, because their
+    recurrence covers neither several paths nor the borders of the image.
     """
     network = Network.of(model)
     unit = flat_index(network, layer, index)
@@ -91,26 +89,26 @@ def receptive_field(
 
 
 def _reached(step: Step, seen: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """Where seen units come from: for each input one where a unit reaches one of them, or zero."""
+    """Return, for each input, one where a unit reaches a seen unit of the output, else zero."""
     ones = tuple(tf.ones(x.shape) for x in step.inputs)
     if step.kind == "elementwise" or (step.affine and step.affine.diagonal):
         return (seen,)
     if step.affine:
         unit = tf.ones_like(step.affine.kernel)
-        # Sums of ones are whole numbers; what a fast convolution adds to zero is less.
+        # Sums of ones are whole numbers; the rounding error of a fast convolution is below 0.5.
         return _where((step.affine.transpose(seen, ones[0], unit),), least=0.5)
     if step.kind in ("sum", "rearrange", "product"):
         return _where(vjp(step.function, ones, seen))
     if step.kind == "max":
         return _where(vjp(_mean_of(step.layer), ones, seen))
     if step.kind != "softmax" and not isinstance(step.layer, _MIXING):
-        step.refuse("a receptive field", "what it lets a unit see is not known")
+        step.refuse("a receptive field", "its geometry is not known")
     axis = getattr(step.layer, "axis", -1)
     return (tf.zeros_like(seen) + tf.reduce_max(seen, axis, keepdims=True),)
 
 
 _MIXING = (layers.LayerNormalization, layers.UnitNormalization, layers.RMSNormalization)
-"""Each unit reads all along an axis."""
+"""Layers whose units read a whole axis."""
 
 
 def _where(slopes: tuple[tf.Tensor, ...], least: float = 0.0) -> tuple[tf.Tensor, ...]:
@@ -118,7 +116,7 @@ def _where(slopes: tuple[tf.Tensor, ...], least: float = 0.0) -> tuple[tf.Tensor
 
 
 def _mean_of(layer: Any) -> Callable[..., tf.Tensor]:
-    """The mean of the numbers of which a layer takes the largest."""
+    """Return the mean over the numbers whose maximum a layer returns."""
     if hasattr(layer, "pool_size"):
         return lambda x: keras.ops.average_pool(
             x, layer.pool_size, layer.strides, layer.padding, layer.data_format

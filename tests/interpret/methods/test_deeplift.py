@@ -101,8 +101,9 @@ def slow_reveal_cancel(weights, x, base, c, f):
         by_up = (f(t + up) - f(t) + f(t + down + up) - f(t + down)) / 2
         by_down = (f(t + down) - f(t) + f(t + up + down) - f(t + up)) / 2
         m_up, m_down = m * by_up / up, m * by_down / down
-        raises = d[:, None] * w > 0
-        m = np.where(raises, w * m_up, w * m_down).sum(axis=1)
+        sign = np.sign(d[:, None] * w)
+        # The difference of a ReLU that is closed for both images has no sign: take the mean.
+        m = (w * ((1 + sign) * m_up + (1 - sign) * m_down) / 2).sum(axis=1)
     return m * (x - base)
 
 
