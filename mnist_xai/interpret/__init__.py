@@ -79,6 +79,8 @@ from mnist_xai.interpret.methods.relevance.rules import (
     ZPlus,
 )
 
+Accounted = Conservative  # Its former name.
+
 __all__ = [
     "HSIC",
     "LIME",
@@ -87,6 +89,7 @@ __all__ = [
     "RISE",
     "AblationCAM",
     "About",
+    "Accounted",
     "AlphaBeta",
     "Background",
     "BlurIntegratedGradients",

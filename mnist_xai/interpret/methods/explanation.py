@@ -42,6 +42,11 @@ class Explanation:
     absorbed: Mapping[str, Array] = field(default_factory=dict)
 
     @property
+    def lost(self) -> Mapping[str, Array]:
+        """The former name of `absorbed`."""
+        return self.absorbed
+
+    @property
     def residuals(self) -> Array | None:
         """Sum of map and absorbed parts, minus the promised sum, `(N,)`; None without a promise."""
         if self.differences is None:

@@ -24,3 +24,9 @@ def test_one_integer_is_the_target_of_every_image(cnn, images):
 def test_a_method_in_the_place_of_targets_is_refused_with_the_way_out(cnn, images, method):
     with pytest.raises(TypeError, match="Pass the method by keyword, method="):
         mx.explain(cnn, images, method)
+
+
+def test_former_names_still_work(cnn, images):
+    assert mx.interpret.Accounted is mx.interpret.Conservative
+    found = mx.explain(cnn, images, method="lrp_epsilon")
+    assert found.lost is found.absorbed
