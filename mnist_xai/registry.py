@@ -13,7 +13,7 @@ C = TypeVar("C", bound=type)
 
 
 class Registry(Mapping[str, T]):
-    """Values by name, family by family, within a family by the year of their publication.
+    """Values by name, ordered by family, year of publication and module.
 
     A class registers itself where it is defined, and nothing else has to be changed:
 
@@ -106,8 +106,10 @@ class Registry(Mapping[str, T]):
                     self._values[name] = value()
             return self._values
 
-    def _place(self, name: str) -> tuple[int, int]:
+    def _place(self, name: str) -> tuple[int, int, str]:
         about: Any = getattr(self._values[name], "about")  # noqa: B009  T is any class.
         families, year = self._families, re.search(r"\b(?:19|20)\d\d\b", about.reference)
         family = families.index(about.family) if about.family in families else len(families)
-        return family, int(year[0]) if year else 9999
+        # The module, so that the order does not depend on which module is imported first. Within
+        # a module, sorting keeps the order of registration.
+        return family, int(year[0]) if year else 9999, type(self._values[name]).__module__
