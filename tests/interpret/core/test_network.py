@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import layers
 
 from mnist_xai import Network, UnsupportedLayerError, load_model, normalise
-from tests.interpret.rounding import assert_equal_to_rounding
+from tests.rounding import assert_equal_to_rounding
 
 
 def test_softmax_of_logits_is_the_model(model, images):

@@ -20,7 +20,7 @@ from mnist_xai.interpret import (
     neuron_gradient,
 )
 from mnist_xai.interpret.core.steps import step_graph
-from tests.interpret.rounding import assert_complete_to_rounding, assert_equal_to_rounding
+from tests.rounding import assert_complete_to_rounding, assert_equal_to_rounding
 
 TARGETS = np.array([1, 0, 2])
 
