@@ -1,4 +1,4 @@
-"""What a user hands to a network: images, targets and the kind of score, validated."""
+"""Validate what a user passes to a network: images, targets and the kind of score."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -25,8 +25,8 @@ class LinearStem:
     """The linear first layer of a network.
 
     Attributes:
-        name: Name of the layer, of which the stem is the part before the activation; None when
-            the stem is the identity.
+        name: Name of the layer; the stem is its part before the activation. None when the stem
+            is the identity.
         pool: Name of the max-pooling that reads the stem's output, with at most a deferred ReLU
             in between; None without one.
         forward: Images `x` `(N, H, W, C)` to `h` `(N, …)`.

@@ -23,7 +23,7 @@ Change = Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]
 replaced while they are scored, by name."""
 
 PAIRS = 2**16
-"""Pairs handed to one call of the pass, to bound the memory."""
+"""Largest number of pairs in one call of the pass, to bound the memory."""
 
 
 def scores_of_pairs(

@@ -22,7 +22,7 @@ from mnist_xai.interpret import (
 )
 from mnist_xai.interpret.core.steps import fold_normalisation, step_graph
 from mnist_xai.quality.axioms.rewriting import reordered
-from tests.interpret.rounding import assert_equal_to_rounding
+from tests.rounding import assert_equal_to_rounding
 
 
 class ReturnsItsInput(layers.Layer):

@@ -7,7 +7,7 @@ from keras import layers
 from mnist_xai import Network
 from mnist_xai.interpret.core.linear_stem import overlap_add
 from mnist_xai.interpret.methods.gradients.averages import noisy_gradient, path_gradient
-from tests.interpret.rounding import assert_equal_to_rounding
+from tests.rounding import assert_equal_to_rounding
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])

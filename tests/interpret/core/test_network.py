@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import layers
 
 from mnist_xai import Network, UnsupportedLayerError, load_model, normalise
-from tests.interpret.rounding import assert_equal_to_rounding
+from tests.rounding import assert_equal_to_rounding
 
 
 def test_softmax_of_logits_is_the_model(model, images):
@@ -78,7 +78,7 @@ def test_a_pass_is_traced_once(cnn, images):
     assert counts == [1, 1]
 
 
-def test_many_passes_of_one_kind_are_no_mistake_to_tensorflow(cnn, images, caplog):
+def test_many_passes_of_one_builder_raise_no_retracing_warning(cnn, images, caplog):
     network = Network(cnn)
     logger = tf.get_logger()  # It does not propagate to where caplog listens.
     logger.addHandler(caplog.handler)
@@ -91,7 +91,7 @@ def test_many_passes_of_one_kind_are_no_mistake_to_tensorflow(cnn, images, caplo
 
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))])
-def test_a_deep_copy_is_on_a_model_with_passes_and_a_twin_of_its_own(images, again):
+def test_a_deep_copy_has_its_own_model_passes_and_twin(images, again):
     image = keras.Input((28, 28, 1))
     x = layers.Flatten()(image)
     model = keras.Model(image, {name: layers.Dense(3, "softmax", name=name)(x) for name in "ab"})
@@ -114,7 +114,7 @@ def test_a_network_and_its_model_copied_together_stay_together(cnn):
 
 
 @pytest.mark.parametrize("batch_size", [0, 2.5, np.nan, True])
-def test_a_batch_of_no_whole_number_of_images_is_refused(cnn, batch_size):
+def test_a_batch_size_must_be_a_whole_number_from_one(cnn, batch_size):
     with pytest.raises(ValueError, match=r"batch_size: expected .*; got"):
         Network(cnn, batch_size=batch_size)
 
@@ -227,10 +227,10 @@ def test_bad_targets_are_refused(cnn, images, targets, message):
         ),
     ],
 )
-def test_models_that_are_no_image_classifiers_are_refused(build, error, message):
+def test_models_other_than_image_classifiers_are_refused(build, error, message):
     with pytest.raises(error, match=message):
         Network(build())
 
 
-def test_uint8_images_pass_once_normalised(cnn, digits):
+def test_uint8_images_are_accepted_once_normalised(cnn, digits):
     assert Network(cnn).logits(normalise(digits.test_images[:2])).shape == (2, 10)

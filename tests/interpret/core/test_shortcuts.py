@@ -6,7 +6,7 @@ from keras import layers
 
 from mnist_xai import Network
 from mnist_xai.interpret.methods.gradients.averages import path_gradient
-from tests.interpret.rounding import assert_equal_to_rounding
+from tests.rounding import assert_equal_to_rounding
 
 
 def chain(*inner):

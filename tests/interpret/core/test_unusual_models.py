@@ -1,4 +1,4 @@
-"""Models that a shortcut, a fold or a rule could misread in silence."""
+"""Models that a shortcut, the folding of BatchNorm or a rule could silently misread."""
 
 import keras
 import numpy as np
@@ -20,7 +20,7 @@ from mnist_xai.interpret import (
     neuron_gradient,
 )
 from mnist_xai.interpret.core.steps import step_graph
-from tests.interpret.rounding import assert_complete_to_rounding, assert_equal_to_rounding
+from tests.rounding import assert_complete_to_rounding, assert_equal_to_rounding
 
 TARGETS = np.array([1, 0, 2])
 
@@ -45,7 +45,7 @@ def model_of(between):
 
 
 class Residual(layers.Layer):
-    """What is called its activation does not come last."""
+    """A layer whose attribute `activation` is not applied last."""
 
     def __init__(self, **more):
         super().__init__(**more)
@@ -59,7 +59,7 @@ class Residual(layers.Layer):
         return self.activation(self.conv(x)) - 0.5 + x
 
 
-def test_an_activation_inside_a_layer_is_not_put_off_behind_the_pooling(small):
+def test_an_activation_inside_a_layer_is_not_deferred_until_after_the_pooling(small):
     model = model_of(lambda x: layers.MaxPooling2D()(Residual()(x)))
     with tf.GradientTape() as tape:
         x = tf.constant(small)
@@ -102,18 +102,18 @@ def test_deeplift_is_complete(small, between, method):
         layers.Conv2D(4, 3, activation=layers.LeakyReLU()),
     ],
 )
-def test_relevance_is_accounted_for(small, between):
+def test_relevance_sums_to_the_score_with_what_was_absorbed(small, between):
     model = model_of(between)
     assert_complete_to_rounding(explain(model, small, TARGETS, method=LRP()), model)
 
 
 @pytest.mark.parametrize("between", [lambda x: x * x, lambda x: layers.Multiply()([x, x])])
-def test_relevance_refuses_a_square_for_what_it_is(small, between):
+def test_relevance_refuses_a_square_as_a_product(small, between):
     with pytest.raises(UnsupportedLayerError, match="multiply.*product"):
         explain(model_of(between), small, TARGETS, method=LRP())
 
 
-def test_a_pixel_that_never_varied_leaves_maps_finite(small):
+def test_maps_are_finite_for_a_pixel_that_never_varied(small):
     small[:, 0] = 0.25
     normalise = layers.Normalization(axis=(1, 2, 3))
     normalise.adapt(small)
@@ -123,7 +123,7 @@ def test_a_pixel_that_never_varied_leaves_maps_finite(small):
     assert_complete_to_rounding(explain(model, small, TARGETS, method=DeepLIFT()), model)
 
 
-def test_normalisation_of_the_logits_for_another_output_is_not_folded(small):
+def test_a_normalisation_that_only_another_output_reads_is_not_folded(small):
     image = keras.Input((8, 8, 1))
     z = layers.Dense(5, name="z")(layers.Flatten()(image))
     model = keras.Model(image, [z, layers.BatchNormalization(name="other")(z)])
@@ -132,7 +132,7 @@ def test_normalisation_of_the_logits_for_another_output_is_not_folded(small):
         assert_complete_to_rounding(explain(network, small, TARGETS, method=method), network)
 
 
-def test_the_first_rule_reaches_past_arithmetic_on_the_pixels(small):
+def test_the_first_rule_applies_behind_arithmetic_on_the_pixels(small):
     image = keras.Input((8, 8, 1))
     scaled = layers.Rescaling(2.0, -1.0)
     convolution, dense = layers.Conv2D(4, 3, activation="relu"), layers.Dense(5)
@@ -157,7 +157,7 @@ def test_the_first_rule_is_refused_where_no_layer_reads_the_pixels(small):
         explain(model, small, TARGETS, method=LRP(first=Flat()))
 
 
-def test_the_box_rule_minds_no_normalisation_behind_the_first_layer(small):
+def test_the_box_rule_accepts_a_normalisation_behind_the_first_layer(small):
     model = model_of(lambda x: layers.BatchNormalization()(layers.ReLU()(x)))
     assert_complete_to_rounding(explain(model, small, TARGETS, method=LRP(first=ZBox())), model)
 
@@ -170,7 +170,7 @@ def test_the_users_next_layers_keep_their_names(small):
     assert layers.Activation("relu").name == f"activation_{number}"
 
 
-def test_a_call_of_the_models_own_is_refused():
+def test_a_model_with_its_own_call_is_refused():
     class Scaled(keras.Model):
         def call(self, x, training=None):
             return super().call(2 * x, training=training)
@@ -180,7 +180,7 @@ def test_a_call_of_the_models_own_is_refused():
         Network(Scaled(image, head(image)))
 
 
-def test_layers_with_several_outputs_have_gradients_and_are_refused_by_name_else(small):
+def test_layers_with_several_outputs_have_gradients_but_no_relevance(small):
     def halves(x):
         a, b = ops.split(x, 2, axis=-1)
         return ops.concatenate([b, 2 * a], axis=-1)
@@ -218,7 +218,7 @@ def test_units_of_a_model_of_any_size_are_refused(small):
 
 
 @pytest.mark.parametrize("word", ["logits", "prob", "Logit"])
-def test_a_score_misspelt_is_no_probability(small, word):
+def test_a_misspelt_score_is_refused(small, word):
     network = Network(model_of(layers.ReLU()))
     with pytest.raises(ValueError, match="score: expected logit or probability"):
         gradient_map(network, small, TARGETS, score=word)
@@ -229,12 +229,12 @@ def test_a_score_misspelt_is_no_probability(small, word):
             method(network, small, TARGETS, score=word)
 
 
-def test_deeplift_of_a_class_too_many_is_no_map_of_zeros(small):
+def test_deeplift_refuses_a_class_out_of_range(small):
     with pytest.raises(ValueError, match="targets: expected classes"):
         DeepLIFT()(Network(model_of(layers.ReLU())), small, np.array([0, 1, 5]))
 
 
-def test_a_model_for_pixels_up_to_255_is_refused_and_the_way_out_works(small):
+def test_a_model_for_pixels_up_to_255_is_refused_and_the_suggested_wrapper_works(small):
     bytes_model = keras.Sequential(
         [keras.Input((8, 8, 1)), layers.Rescaling(1 / 255, name="to_unit"), layers.Flatten(),
          layers.Dense(5)]
@@ -246,7 +246,7 @@ def test_a_model_for_pixels_up_to_255_is_refused_and_the_way_out_works(small):
     assert_equal_to_rounding(logits, bytes_model(255 * small), wrapped)
 
 
-def test_a_sigmoid_of_each_score_is_no_classification():
+def test_a_sigmoid_of_each_score_is_refused():
     heads = keras.Sequential(
         [keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(5, "sigmoid", name="labels")]
     )
@@ -255,7 +255,7 @@ def test_a_sigmoid_of_each_score_is_no_classification():
 
 
 @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
-def test_a_relu_that_may_be_inside_an_unknown_layer_is_not_overlooked(small, method):
+def test_an_unknown_layer_that_may_contain_a_relu_is_refused(small, method):
     inner = layers.TimeDistributed(layers.Dense(4, activation="relu"), name="hidden")
     model = model_of(lambda x: layers.ReLU()(inner(layers.Reshape((64, 4))(x))))
     with pytest.raises(UnsupportedLayerError, match="hidden: .* it may contain a ReLU"):
@@ -263,7 +263,7 @@ def test_a_relu_that_may_be_inside_an_unknown_layer_is_not_overlooked(small, met
 
 
 @pytest.mark.parametrize("pad", [layers.ZeroPadding2D(2), lambda x: ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])])  # fmt: skip  # noqa: E501
-def test_what_relevance_padding_takes_is_named(small, pad):
+def test_relevance_absorbed_by_padding_is_reported(small, pad):
     image = keras.Input((8, 8, 1))
     model = keras.Model(image, head(layers.Conv2D(4, 3)(pad(image))))
     found = explain(model, small, TARGETS, method=LRP(first=Flat()))

@@ -7,7 +7,7 @@ from mnist_xai.interpret.core.spatial import last_spatial_layer
 from tests.conftest import nested
 
 
-def test_outputs_equal_the_model_cut_by_hand(cnn, images):
+def test_outputs_equal_those_of_a_model_cut_at_the_layer(cnn, images):
     outputs = layer_outputs(cnn, images)
     assert list(outputs) == [
         "conv1",
@@ -51,7 +51,7 @@ def test_inner_layers_and_second_calls_have_names_of_their_own(images):
     )
 
 
-def test_an_unknown_layer_is_refused_with_the_known_ones(cnn, images):
+def test_the_error_for_an_unknown_layer_lists_the_known_ones(cnn, images):
     with pytest.raises(ValueError, match="expected one of conv1, pool1, .*; got 'conv3'"):
         layer_outputs(cnn, images, ["conv3"])
 
@@ -70,7 +70,7 @@ def test_attention_map_takes_the_last_spatial_layer(cnn, images):
     np.testing.assert_array_equal(attention_map(cnn, images), attention_map(cnn, images, "pool2"))
 
 
-def test_attention_map_refuses_what_it_cannot_do(cnn, images):
+def test_attention_map_refuses_bad_powers_and_layers_without_positions(cnn, images):
     with pytest.raises(ValueError, match="p: expected at least 1; got 0"):
         attention_map(cnn, images, p=0)
     with pytest.raises(ValueError, match="p: expected at least 1; got nan"):

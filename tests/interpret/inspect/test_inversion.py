@@ -34,7 +34,7 @@ def test_early_layers_remember_the_image_and_later_ones_less(trained, drawn):
     assert alike["probabilities"] < 0.6
 
 
-def test_the_features_come_nearer_with_the_steps(trained, drawn):
+def test_more_steps_bring_the_features_nearer(trained, drawn):
     errors = [feature_inversion(trained, drawn, "conv2", steps=n)[1] for n in (1, 30, 200)]
     assert (errors[0] > errors[1]).all()
     assert (errors[1] > errors[2]).all()
@@ -57,7 +57,7 @@ def test_the_identity_gives_the_image_back():
 
 
 @pytest.mark.parametrize("alpha", [1.0, 2.0, 6.0])
-def test_the_prices_are_those_of_the_paper(alpha):
+def test_the_penalties_are_those_of_the_paper(alpha):
     """At the end no pixel inside (0, 1) can be moved to make the sum smaller."""
     model = keras.Sequential([keras.Input((5, 4, 2)), layers.Flatten(name="pixels"),
                               layers.Dense(3)])  # fmt: skip
@@ -82,7 +82,7 @@ def test_the_prices_are_those_of_the_paper(alpha):
         assert slope == pytest.approx(0, abs=2e-4)
 
 
-def test_images_are_the_same_each_time_and_no_other_pass_is_compiled(trained, drawn):
+def test_images_are_reproducible_and_each_pass_is_compiled_once(trained, drawn):
     first, _ = feature_inversion(trained, drawn, "conv2", steps=10)
     second, _ = feature_inversion(trained, drawn, "conv2", steps=10)
     np.testing.assert_array_equal(first, second)
@@ -95,7 +95,7 @@ def test_images_are_the_same_each_time_and_no_other_pass_is_compiled(trained, dr
     assert set(network.passes.traces().values()) == {1}
 
 
-def test_every_kind_of_model_is_accepted_and_left_alone(model, images):
+def test_every_kind_of_model_is_accepted_and_not_changed(model, images):
     weights = [w.copy() for w in model.get_weights()]
     network = Network(model)
     layer = network.layer_names[0]
@@ -108,7 +108,7 @@ def test_every_kind_of_model_is_accepted_and_left_alone(model, images):
         np.testing.assert_array_equal(old, new)
 
 
-def test_progress_is_told_after_every_step(cnn, images):
+def test_progress_is_reported_after_every_step(cnn, images):
     told = []
     feature_inversion(
         Network(cnn, batch_size=1), images[:2], "conv1", steps=2,

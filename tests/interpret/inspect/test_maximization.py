@@ -14,7 +14,7 @@ def trained():
     return Network(mx.load_model("saved_models/cnn.keras"))
 
 
-def test_the_images_of_the_classes_are_taken_for_the_classes(trained):
+def test_the_image_of_each_class_is_classified_as_this_class(trained):
     made = activation_maximization(trained, targets=range(10), steps=100)
     assert made.shape == (10, 28, 28, 1)
     assert made.dtype == np.float32
@@ -47,7 +47,7 @@ def test_the_image_of_a_neuron_is_black_where_the_neuron_sees_nothing(trained):
     assert a[0] > b.max()
 
 
-def test_of_a_linear_network_the_image_is_white_where_the_weights_are_positive():
+def test_the_image_of_a_linear_network_is_white_where_the_weights_are_positive():
     model = softmax_layer()
     w = model.layers[1].get_weights()[0].T.reshape(10, 28, 28, 1)
     made = activation_maximization(
@@ -57,7 +57,7 @@ def test_of_a_linear_network_the_image_is_white_where_the_weights_are_positive()
     np.testing.assert_array_equal(made[far], (w[[3, 8]] > 0)[far])
 
 
-def test_of_a_linear_network_only_what_is_worth_its_price_is_white():
+def test_the_image_of_a_linear_network_is_white_where_weights_exceed_the_brightness_penalty():
     """`argmax_x w·x / s - λ_b Σ x` on [0, 1] is `w / s > λ_b`, with `s = Σ w² / Σ |w|`."""
     model = softmax_layer()
     w = model.layers[1].get_weights()[0][:, 5].reshape(28, 28, 1)
@@ -69,7 +69,7 @@ def test_of_a_linear_network_only_what_is_worth_its_price_is_white():
     np.testing.assert_array_equal(made[far], (worth > 0)[far])
 
 
-def test_smoother_images_are_asked_for_by_total_variation(trained):
+def test_a_larger_weight_of_total_variation_gives_smoother_images(trained):
     rough, smooth = (
         activation_maximization(trained, targets=2, steps=60, total_variation=price)
         for price in (0.0, 0.5)
@@ -77,7 +77,7 @@ def test_smoother_images_are_asked_for_by_total_variation(trained):
     assert np.abs(np.diff(smooth, axis=1)).sum() < 0.5 * np.abs(np.diff(rough, axis=1)).sum()
 
 
-def test_a_closed_relu_is_no_end():
+def test_a_closed_relu_at_the_start_does_not_stop_the_optimisation():
     model = keras.Sequential(
         [keras.Input((6, 6, 1)), layers.Conv2D(1, 3, activation="relu", name="conv"),
          layers.Flatten(), layers.Dense(3)]
@@ -93,7 +93,7 @@ def test_a_closed_relu_is_no_end():
     assert Network(model).activations(made, ["conv"])["conv"][0, 1, 1, 0] == pytest.approx(best)
 
 
-def test_every_kind_of_model_is_accepted_and_left_alone(model):
+def test_every_kind_of_model_is_accepted_and_not_changed(model):
     weights = [w.copy() for w in model.get_weights()]
     nodes = [len(layer._inbound_nodes) for layer in model.layers]
     network = Network(model)  # Not the shared one: that it is compiled leaves the model alone too.
@@ -120,7 +120,7 @@ def test_a_reloaded_model_and_one_output_of_several_are_accepted(tmp_path, cnn):
     np.testing.assert_array_equal(activation_maximization(network, targets=4, steps=5), expected)
 
 
-def test_images_are_the_same_each_time_whatever_the_global_generators_do(trained):
+def test_images_are_reproducible_and_leave_global_generators_alone(trained):
     np.random.seed(1)
     tf.random.set_seed(1)
     before, ops = np.random.get_state()[1].copy(), tf.random.uniform([3])
@@ -137,7 +137,7 @@ def test_images_are_the_same_each_time_whatever_the_global_generators_do(trained
     assert np.abs(first[0] - other[0]).max() > 0.1
 
 
-def test_an_image_does_not_depend_on_what_else_is_asked_for(trained):
+def test_an_image_does_not_depend_on_the_other_units(trained):
     """Rounding differs with the batch, and steps of Adam make more of it."""
     whole = activation_maximization(trained, targets=[3, 5, 3], steps=10)
     alone = activation_maximization(trained, targets=5, steps=10)
@@ -149,7 +149,7 @@ def test_an_image_does_not_depend_on_what_else_is_asked_for(trained):
     assert set(network.passes.traces().values()) == {1}
 
 
-def test_the_names_of_the_users_next_layers_stay_as_they_would_be(trained):
+def test_the_names_of_the_users_next_layers_are_not_changed(trained):
     keras.backend.clear_session()
     activation_maximization(trained, targets=1, steps=2)
     image = keras.Input((4,))
@@ -170,7 +170,7 @@ def test_the_users_global_dtype_policy_makes_no_difference(network):
     np.testing.assert_array_equal(found, expected)
 
 
-def test_progress_is_told_after_every_step(network):
+def test_progress_is_reported_after_every_step(network):
     told = []
     activation_maximization(
         Network(network.model, batch_size=1),
@@ -216,7 +216,7 @@ def test_bad_input_is_refused(network, kwargs, message):
         activation_maximization(network, **kwargs)
 
 
-def test_a_channel_is_an_integer(network):
+def test_a_channel_must_be_an_integer(network):
     with pytest.raises(TypeError, match="channel: expected an integer or several; got 0.5"):
         activation_maximization(network, layer="conv1", channel=0.5)
 

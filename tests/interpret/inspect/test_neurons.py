@@ -58,7 +58,7 @@ def test_the_gradient_of_a_unit_is_the_slope_of_its_activation():
     assert found == pytest.approx((a[0] - a[1]) / 4e-3, rel=0.02)
 
 
-def test_another_unit_is_no_other_pass(cnn, images):
+def test_all_units_of_a_layer_share_one_pass(cnn, images):
     network = Network(cnn)
     for index in ((0, 0, 0), (7, 7, 63)):
         neuron_gradient(network, images, "conv2", index)
@@ -171,7 +171,7 @@ def test_conductance_of_the_first_identity_is_integrated_gradients(images):
 
 
 @pytest.mark.parametrize("f", [layer_conductance, internal_influence])
-def test_the_batch_makes_no_difference_and_nothing_is_compiled_twice(f, network, images):
+def test_the_batch_size_makes_no_difference_and_each_pass_is_compiled_once(f, network, images):
     whole = f(network, images, "conv2", steps=4)
     in_twos = Network(network.model, batch_size=2)
     scale = np.abs(whole).max()
@@ -229,7 +229,7 @@ def test_receptive_fields_of_the_case_study_are_boxes_known_by_hand(network, lay
     assert f"box of {height} x {width} from row {top}, column {left}" in str(field)
 
 
-def test_the_weights_have_no_say_in_what_a_unit_can_see(cnn):
+def test_receptive_fields_do_not_depend_on_the_weights(cnn):
     for layer in cnn.layers:
         for weight in layer.weights:  # Every ReLU is closed, every weight is zero.
             weight.assign(tf.zeros(weight.shape) - ("bias" in weight.path))
@@ -252,7 +252,7 @@ def odd():
 
 
 @pytest.mark.parametrize("build", [odd, residual, nested, lambda: mx.build_model("attention_cnn")])
-def test_a_change_is_felt_inside_the_mask_alone(build):
+def test_only_changes_inside_the_mask_change_the_unit(build):
     """Changing all pixels outside leaves the unit as it is; each one inside is felt by some."""
     keras.utils.set_random_seed(3)
     model = build()
@@ -280,7 +280,7 @@ def test_a_change_is_felt_inside_the_mask_alone(build):
             assert mask.any() or "padding" in name  # The border that is put on sees nothing.
 
 
-def test_the_mask_is_no_larger_than_what_random_weights_let_through():
+def test_the_mask_has_only_pixels_that_matter_for_random_weights():
     """Equality, where means and open units let every pixel through."""
     image = keras.Input((20, 17, 2))
     x = layers.Conv2D(4, 3, strides=2, padding="same", groups=2, name="grouped")(image)
@@ -299,7 +299,7 @@ def test_the_mask_is_no_larger_than_what_random_weights_let_through():
             np.testing.assert_array_equal(receptive_field(network, name, index).mask, felt)
 
 
-def test_a_fused_softmax_sees_what_its_neighbours_see():
+def test_a_fused_softmax_depends_on_all_that_its_neighbours_depend_on():
     """Columns as channels: each unit alone sees one pixel, with its softmax the whole row."""
     image = keras.Input((4, 6, 1))
     x = layers.Permute((1, 3, 2))(image)
@@ -377,7 +377,7 @@ def test_bad_input_is_refused(network, images, call, message):
         call(network, images)
 
 
-def test_a_unit_is_named_by_integers(network, images):
+def test_the_index_of_a_unit_must_be_integers(network, images):
     with pytest.raises(TypeError, match=r"index: expected integers; got \(0.5,\)"):
         neuron_gradient(network, images, "dense", (0.5,))
 

@@ -39,7 +39,7 @@ def points():
 
 
 @pytest.mark.parametrize("method", [GuidedBackprop(), DeconvNet()])
-def test_every_relu_is_treated_whatever_it_is_written_as(dense, points, method):
+def test_every_way_to_write_a_relu_is_treated_alike(dense, points, method):
     """A slow replica: matrices down from the logit, with the rule at each ReLU."""
     weights = [w for w in dense.get_weights() if w.ndim == 2]
     biases = [b for b in dense.get_weights() if b.ndim == 1]
@@ -78,7 +78,7 @@ def test_with_weights_and_slopes_above_zero_guided_backprop_is_the_gradient(poin
     np.testing.assert_allclose(guided, plain, rtol=1e-5)
 
 
-def test_guided_gradcam_is_the_product_of_its_names(cnn, images):
+def test_guided_gradcam_is_guided_backprop_times_gradcam(cnn, images):
     for layer in (None, "conv1"):
         found = mx.explain(cnn, images, [2] * 5, method=GuidedGradCAM(layer)).maps
         guided = mx.explain(cnn, images, [2] * 5, method=GuidedBackprop()).maps
@@ -93,7 +93,7 @@ def leaky():
 
 
 @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
-def test_what_is_no_relu_is_refused_by_its_name(points, method):
+def test_an_activation_other_than_relu_is_refused_by_its_name(points, method):
     with pytest.raises(mx.UnsupportedLayerError, match="leaky: .* cannot treat this LeakyReLU"):
         mx.explain(leaky(), points, method=method)
     linear = keras.Sequential(
@@ -116,7 +116,7 @@ def test_an_activation_of_the_first_layer_projects_to_its_kernel(cnn, images):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_a_pooled_activation_goes_to_where_its_maximum_was(cnn, images):
+def test_a_pooled_activation_is_projected_from_the_place_of_its_maximum(cnn, images):
     """The switches: a slow replica for one unit of the first pooling, in one image."""
     a = mx.layer_outputs(cnn, images, ["conv1"])["conv1"][2, ..., 5]
     kernel = cnn.get_layer("conv1").get_weights()[0][..., 5]
@@ -128,7 +128,7 @@ def test_a_pooled_activation_goes_to_where_its_maximum_was(cnn, images):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_by_default_each_image_has_its_largest_activation_projected(cnn, images):
+def test_the_largest_activation_is_projected_by_default(cnn, images):
     a = mx.layer_outputs(cnn, images, ["conv2"])["conv2"][..., 7]
     found = project_feature_map(cnn, images, "conv2", 7)
     for k in range(len(images)):
@@ -137,7 +137,7 @@ def test_by_default_each_image_has_its_largest_activation_projected(cnn, images)
         np.testing.assert_allclose(found[k], alone[0], atol=1e-6)
 
 
-def test_a_projection_stays_within_what_the_unit_sees(cnn, images):
+def test_a_projection_stays_within_the_receptive_field(cnn, images):
     field = mx.interpret.receptive_field(cnn, "conv2", (2, 3, 7)).mask
     found = project_feature_map(cnn, images, "conv2", 7, position=(2, 3))
     assert not found[:, ~field].any()

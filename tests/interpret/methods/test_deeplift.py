@@ -130,7 +130,7 @@ def test_dense_layers_by_hand(activation, rule, slow):
     np.testing.assert_allclose(found, expected, rtol=0, atol=limit)
 
 
-# --- Completeness and kin ----------------------------------------------------------------
+# --- Completeness ------------------------------------------------------------------------
 
 
 def gated():
@@ -185,7 +185,7 @@ def test_without_a_nonlinearity_it_is_input_times_gradient(rule):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_an_image_like_the_baseline_gets_nothing(rule, cnn):
+def test_the_map_of_an_image_equal_to_the_baseline_is_zero(rule, cnn):
     found = mx.explain(cnn, np.full((2, 28, 28, 1), 0.4, np.float32), method=DeepLIFT(rule, 0.4))
     assert not found.maps.any()
     assert found.warnings == ["The maps of images 0, 1 are zero everywhere."]
@@ -201,7 +201,7 @@ def test_several_baselines_are_the_mean_over_each(rule, images):
     np.testing.assert_allclose(found, np.mean(each, axis=0), atol=1e-5 * np.abs(found).max())
 
 
-def test_what_has_no_rule_is_refused_by_its_name():
+def test_a_layer_without_a_rule_is_refused_by_its_name():
     model = sequential(layers.LayerNormalization(name="norm"), layers.Flatten(), layers.Dense(3))
     with pytest.raises(mx.UnsupportedLayerError, match="norm: DeepLIFT cannot treat this LayerNor"):
         mx.explain(model, points(1, 3, 4, 1), method=DeepLIFT())

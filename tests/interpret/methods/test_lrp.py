@@ -230,7 +230,7 @@ def test_epsilon_zero_without_biases_is_input_times_gradient():
     assert np.abs(found.absorbed["biases"]).max() == 0
 
 
-def test_biases_and_stabilisers_are_told_apart():
+def test_relevance_absorbed_by_biases_and_by_stabilisers_is_separate():
     """One layer: `R_c (1 - b / (z + ε) - ε / (z + ε))` reaches the pixels."""
     model = sequential(layers.Flatten(), layers.Dense(3))
     x = np.random.default_rng(1).random((4, 3, 4, 1), np.float32)
@@ -242,7 +242,7 @@ def test_biases_and_stabilisers_are_told_apart():
     assert "the biases account for" in str(explanation)
 
 
-def test_an_addition_shares_out_and_does_not_double():
+def test_an_addition_splits_relevance_and_does_not_double_it():
     image = keras.Input((3, 4, 1))
     x = layers.Flatten()(image)
     model = keras.Model(image, layers.Dense(3, use_bias=False)(layers.Add()([x, x, 2 * x])))

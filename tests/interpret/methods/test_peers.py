@@ -81,7 +81,7 @@ def peers(request):
 
 
 @pytest.mark.parametrize("library", ["captum", "zennit", "shap"])
-def test_the_twins_have_the_networks_logits(peers, library):
+def test_the_references_are_for_the_same_logits(peers, library):
     peers.agree(peers.network.logits(peers.images), library, "logits")
 
 

@@ -26,6 +26,7 @@ from mnist_xai.quality import (
 from mnist_xai.quality.randomisation import random_networks, sanity_checks
 from mnist_xai.quality.randomisation.similarity import similarities
 from tests.references.networks import case
+from tests.rounding import assert_equal_to_rounding
 
 SAMPLES = 6
 TINY = 1e-12  # All magnitudes of these maps are larger, so that the floor has no effect.
@@ -65,11 +66,10 @@ def agree(ours, key, rtol=1e-5, atol=1e-5):
 
 
 def test_the_twins_have_equal_logits_and_gradients(batch):
-    np.testing.assert_allclose(
-        batch.network.logits(batch.images), quantus()["logits"], rtol=1e-5, atol=1e-6
-    )
-    made = Gradient()(batch.network, batch.images, batch.targets)
-    np.testing.assert_allclose(made, batch.maps, rtol=1e-4, atol=1e-6)
+    network = batch.network
+    assert_equal_to_rounding(network.logits(batch.images), quantus()["logits"], network)
+    made = Gradient()(network, batch.images, batch.targets)
+    assert_equal_to_rounding(made, batch.maps, network)
 
 
 @pytest.mark.parametrize(
@@ -140,10 +140,13 @@ def test_parameter_randomisation_equals_quantuss(batch, quantuss_weights, order,
     columns = [layers.index(name) for name in randomised_layers(batch.network)]
     theirs = quantus()[f"mprt_{order}_{similarity}"][:, columns]
     found = ParameterRandomisation(order, similarity)(batch)
-    np.testing.assert_allclose(found.curves, theirs, atol=1e-5)
-    np.testing.assert_allclose(found.values, theirs.mean(axis=1), atol=1e-5)
     last = ParameterRandomisation(order, similarity, "last")(batch).values
-    np.testing.assert_allclose(last, theirs[:, -1], atol=1e-5)
+    for ours, expected in (
+        (found.curves, theirs),
+        (found.values, theirs.mean(axis=1)),
+        (last, theirs[:, -1]),
+    ):
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=batch.network.runner.rounding)
 
 
 def test_the_rise_of_entropy_equals_quantuss(batch, quantuss_weights):
@@ -169,7 +172,8 @@ def test_smooth_randomisation_equals_quantuss_if_it_smooths_both_maps(
     monkeypatch.setattr(sanity_checks, "normal_noise", lambda *_: noise)
     metric = SmoothParameterRandomisation(SAMPLES, 0.02, similarity="rank")
     curves = metric(batch).curves
-    np.testing.assert_allclose(curves, quantus()["smprt"], atol=1e-5)
+    rounding = batch.network.runner.rounding
+    np.testing.assert_allclose(curves, quantus()["smprt"], rtol=0, atol=rounding)
     # If the maps are given, Quantus compares them, unsmoothed, with smoothed ones.
     assert np.abs(curves - quantus()["smprt_maps_given"]).max() > 0.005
 
