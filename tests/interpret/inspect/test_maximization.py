@@ -173,7 +173,10 @@ def test_the_users_global_dtype_policy_makes_no_difference(network):
 def test_progress_is_told_after_every_step(network):
     told = []
     activation_maximization(
-        Network(network.model, batch_size=1), targets=[1, 2], steps=3, progress=lambda *at: told.append(at)
+        Network(network.model, batch_size=1),
+        targets=[1, 2],
+        steps=3,
+        progress=lambda *at: told.append(at),
     )
     assert told == [(i, 6) for i in range(1, 7)]
 

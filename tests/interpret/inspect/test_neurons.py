@@ -270,7 +270,9 @@ def test_a_change_is_felt_inside_the_mask_alone(build):
         for index in {tuple(int(rng.integers(side)) for side in shape) for _ in range(2)}:
             mask = receptive_field(network, name, index).mask
             changed = np.where(mask[None, ..., None], first, rng.random(first.shape, np.float32))
-            a, b = (found[name][0][index] for found in (before, network.activations(changed, names)))
+            a, b = (
+                found[name][0][index] for found in (before, network.activations(changed, names))
+            )
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
             units = calls[name].output[(slice(None), *index)]
             slopes = tape.gradient(units, some, unconnected_gradients="zero").numpy()
