@@ -174,14 +174,14 @@ def test_a_network_without_gradient_is_refused(images, blocks):
         (lambda x: x - 1, ValueError, r"values in \[0, 1\]; got -"),
     ],
 )
-def test_bad_images_are_refused(cnn, images, change, error, message):
+def test_bad_images_are_refused(network, images, change, error, message):
     with pytest.raises(error, match=message):
-        Network(cnn).logits(change(images))
+        network.logits(change(images))
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.float32, np.bool_])
-def test_targets_may_be_one_integer_or_one_hot_rows(cnn, images, kind):
-    network, classes = Network(cnn), [3, 1, 4, 1, 5]
+def test_targets_may_be_one_integer_or_one_hot_rows(network, images, kind):
+    classes = [3, 1, 4, 1, 5]
     found = network.inputs.check_targets(np.eye(10, dtype=kind)[classes], 5)
     assert found.tolist() == classes
     assert network.inputs.check_targets(np.int64(7), 5).tolist() == [7] * 5
@@ -200,9 +200,9 @@ def test_targets_may_be_one_integer_or_one_hot_rows(cnn, images, kind):
         ([0, 1, 2, 3, -1], "got -1 to 3"),
     ],
 )
-def test_bad_targets_are_refused(cnn, images, targets, message):
+def test_bad_targets_are_refused(network, images, targets, message):
     with pytest.raises(ValueError, match=message):
-        Network(cnn).gradient(images, targets)
+        network.gradient(images, targets)
 
 
 @pytest.mark.parametrize(
@@ -232,5 +232,5 @@ def test_models_other_than_image_classifiers_are_refused(build, error, message):
         Network(build())
 
 
-def test_uint8_images_are_accepted_once_normalised(cnn, digits):
-    assert Network(cnn).logits(normalise(digits.test_images[:2])).shape == (2, 10)
+def test_uint8_images_are_accepted_once_normalised(network, digits):
+    assert network.logits(normalise(digits.test_images[:2])).shape == (2, 10)

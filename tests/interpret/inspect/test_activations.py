@@ -51,32 +51,34 @@ def test_inner_layers_and_second_calls_have_names_of_their_own(images):
     )
 
 
-def test_the_error_for_an_unknown_layer_lists_the_known_ones(cnn, images):
+def test_the_error_for_an_unknown_layer_lists_the_known_ones(network, images):
     with pytest.raises(ValueError, match="expected one of conv1, pool1, .*; got 'conv3'"):
-        layer_outputs(cnn, images, ["conv3"])
+        layer_outputs(network, images, ["conv3"])
 
 
 @pytest.mark.parametrize("p", [1, 2, 4])
-def test_attention_map_is_the_power_summed_over_channels(cnn, images, p):
-    activation = layer_outputs(cnn, images, ["conv2"])["conv2"]
+def test_attention_map_is_the_power_summed_over_channels(network, images, p):
+    activation = layer_outputs(network, images, ["conv2"])["conv2"]
     expected = np.zeros((5, 8, 8, 1))
     for channel in range(64):
         expected[..., 0] += np.abs(activation[..., channel].astype(np.float64)) ** p
-    np.testing.assert_allclose(attention_map(cnn, images, "conv2", p=p), expected, rtol=1e-5)
+    np.testing.assert_allclose(attention_map(network, images, "conv2", p=p), expected, rtol=1e-5)
 
 
-def test_attention_map_takes_the_last_spatial_layer(cnn, images):
-    assert last_spatial_layer(Network(cnn)) == "pool2"
-    np.testing.assert_array_equal(attention_map(cnn, images), attention_map(cnn, images, "pool2"))
+def test_attention_map_takes_the_last_spatial_layer(network, images):
+    assert last_spatial_layer(network) == "pool2"
+    np.testing.assert_array_equal(
+        attention_map(network, images), attention_map(network, images, "pool2")
+    )
 
 
-def test_attention_map_refuses_bad_powers_and_layers_without_positions(cnn, images):
+def test_attention_map_refuses_bad_powers_and_layers_without_positions(network, images):
     with pytest.raises(ValueError, match="p: expected at least 1; got 0"):
-        attention_map(cnn, images, p=0)
+        attention_map(network, images, p=0)
     with pytest.raises(ValueError, match="p: expected at least 1; got nan"):
-        attention_map(cnn, images, p=np.nan)
+        attention_map(network, images, p=np.nan)
     with pytest.raises(ValueError, match=r"'dense' gives \(5, 128\)"):
-        attention_map(cnn, images, "dense")
+        attention_map(network, images, "dense")
     with pytest.raises(ValueError, match="none of its layers has outputs"):
         attention_map(build_model("dense"), images)
 
@@ -100,8 +102,8 @@ def test_learned_attention_of_mixed_precision_sums_to_one_in_its_precision(image
     np.testing.assert_allclose(alpha.sum(axis=(1, 2, 3)), 1, atol=0.01)
 
 
-def test_learned_attention_refuses_other_layers(cnn, images):
+def test_learned_attention_refuses_other_layers(network, images):
     with pytest.raises(ValueError, match="got 'attention'"):
-        learned_attention(cnn, images)
+        learned_attention(network, images)
     with pytest.raises(ValueError, match="sum to one; those of 'dense' do not"):
-        learned_attention(cnn, images, "dense")
+        learned_attention(network, images, "dense")

@@ -140,6 +140,6 @@ def test_a_missing_gradient_is_an_error(images):
         ({"images": np.zeros((1, 28, 28, 1))}, "'conv1' that are not all zero; those of image 0"),
     ],
 )
-def test_bad_input_is_refused(cnn, images, kwargs, message):
+def test_bad_input_is_refused(network, images, kwargs, message):
     with pytest.raises(ValueError, match=message):
-        feature_inversion(cnn, **{"images": images, "layer": "conv1", **kwargs})
+        feature_inversion(network, **{"images": images, "layer": "conv1", **kwargs})

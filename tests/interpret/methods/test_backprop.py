@@ -78,11 +78,11 @@ def test_with_weights_and_slopes_above_zero_guided_backprop_is_the_gradient(poin
     np.testing.assert_allclose(guided, plain, rtol=1e-5)
 
 
-def test_guided_gradcam_is_guided_backprop_times_gradcam(cnn, images):
+def test_guided_gradcam_is_guided_backprop_times_gradcam(network, images):
     for layer in (None, "conv1"):
-        found = mx.explain(cnn, images, [2] * 5, method=GuidedGradCAM(layer)).maps
-        guided = mx.explain(cnn, images, [2] * 5, method=GuidedBackprop()).maps
-        cam = mx.explain(cnn, images, [2] * 5, method=GradCAM(layer)).maps
+        found = mx.explain(network, images, [2] * 5, method=GuidedGradCAM(layer)).maps
+        guided = mx.explain(network, images, [2] * 5, method=GuidedBackprop()).maps
+        cam = mx.explain(network, images, [2] * 5, method=GradCAM(layer)).maps
         np.testing.assert_allclose(found, guided * cam, atol=1e-6)
 
 
@@ -106,40 +106,40 @@ def test_an_activation_other_than_relu_is_refused_by_its_name(points, method):
 # --- Projection --------------------------------------------------------------------------
 
 
-def test_an_activation_of_the_first_layer_projects_to_its_kernel(cnn, images):
+def test_an_activation_of_the_first_layer_projects_to_its_kernel(network, images):
     """`x̂` is `a` times the kernel, where the unit looks, and nothing elsewhere."""
-    a = mx.layer_outputs(cnn, images, ["conv1"])["conv1"]
-    kernel = cnn.get_layer("conv1").get_weights()[0]
-    found = project_feature_map(cnn, images, "conv1", 3, position=(4, 7))
+    a = mx.layer_outputs(network, images, ["conv1"])["conv1"]
+    kernel = network.model.get_layer("conv1").get_weights()[0]
+    found = project_feature_map(network, images, "conv1", 3, position=(4, 7))
     expected = np.zeros_like(images)
     expected[:, 4:9, 7:12] = a[:, 4, 7, 3].reshape(-1, 1, 1, 1) * kernel[..., 3]
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_a_pooled_activation_is_projected_from_the_place_of_its_maximum(cnn, images):
+def test_a_pooled_activation_is_projected_from_the_place_of_its_maximum(network, images):
     """The switches: a slow replica for one unit of the first pooling, in one image."""
-    a = mx.layer_outputs(cnn, images, ["conv1"])["conv1"][2, ..., 5]
-    kernel = cnn.get_layer("conv1").get_weights()[0][..., 5]
+    a = mx.layer_outputs(network, images, ["conv1"])["conv1"][2, ..., 5]
+    kernel = network.model.get_layer("conv1").get_weights()[0][..., 5]
     window = a[6:8, 10:12]
     i, j = np.unravel_index(window.argmax(), (2, 2))
     expected = np.zeros((28, 28, 1), np.float32)
     expected[6 + i : 11 + i, 10 + j : 15 + j] = window.max() * kernel
-    found = project_feature_map(cnn, images, "pool1", 5, position=(3, 5))[2]
+    found = project_feature_map(network, images, "pool1", 5, position=(3, 5))[2]
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_the_largest_activation_is_projected_by_default(cnn, images):
-    a = mx.layer_outputs(cnn, images, ["conv2"])["conv2"][..., 7]
-    found = project_feature_map(cnn, images, "conv2", 7)
+def test_the_largest_activation_is_projected_by_default(network, images):
+    a = mx.layer_outputs(network, images, ["conv2"])["conv2"][..., 7]
+    found = project_feature_map(network, images, "conv2", 7)
     for k in range(len(images)):
         at = tuple(map(int, np.unravel_index(a[k].argmax(), a[k].shape)))
-        alone = project_feature_map(cnn, images[k : k + 1], "conv2", 7, position=at)
+        alone = project_feature_map(network, images[k : k + 1], "conv2", 7, position=at)
         np.testing.assert_allclose(found[k], alone[0], atol=1e-6)
 
 
-def test_a_projection_stays_within_the_receptive_field(cnn, images):
-    field = mx.interpret.receptive_field(cnn, "conv2", (2, 3, 7)).mask
-    found = project_feature_map(cnn, images, "conv2", 7, position=(2, 3))
+def test_a_projection_stays_within_the_receptive_field(network, images):
+    field = mx.interpret.receptive_field(network, "conv2", (2, 3, 7)).mask
+    found = project_feature_map(network, images, "conv2", 7, position=(2, 3))
     assert not found[:, ~field].any()
 
 
@@ -152,7 +152,9 @@ def test_a_projection_stays_within_the_receptive_field(cnn, images):
         (("conv1", 0, (24, 0)), r"position: expected within \(24, 24\); got \(24, 0\)"),
     ],
 )
-def test_bad_projections_are_refused(cnn, images, arguments, message):
+def test_bad_projections_are_refused(network, images, arguments, message):
     layer, channel, *position = arguments
     with pytest.raises(ValueError, match=message):
-        project_feature_map(cnn, images, layer, channel, position=position[0] if position else None)
+        project_feature_map(
+            network, images, layer, channel, position=position[0] if position else None
+        )

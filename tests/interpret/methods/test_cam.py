@@ -17,7 +17,7 @@ from mnist_xai.interpret import (
     ScoreCAM,
 )
 from mnist_xai.interpret.core.spatial import last_spatial_layer
-from tests.conftest import mixed_precision, nested
+from tests.conftest import mixed_precision, shared_network
 
 TARGETS = [0, 3, 5, 7, 9]
 ALL = [GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, ScoreCAM, AblationCAM, EigenCAM]
@@ -179,9 +179,8 @@ def test_stretching_is_bilinear_with_half_pixel_centres():
 
 
 @pytest.fixture
-def conv2(cnn, images):
+def conv2(network, images):
     """Activations, gradients and scores of the case study's second convolution, in float64."""
-    network = mx.Network(cnn)
     found = network.layer_gradient(images, TARGETS, "conv2")
     return [part.astype(np.float64) for part in found]
 
@@ -201,7 +200,7 @@ def gradcam_plus_plus_slowly(a, g, *, normalised=False):
     return relu(total)
 
 
-def test_the_gradient_cams_equal_their_slow_replicas(cnn, images, conv2):
+def test_the_gradient_cams_equal_their_slow_replicas(network, images, conv2):
     a, g, _ = conv2
     gradcam, hirescam, layercam = np.zeros((3, *a.shape[:3]))
     for n, k in np.ndindex(len(a), a.shape[3]):
@@ -214,12 +213,11 @@ def test_the_gradient_cams_equal_their_slow_replicas(cnn, images, conv2):
         (HiResCAM, hirescam),
         (LayerCAM, layercam),
     ):
-        assert_close(maps_of(method("conv2"), cnn, images), stretched(expected))
+        assert_close(maps_of(method("conv2"), network, images), stretched(expected))
 
 
 @pytest.mark.parametrize("score", ["logit", "probability"])
-def test_scorecam_equals_its_slow_replica(cnn, images, conv2, score):
-    network = mx.Network(cnn)
+def test_scorecam_equals_its_slow_replica(network, images, conv2, score):
     a = conv2[0]
     expected = np.zeros(a.shape[:3])
     for n, target in enumerate(TARGETS):
@@ -237,8 +235,7 @@ def test_scorecam_equals_its_slow_replica(cnn, images, conv2, score):
     assert_close(found, stretched(expected))
 
 
-def test_ablationcam_equals_its_slow_replica(cnn, images, conv2):
-    network = mx.Network(cnn)
+def test_ablationcam_equals_its_slow_replica(network, images, conv2):
     a, _, whole = conv2
     weights = np.zeros((5, 64))
     for k in range(64):
@@ -250,7 +247,7 @@ def test_ablationcam_equals_its_slow_replica(cnn, images, conv2):
     assert_close(maps_of(AblationCAM("conv2"), network, images), stretched(expected), 1e-4)
 
 
-def test_eigencam_equals_power_iteration(cnn, images, conv2):
+def test_eigencam_equals_power_iteration(network, images, conv2):
     """Power iteration on `AᵀA` from all ones converges to the vector with the right sign."""
     a = conv2[0].reshape(5, 64, 64)
     expected = np.zeros((5, 64))
@@ -260,7 +257,7 @@ def test_eigencam_equals_power_iteration(cnn, images, conv2):
             v = a[n].T @ (a[n] @ v)
             v /= np.linalg.norm(v)
         expected[n] = a[n] @ v
-    found = maps_of(EigenCAM("conv2"), cnn, images)
+    found = maps_of(EigenCAM("conv2"), network, images)
     assert found.min() >= 0
     assert_close(found, stretched(expected.reshape(5, 8, 8)))
 
@@ -391,9 +388,8 @@ def test_scorecam_with_logits_that_overflow_exp_shows_only_the_best_channel(pool
     np.testing.assert_array_equal(distance.min(axis=1), 0)
 
 
-def test_scorecam_normalises_each_image_separately(cnn, images):
+def test_scorecam_normalises_each_image_separately(network, images):
     """Much brighter neighbours do not change the map of a dim image."""
-    network = mx.Network(cnn)
     dim = images[:1] * 0.05
     alone = maps_of(ScoreCAM(), network, dim, [3])
     beside = maps_of(ScoreCAM(), network, np.concatenate([dim, images]), [3] * 6)
@@ -423,8 +419,7 @@ def test_gradcam_plus_plus_gives_the_weight_zero_at_the_pole():
 
 
 @every_cam
-def test_the_layer_defaults_to_the_last_one_with_positions(cam, cnn, images):
-    network = mx.Network(cnn)
+def test_the_layer_defaults_to_the_last_one_with_positions(cam, network, images):
     np.testing.assert_array_equal(
         maps_of(cam(), network, images), maps_of(cam("pool2"), network, images)
     )
@@ -441,8 +436,7 @@ def test_a_layer_with_a_single_position_is_not_the_default():
 
 @every_cam
 def test_each_call_of_a_shared_layer_has_its_own_map(cam, images):
-    keras.utils.set_random_seed(0)
-    network = mx.Network(nested())
+    network = shared_network("nested")
     first = maps_of(cam("backbone/shared"), network, images)
     second = maps_of(cam("backbone/shared:2"), network, images)
     assert np.isfinite(second).all()
@@ -450,8 +444,7 @@ def test_each_call_of_a_shared_layer_has_its_own_map(cam, images):
 
 
 def test_ablating_the_second_call_of_a_shared_layer_does_not_change_the_first(images):
-    keras.utils.set_random_seed(0)
-    network = mx.Network(nested())
+    network = shared_network("nested")
     layer = "backbone/shared:2"
     a = network.activations(images, [layer])[layer]
     whole = network.scores(images, TARGETS)
@@ -464,24 +457,35 @@ def test_ablating_the_second_call_of_a_shared_layer_does_not_change_the_first(im
     assert_close(maps_of(AblationCAM(layer), network, images), expected, 1e-4)
 
 
+@pytest.fixture(scope="module")
+def half(network):
+    """The case study's network in half precision, with the same weights."""
+    model = mixed_precision()
+    model.set_weights(network.model.get_weights())
+    return mx.Network(model)
+
+
 @every_cam
 @pytest.mark.parametrize("layer", ["conv1", "pool2"])
-def test_half_precision_gives_almost_the_same_maps(cam, layer, cnn, images):
-    half = mixed_precision()
-    half.set_weights(cnn.get_weights())
-    expected = maps_of(cam(layer), cnn, images)
+def test_half_precision_gives_almost_the_same_maps(cam, layer, network, half, images):
+    expected = maps_of(cam(layer), network, images)
     found = maps_of(cam(layer), half, images)
     assert found.dtype == np.float32
     assert np.abs(found - expected).mean() < 0.2 * np.abs(expected).mean()
 
 
-@every_cam
-def test_images_of_any_size_are_explained(cam):
+@pytest.fixture(scope="module")
+def of_any_size():
+    """A network that takes images of any size."""
     keras.utils.set_random_seed(0)
     image = keras.Input((None, None, 3))
     x = layers.Conv2D(4, 3, strides=2, activation="relu", name="features")(image)
-    model = keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
-    network = mx.Network(model)
+    return mx.Network(keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x))))
+
+
+@every_cam
+def test_images_of_any_size_are_explained(cam, of_any_size):
+    network = of_any_size
     for height, width in ((12, 9), (16, 20)):
         images = np.random.default_rng(8).random((2, height, width, 3), np.float32)
         found = maps_of(cam("features"), network, images, [0, 1])
@@ -489,8 +493,7 @@ def test_images_of_any_size_are_explained(cam):
         assert np.isfinite(found).all()
 
 
-def test_the_number_of_passes_is_that_of_the_definition(cnn):
-    network = mx.Network(cnn)
+def test_the_number_of_passes_is_that_of_the_definition(network):
     assert [cam().passes(network) for cam in ALL] == [1, 1, 1, 1, 65, 66, 1]
     assert ScoreCAM("conv1").passes(network) == 33
 
@@ -514,11 +517,11 @@ def test_no_pass_is_larger_than_the_batch(cam, cnn, images, monkeypatch):
 
 
 @every_cam
-def test_bad_layers_are_refused(cam, cnn, images):
+def test_bad_layers_are_refused(cam, network, images):
     with pytest.raises(ValueError, match=r"layer: expected .* \(N, h, w, .*'dense' gives \(N, 128"):
-        mx.explain(cnn, images, method=cam("dense"))
+        mx.explain(network, images, method=cam("dense"))
     with pytest.raises(ValueError, match="layer: expected one of conv1, pool1, .*; got 'conv3'"):
-        mx.explain(cnn, images, method=cam("conv3"))
+        mx.explain(network, images, method=cam("conv3"))
     for layer in (3, ""):
         with pytest.raises(ValueError, match="layer: expected the name of a layer, or None; got"):
             cam(layer)

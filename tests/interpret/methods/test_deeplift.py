@@ -1,5 +1,7 @@
 """DeepLIFT: closed forms of its paper, slow replicas of both rules, and completeness."""
 
+from functools import cache
+
 import keras
 import numpy as np
 import pytest
@@ -161,13 +163,18 @@ def overlapping():
     )
 
 
+@cache
+def network_of(build):
+    return mx.Network(build())
+
+
 @pytest.mark.parametrize("build", [gated, overlapping])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("score", ["logit", "probability"])
 def test_contributions_sum_to_the_difference(build, rule, score):
-    model = build()
-    x = points(5, *model.input_shape[1:])
-    found = mx.explain(model, x, [0, 1, 2, 0, 1], method=DeepLIFT(rule, 0.3), score=score)
+    network = network_of(build)
+    x = points(5, *network.image_shape)
+    found = mx.explain(network, x, [0, 1, 2, 0, 1], method=DeepLIFT(rule, 0.3), score=score)
     scale = np.abs(found.maps).sum(axis=(1, 2, 3))
     assert np.max(np.abs(found.residuals) / scale) < 2e-6
 
@@ -185,8 +192,10 @@ def test_without_a_nonlinearity_it_is_input_times_gradient(rule):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_the_map_of_an_image_equal_to_the_baseline_is_zero(rule, cnn):
-    found = mx.explain(cnn, np.full((2, 28, 28, 1), 0.4, np.float32), method=DeepLIFT(rule, 0.4))
+def test_the_map_of_an_image_equal_to_the_baseline_is_zero(rule, network):
+    found = mx.explain(
+        network, np.full((2, 28, 28, 1), 0.4, np.float32), method=DeepLIFT(rule, 0.4)
+    )
     assert not found.maps.any()
     assert found.warnings == ["The maps of images 0, 1 are zero everywhere."]
 

@@ -9,24 +9,24 @@ LABELS = [3, 1, 4, 1, 5]
 
 
 @pytest.mark.parametrize("targets", [LABELS, np.eye(10)[LABELS], np.eye(10, dtype=bool)[LABELS]])
-def test_targets_come_third_as_integers_or_one_hot_rows(cnn, images, targets):
-    found = mx.explain(cnn, images, targets, method="gradient")
+def test_targets_come_third_as_integers_or_one_hot_rows(network, images, targets):
+    found = mx.explain(network, images, targets, method="gradient")
     assert found.targets.tolist() == LABELS
-    np.testing.assert_array_equal(found.maps, mx.gradient_map(cnn, images, LABELS))
+    np.testing.assert_array_equal(found.maps, mx.gradient_map(network, images, LABELS))
 
 
-def test_one_integer_is_the_target_of_every_image(cnn, images):
-    found = mx.explain(cnn, images, 7, method="gradient")
+def test_one_integer_is_the_target_of_every_image(network, images):
+    found = mx.explain(network, images, 7, method="gradient")
     assert found.targets.tolist() == [7] * len(images)
 
 
 @pytest.mark.parametrize("method", ["gradient", mx.METHODS["gradient"]])
-def test_a_method_in_the_place_of_targets_is_refused_with_the_way_out(cnn, images, method):
+def test_a_method_in_the_place_of_targets_is_refused_with_the_way_out(network, images, method):
     with pytest.raises(TypeError, match="Pass the method by keyword, method="):
-        mx.explain(cnn, images, method)
+        mx.explain(network, images, method)
 
 
-def test_former_names_still_work(cnn, images):
+def test_former_names_still_work(network, images):
     assert mx.interpret.Accounted is mx.interpret.Conservative
-    found = mx.explain(cnn, images, method="lrp_epsilon")
+    found = mx.explain(network, images, method="lrp_epsilon")
     assert found.lost is found.absorbed

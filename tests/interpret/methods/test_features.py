@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from mnist_xai import Network
 from mnist_xai.interpret.methods.perturbation.features import (
     Grid,
     Patches,
@@ -60,8 +59,7 @@ def test_pixels_share_the_value_of_their_feature_or_each_get_all_of_it():
     np.testing.assert_array_equal(spread(np.array([[2, 3]]), labels)[0, 0, :, 0], [2, 3, 3])
 
 
-def test_features_are_counted_for_images_of_the_networks_size(cnn):
-    network = Network(cnn)
+def test_features_are_counted_for_images_of_the_networks_size(network):
     found = [feature_count(f, network) for f in (Pixels(), Patches(5), Grid(4))]
     assert found == [784, 36, 16]
 

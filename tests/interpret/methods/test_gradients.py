@@ -7,7 +7,7 @@ from tf_keras_vis.saliency import Saliency
 from tf_keras_vis.utils.model_modifiers import ReplaceToLinear
 from tf_keras_vis.utils.scores import CategoricalScore
 
-from mnist_xai import Network, gradient_map
+from mnist_xai import gradient_map
 
 
 def _float64_twin(model):
@@ -69,14 +69,15 @@ def test_the_gradient_of_every_model_is_finite_and_not_zero(model, images):
     assert all(np.abs(m).max() > 0 for m in found)
 
 
-def test_the_target_defaults_to_the_predicted_class(cnn, images):
-    predicted = Network(cnn).logits(images).argmax(axis=1)
-    np.testing.assert_array_equal(gradient_map(cnn, images), gradient_map(cnn, images, predicted))
+def test_the_target_defaults_to_the_predicted_class(network, images):
+    predicted = network.logits(images).argmax(axis=1)
+    np.testing.assert_array_equal(
+        gradient_map(network, images), gradient_map(network, images, predicted)
+    )
 
 
-def test_the_gradient_of_the_probability_follows_the_chain_rule(cnn, images):
+def test_the_gradient_of_the_probability_follows_the_chain_rule(network, images):
     """∂p_c/∂x = p_c (∂z_c/∂x - Σ_k p_k ∂z_k/∂x)."""
-    network = Network(cnn)
     p = network.probabilities(images)
     slopes = np.stack([gradient_map(network, images, [k] * 5) for k in range(10)], axis=1)
     mean = np.einsum("nk,nkhwc->nhwc", p, slopes)

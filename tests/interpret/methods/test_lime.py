@@ -2,21 +2,20 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-import mnist_xai as mx
 from mnist_xai.interpret.methods.perturbation.features import Grid
 from mnist_xai.interpret.methods.perturbation.lime import LIME
 from tests.interpret.methods.conftest import maps_of
 
 
 @pytest.mark.parametrize("alpha", [1.0, 1e-3])
-def test_lime_equals_ridge_regression_of_scikit_learn_on_the_same_samples(cnn, images, alpha):
+def test_lime_equals_ridge_regression_of_scikit_learn_on_the_same_samples(network, images, alpha):
     method = LIME(Grid(4), samples=60, alpha=alpha, kernel_width=0.4, baseline=0.1, seed=3)
     labels = Grid(4).labels(28, 28)
     kept = np.random.default_rng(3).random((60, 16)) < 0.5
     kept[0] = True
     cosine = kept.sum(axis=1) / (np.sqrt(kept.sum(axis=1)) * 4)
     weights = np.sqrt(np.exp(-((1 - cosine) ** 2) / 0.4**2))
-    network, expected = mx.Network(cnn), []
+    expected = []
     for i, target in enumerate([3, 6]):
         mask = kept[:, labels][..., np.newaxis]
         scores = network.scores(np.where(mask, images[i], np.float32(0.1)), [target] * 60)

@@ -1,5 +1,7 @@
 """Relevance propagation: each rule as an explicit matrix, conservation, and what is refused."""
 
+from functools import cache
+
 import keras
 import numpy as np
 import pytest
@@ -90,15 +92,20 @@ def sequential(*inner, shape=(3, 4, 1)):
     return drawn(keras.Sequential([keras.Input(shape), *inner]))
 
 
+@cache
+def dense_network(activation):
+    return mx.Network(sequential(layers.Flatten(), layers.Dense(7, activation), layers.Dense(3)))
+
+
 @pytest.mark.parametrize("rule", RULES, ids=repr)
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_a_rule_is_the_matrix_of_its_paper(rule, activation):
     """Two dense layers, hidden inputs of either sign where the activation is tanh."""
-    model = sequential(layers.Flatten(), layers.Dense(7, activation), layers.Dense(3))
+    network = dense_network(activation)
     method = LRP(dense=rule) if not isinstance(rule, ZBox) else LRP(first=rule)
     above = RULES[rule] if not isinstance(rule, ZBox) else epsilon
     x = np.random.default_rng(1).random((4, 3, 4, 1), np.float32)
-    (w1, b1), (w2, b2) = (layer.get_weights() for layer in model.layers[1:])
+    (w1, b1), (w2, b2) = (layer.get_weights() for layer in network.model.layers[1:])
     hidden = pos if activation == "relu" else np.tanh
     expected = []
     for row, c in zip(x.reshape(4, 12).astype(float), [0, 1, 2, 0], strict=True):
@@ -106,7 +113,7 @@ def test_a_rule_is_the_matrix_of_its_paper(rule, activation):
         z = a @ w2 + b2
         relevance = above(a, w2, b2) @ (z * np.eye(3)[c])
         expected.append(RULES[rule](row, w1, b1) @ relevance)
-    found = mx.explain(model, x, [0, 1, 2, 0], method=method).maps
+    found = mx.explain(network, x, [0, 1, 2, 0], method=method).maps
     expected = np.reshape(expected, found.shape)
     np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
 
@@ -129,27 +136,40 @@ CONVOLUTIONS = {
 }
 
 
-@pytest.mark.parametrize("kind", CONVOLUTIONS)
-@pytest.mark.parametrize("rule", RULES, ids=repr)
-def test_convolutions_are_treated_as_their_matrices(kind, rule):
+@cache
+def convolution(kind):
+    """A network that begins with a convolution, its matrix, its bias, and who reaches whom."""
     layer = CONVOLUTIONS[kind]()
     model = sequential(layer, layers.Flatten(), layers.Dense(3, use_bias=False), shape=(5, 6, 2))
+    ones = layer.__class__.from_config(layer.get_config())
+    ones.build((None, 5, 6, 2))
+    ones.set_weights([np.ones_like(v) if v.ndim > 1 else 0 * v for v in layer.get_weights()])
+    return mx.Network(model), *matrix_of(layer, (5, 6, 2)), matrix_of(ones, (5, 6, 2))[0]
+
+
+# Every rule with its default parameters meets every kind of convolution, and other parameters one.
+TREATED = [
+    (kind, rule)
+    for kind in CONVOLUTIONS
+    for rule in RULES
+    if kind == "same" or rule == type(rule)()
+]
+
+
+@pytest.mark.parametrize(("kind", "rule"), TREATED)
+def test_convolutions_are_treated_as_their_matrices(kind, rule):
+    network, w1, b1, reach = convolution(kind)
     x = np.random.default_rng(1).random((2, 5, 6, 2), np.float32)
-    w1, b1 = matrix_of(layer, (5, 6, 2))
-    w2 = model.layers[-1].get_weights()[0]
-    if isinstance(rule, Flat | WSquare):  # A zero padding and a hole are no inputs.
-        ones = layer.__class__.from_config(layer.get_config())
-        ones.build((None, 5, 6, 2))
-        ones.set_weights([np.ones_like(v) if v.ndim > 1 else 0 * v for v in layer.get_weights()])
-        reach = matrix_of(ones, (5, 6, 2))[0]
+    w2 = network.model.layers[-1].get_weights()[0]
     expected = []
     for row, c in zip(x.reshape(2, -1).astype(float), [0, 2], strict=True):
         z = row @ w1 + b1
         relevance = z * w2[:, c] / stab(z @ w2[:, c]) * (z @ w2[:, c])
+        # For the flat rule, a zero padding and a hole are no inputs.
         share = reach / stab(reach.sum(0)) if isinstance(rule, Flat) else RULES[rule](row, w1, b1)
         expected.append(share @ relevance)
     method = LRP(rule, Epsilon()) if not isinstance(rule, ZBox) else LRP(first=rule)
-    found = mx.explain(model, x, [0, 2], method=method).maps
+    found = mx.explain(network, x, [0, 2], method=method).maps
     expected = np.reshape(expected, found.shape)
     np.testing.assert_allclose(found, expected, atol=5e-5 * np.abs(expected).max())
 
@@ -183,8 +203,7 @@ def test_a_separable_convolution_is_its_two_convolutions():
         lambda: layers.Conv2DTranspose(4, 3),
     ],
 )
-@pytest.mark.parametrize("method", ["lrp_epsilon", "lrp_gamma", "epsilon_plus_flat"])
-def test_normalisation_is_folded_into_the_layer_before(layer, method):
+def test_normalisation_is_folded_into_the_layer_before(layer):
     """The same network with the folded weights written down has the same relevance."""
     keras.utils.set_random_seed(0)
     inner = layer()
@@ -207,8 +226,12 @@ def test_normalisation_is_folded_into_the_layer_before(layer, method):
     plain.set_weights([*kernels, (last - mean) * scale + beta])
     x = np.random.default_rng(1).random((2, 5, 6, 2), np.float32)
     np.testing.assert_allclose(model(x), twin(x), atol=1e-5)
-    found, expected = (mx.explain(m, x, [0, 2], method=method).maps for m in (model, twin))
-    np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
+    networks = mx.Network(model), mx.Network(twin)
+    for method in ("lrp_epsilon", "lrp_gamma", "epsilon_plus_flat"):
+        found, expected = (mx.explain(n, x, [0, 2], method=method).maps for n in networks)
+        np.testing.assert_allclose(
+            found, expected, atol=2e-5 * np.abs(expected).max(), err_msg=method
+        )
 
 
 def test_epsilon_zero_without_biases_is_input_times_gradient():

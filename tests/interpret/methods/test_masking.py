@@ -25,16 +25,22 @@ def one_by_one(network, images, targets, masks, labels, baseline, score):
     return np.stack(columns, axis=1)
 
 
+@pytest.fixture(scope="module")
+def in_sevens(network):
+    """The same model, with passes for batches of seven images."""
+    return Network(network.model, batch_size=7)
+
+
 @pytest.mark.parametrize("score", ["logit", "probability"])
 @pytest.mark.parametrize("baseline", [0.0, 0.4])
 @pytest.mark.parametrize("dtype", [np.bool_, np.float32])
 def test_scores_equal_those_of_masking_in_numpy_though_equal_masked_images_are_left_out(
-    cnn, sparse, dtype, baseline, score
+    in_sevens, sparse, dtype, baseline, score
 ):
     labels = Patches(5).labels(28, 28)
     masks = np.random.default_rng(1).random((40, 36), np.float32)
     masks = masks < 0.5 if dtype == np.bool_ else masks
-    network, targets = Network(cnn, batch_size=7), np.array([3, 1, 4, 1, 5], np.int32)
+    network, targets = in_sevens, np.array([3, 1, 4, 1, 5], np.int32)
     found = scores_of_masks(network, sparse, targets, masks, labels, baseline=baseline, score=score)
     expected = one_by_one(network, sparse, targets, masks, labels, baseline, score)
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -54,7 +60,7 @@ def test_networks_with_and_without_a_linear_stem_give_the_same_scores_as_masking
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_each_masked_image_is_scored_once(cnn, monkeypatch):
+def test_each_masked_image_is_scored_once(network, monkeypatch):
     images = np.zeros((2, 28, 28, 1), np.float32)
     images[0, :4, :8] = (
         0.5  # Two features of the grid differ from black; in the second image none does.
@@ -69,16 +75,15 @@ def test_each_masked_image_is_scored_once(cnn, monkeypatch):
     monkeypatch.setattr(masking, "masked_scores", counted)
     masks = np.random.default_rng(0).random((300, 49)) < 0.5
     labels = Grid(7).labels(28, 28)
-    scores = scores_of_masks(Network(cnn), images, np.zeros(2, np.int32), masks, labels)
+    scores = scores_of_masks(network, images, np.zeros(2, np.int32), masks, labels)
     assert [rows_seen.count(i) for i in (0, 1)] == [4, 1]
     assert len(np.unique(scores[0])) == 4
     assert len(np.unique(scores[1])) == 1
 
 
-def test_scores_do_not_depend_on_how_images_are_split_into_blocks(cnn, sparse, monkeypatch):
+def test_scores_do_not_depend_on_how_images_are_split_into_blocks(network, sparse, monkeypatch):
     masks = np.random.default_rng(1).random((20, 49)) < 0.5
     labels, targets = Grid(7).labels(28, 28), np.arange(5, dtype=np.int32)
-    network = Network(cnn)
     whole = scores_of_masks(network, sparse, targets, masks, labels)
     monkeypatch.setattr(masking, "PAIRS", 41)  # Two images at a time.
     split = scores_of_masks(network, sparse, targets, masks, labels)

@@ -12,10 +12,10 @@ from tests.interpret.methods.conftest import maps_of
     ("patch", "stride", "baseline"), [(4, 2, 0.0), (5, 3, 0.0), (7, 6, 0.3), (28, 1, 0.0)]
 )
 def test_occlusion_is_the_mean_fall_over_the_windows_on_a_pixel(
-    cnn, images, patch, stride, baseline
+    network, images, patch, stride, baseline
 ):
     """Windows that leave the image are cut off as in Captum: `ceil((28 - p) / s) + 1` a side."""
-    network, x, targets = mx.Network(cnn), images[:2], [3, 7]
+    x, targets = images[:2], [3, 7]
     total, windows = np.zeros((2, 28, 28)), np.zeros((28, 28))
     count = -(-(28 - patch) // stride) + 1
     whole = network.scores(x, targets)
@@ -39,9 +39,9 @@ def test_occlusion_with_windows_of_one_pixel_gives_the_terms_of_a_linear_network
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_occlusion_without_overlap_is_feature_ablation(cnn, images):
-    found = maps_of(Occlusion(patch=4, stride=4), cnn, images[:3])
-    expected = maps_of(FeatureAblation(Patches(4)), cnn, images[:3])
+def test_occlusion_without_overlap_is_feature_ablation(network, images):
+    found = maps_of(Occlusion(patch=4, stride=4), network, images[:3])
+    expected = maps_of(FeatureAblation(Patches(4)), network, images[:3])
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -59,6 +59,6 @@ def test_bad_hyper_parameters_are_refused(call, message):
         call()
 
 
-def test_a_window_larger_than_the_image_is_refused(cnn, images):
+def test_a_window_larger_than_the_image_is_refused(network, images):
     with pytest.raises(ValueError, match="patch: expected at most the image's side, 28 pixels"):
-        mx.explain(cnn, images, method=Occlusion(patch=29))
+        mx.explain(network, images, method=Occlusion(patch=29))

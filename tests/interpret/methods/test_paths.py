@@ -39,11 +39,6 @@ def strokes(images):
 
 
 @pytest.fixture
-def network(cnn):
-    return mx.Network(cnn)
-
-
-@pytest.fixture
 def linear():
     """`S_c(x) = w_c · x + b_c` on images that are not square and have two channels."""
     keras.utils.set_random_seed(1)
@@ -103,13 +98,17 @@ def test_expected_gradients_of_a_linear_network_depend_only_on_the_mean_baseline
 
 def test_expected_gradients_of_a_quadratic_converge_to_the_expectation(quadratic, points):
     model, w = quadratic
+    network = mx.Network(model)
     others = np.random.default_rng(0).random((4, 6, 4, 2), np.float32)
     expected = w * (points**2 - (others**2).mean(axis=0))
     errors = {}
     for stratified in (True, False):
         found = [
             maps_of(
-                ExpectedGradients(Background(others), 64, seed, stratified), model, points, CLASSES
+                ExpectedGradients(Background(others), 64, seed, stratified),
+                network,
+                points,
+                CLASSES,
             )
             for seed in range(20)
         ]
@@ -216,11 +215,13 @@ def test_blur_integrated_gradients_equal_the_integral_over_the_scale():
     def scaled(sigma):
         return gaussian_filter(x.astype("d"), (0, sigma, sigma, 0), mode="constant")
 
+    sigmas = (np.arange(2000) + 0.5) * step
+    blurs = np.concatenate([scaled(sigma).astype("f") for sigma in sigmas])
+    slopes = network.gradient(blurs, CLASSES * len(sigmas))[0].reshape(-1, *x.shape)
     expected = np.zeros(x.shape)
-    for sigma in (np.arange(2000) + 0.5) * step:
+    for sigma, slope in zip(sigmas, slopes, strict=True):
         # At some σ the Gaussian, cut off at 4 σ, gets one more tap: the image jumps there.
-        change = scaled(sigma + step / 2) - scaled(max(sigma - step / 2, 1e-9))
-        expected -= network.gradient(scaled(sigma).astype("f"), CLASSES)[0] * change
+        expected -= slope * (scaled(sigma + step / 2) - scaled(max(sigma - step / 2, 1e-9)))
     found = maps_of(BlurIntegratedGradients(steps=64), network, x, CLASSES)
     assert_close(found, expected, 2e-3)
 
@@ -267,13 +268,18 @@ def test_guided_integrated_gradients_equal_their_slow_replica(
     network, strokes, fraction, max_dist, baseline
 ):
     options = {"steps": 9, "points": 2, "fraction": fraction, "max_dist": max_dist}
-    found = maps_of(GuidedIntegratedGradients(baseline=baseline, **options), network, strokes)
+    method, some, targets = (
+        GuidedIntegratedGradients(baseline=baseline, **options),
+        [0, 3, 4],
+        [0, 7, 9],
+    )
+    found = maps_of(method, network, strokes[some], targets)
     expected = [
         guided_slowly(network, x, c, baseline=baseline, **options)
-        for x, c in zip(strokes, TARGETS, strict=True)
+        for x, c in zip(strokes[some], targets, strict=True)
     ]
     assert_close(found, np.array(expected))
-    assert found[4].any() == (baseline > 0)  # The black image is equal to the baseline 0.
+    assert found[-1].any() == (baseline > 0)  # The black image is equal to the baseline 0.
 
 
 def test_a_straight_guided_path_gives_integrated_gradients(network, images):

@@ -2,13 +2,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import mnist_xai as mx
 from mnist_xai.interpret.methods.perturbation.rise import RISE
 from tests.interpret.methods.conftest import maps_of
 
 
-def test_rise_is_the_sum_of_masks_weighted_by_their_scores(cnn, images):
-    method, network, targets = RISE(samples=20, probability=0.3, seed=5), mx.Network(cnn), [1, 2]
+def test_rise_is_the_sum_of_masks_weighted_by_their_scores(network, images):
+    method, targets = RISE(samples=20, probability=0.3, seed=5), [1, 2]
     total = np.zeros((2, 28, 28, 1))
     for mask in method.masks(28, 28)[..., np.newaxis]:
         total += network.scores(images[:2] * mask, targets)[:, None, None, None] * mask

@@ -27,9 +27,9 @@ def test_sobol_indices_of_a_sum_and_of_a_product_equal_their_closed_forms(games)
     np.testing.assert_allclose(found, [[0.8, 0.2, 0], [4 / 7, 4 / 7, 0]], atol=0.01)
 
 
-def test_sobol_equals_jansens_estimator_computed_from_its_masks(cnn, images):
+def test_sobol_equals_jansens_estimator_computed_from_its_masks(network, images):
     method = Sobol(Grid(2), designs=8, baseline=0.3, seed=1)
-    network, labels = mx.Network(cnn), Grid(2).labels(28, 28)
+    labels = Grid(2).labels(28, 28)
     masks = method.masks(4)[:, labels][..., np.newaxis].reshape(5, 8, 28, 28, 1)
     s = np.array([network.scores(images[0] * m + 0.3 * (1 - m), [2] * 8) for m in masks])
     indices = [((s[i] - s[0]) ** 2).sum() / 16 / s[0].var(ddof=1) for i in range(1, 5)]
@@ -47,15 +47,15 @@ def test_sobol_masks_exchange_one_feature_at_a_time():
     assert (Sobol(designs=16, seed=5).masks(5) != masks.reshape(-1, 5)).any()
 
 
-def test_a_black_image_gets_zero_everywhere(cnn):
+def test_a_black_image_gets_zero_everywhere(network):
     black = np.zeros((1, 28, 28, 1), np.float32)
-    np.testing.assert_array_equal(run(Sobol(), cnn, black, [0]), 0)
-    np.testing.assert_allclose(run(HSIC(), cnn, black, [0]), 0, atol=1e-12)
+    np.testing.assert_array_equal(run(Sobol(), network, black, [0]), 0)
+    np.testing.assert_allclose(run(HSIC(), network, black, [0]), 0, atol=1e-12)
 
 
-def test_hsic_equals_the_trace_formula_of_its_kernels(cnn, images):
+def test_hsic_equals_the_trace_formula_of_its_kernels(network, images):
     method = HSIC(Grid(3), samples=40, baseline=0.2, seed=6)
-    network, labels = mx.Network(cnn), Grid(3).labels(28, 28)
+    labels = Grid(3).labels(28, 28)
     kept = method.masks(9)
     mask = kept[:, labels][..., np.newaxis]
     s = network.scores(np.where(mask, images[0], np.float32(0.2)), [5] * 40).astype(float)
