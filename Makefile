@@ -6,13 +6,16 @@ READY := $(VENV)/.installed
 SECONDS ?= 600
 EXPLANATIONS ?= 10000
 
-.PHONY: reproduce test docs faults fuzz soak lint format clean
+.PHONY: reproduce test quick docs faults fuzz soak lint format clean
 
 reproduce: $(READY)  ## Train the case study; write model, figures and pictures to one folder.
 	@$(BIN)/mnist-xai reproduce $(ARGS)
 
 test: lint  ## Lint, format check, type check, all tests, all notebooks.
 	@$(BIN)/python -m pytest -n auto
+
+quick: lint  ## Lint, types and a representative set of tests: red or green within a minute.
+	@$(BIN)/python -m pytest -q -n auto @tests/quick.txt
 
 docs: $(READY)  ## Build the documentation into site/, offline; open site/index.html.
 	@$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees docs site

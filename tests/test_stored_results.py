@@ -23,7 +23,7 @@ from tests.references.networks import _drawn, blobs
 FILE = Path(__file__).parent / "references" / "stored_results.npz"
 SIDE = 12
 SEED = 5  # No class activation map is zero, and hardly any score is undefined.
-TARGETS = [4, 1, 2]
+TARGETS = [2, 3, 3]  # The predicted classes, which some metrics require.
 
 # Few steps and samples: a change shows with any number of them.
 FEWER = {"steps": 6, "points": 2, "samples": 8, "permutations": 2, "designs": 4, "subsets": 6}
@@ -52,8 +52,6 @@ def images():
 
 def small(value):
     """Return a method or metric with fewer steps and samples."""
-    if value == METRICS["consistency"]:
-        return value  # With fewer copies, no two are explained alike.
     fields = {field.name for field in dataclasses.fields(value)}
     return dataclasses.replace(value, **{k: v for k, v in FEWER.items() if k in fields})
 
