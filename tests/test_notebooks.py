@@ -5,6 +5,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat.v4 import new_code_cell, new_notebook
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -28,9 +30,47 @@ def test_a_notebook_is_stored_with_its_outputs(path):
     assert path.stat().st_size < 2_000_000
 
 
+FIRST = """
+from tests.short_notebooks import shorten
+shorten()
+"""
+# A notebook must not need what another one left: no names, no open figures, no changed settings.
+BEFORE_EACH = """
+%reset -f
+import keras, matplotlib.pyplot
+keras.backend.clear_session()
+matplotlib.pyplot.close("all")
+matplotlib.rcdefaults()
+%config InlineBackend.print_figure_kwargs = {"dpi": 30, "bbox_inches": None}
+"""
+
+
+@pytest.fixture(scope="module")
+def run():
+    """Runs notebooks in one kernel: starting one and importing TensorFlow takes 5 seconds."""
+    client = NotebookClient(new_notebook(), timeout=300, resources={"metadata": {"path": FOLDER}})
+
+    def execute(notebook):
+        client.nb = notebook
+        client.execute(cleanup_kc=False)
+
+    execute(new_notebook(cells=[new_code_cell(FIRST)]))
+    yield execute
+    client.nb = new_notebook()
+    client.execute()  # And stop the kernel.
+
+
 @pytest.mark.usefixtures("mnist")
-@pytest.mark.filterwarnings("ignore")  # Messaging between Jupyter's processes warns.
+@pytest.mark.filterwarnings("ignore")  # Of the messaging between Jupyter's processes.
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path):
+def test_a_notebook_runs(path, run):
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": FOLDER}}).execute()
+    notebook.cells.insert(0, new_code_cell(BEFORE_EACH))
+    run(notebook)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_notebook_with_an_error_or_a_name_of_another_one_is_found(run):
+    run(new_notebook(cells=[new_code_cell("left = 1")]))
+    with pytest.raises(CellExecutionError, match="NameError: name 'left' is not defined"):
+        run(new_notebook(cells=[new_code_cell(BEFORE_EACH), new_code_cell("left")]))
