@@ -1,26 +1,43 @@
 """The case study in one run folder."""
 
+import io
 import json
 import sys
+from contextlib import redirect_stdout
 from functools import partial
 from importlib import import_module
 
 import pytest
 
 import mnist_xai as mx
-from mnist_xai.audit import Budget
 from mnist_xai.io.files import OutputExistsError
+from tests.faults.trials import BUDGET
 from tests.test_report import Page
 from tests.test_train import SHORT
+
+
+def shorten(monkeypatch):
+    recipes = {"default": SHORT, "small": SHORT}
+    monkeypatch.setattr(sys.modules["mnist_xai.train"], "RECIPES", recipes)
+    few = partial(mx.audit, methods=["gradient"], budget=BUDGET)
+    monkeypatch.setattr(import_module("mnist_xai.reproduce"), "audit", few)
 
 
 @pytest.fixture
 def short(monkeypatch):
     """Make every recipe and the audit take seconds."""
-    recipes = {"default": SHORT, "small": SHORT}
-    monkeypatch.setattr(sys.modules["mnist_xai.train"], "RECIPES", recipes)
-    few = partial(mx.audit, methods=["gradient"], budget=Budget(2, 2, 2, ("road", "road_least")))
-    monkeypatch.setattr(import_module("mnist_xai.reproduce"), "audit", few)
+    shorten(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A whole run on a machine without MNIST: the page, and what was printed."""
+    folder = tmp_path_factory.mktemp("reproduce") / "run"
+    with pytest.MonkeyPatch.context() as monkeypatch, redirect_stdout(io.StringIO()) as printed:
+        shorten(monkeypatch)
+        monkeypatch.setenv("MNIST_XAI_DATA", "/no/such/folder")
+        index = mx.reproduce(folder)
+    return index, printed.getvalue()
 
 
 FILES = {
@@ -32,8 +49,8 @@ FILES = {
 WITHOUT_LINKS = {"audit.json", "audit.csv"}
 
 
-def test_one_folder_contains_all_files_of_the_run(short, tmp_path):
-    index = mx.reproduce(tmp_path / "run", data="digits")
+def test_one_folder_contains_all_files_of_the_run(run):
+    index, _ = run
     assert {path.name for path in index.parent.iterdir()} == FILES
     card = json.loads((index.parent / "cnn.json").read_text())
     page = Page(index.read_text())
@@ -45,19 +62,16 @@ def test_one_folder_contains_all_files_of_the_run(short, tmp_path):
     }
     assert len([tag for tag, _ in page.tags if tag == "img"]) == 8
     with pytest.raises(OutputExistsError, match=r"index.html exists; pass overwrite=True"):
-        mx.reproduce(tmp_path / "run", data="digits")
+        mx.reproduce(index.parent, data="digits")
 
 
-def test_without_mnist_the_digits_are_used_and_every_output_says_so(
-    short, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setenv("MNIST_XAI_DATA", "/no/such/folder")
-    index = mx.reproduce(tmp_path)
-    printed = capsys.readouterr().out
+def test_without_mnist_the_digits_are_used_and_every_output_says_so(run):
+    index, printed = run
     assert "MNIST IS NOT AVAILABLE: MNIST_XAI_DATA: no such file or folder" in printed
     assert "1,797 HANDWRITTEN DIGITS OF SCIKIT-LEARN" in printed
     assert "scikit-learn digits" in Page(index.read_text()).text
-    assert json.loads((tmp_path / "cnn.json").read_text())["data"]["name"] == "scikit-learn digits"
+    card = json.loads((index.parent / "cnn.json").read_text())
+    assert card["data"]["name"] == "scikit-learn digits"
 
 
 def test_other_data_sets_are_not_replaced_by_the_digits(short, tmp_path):

@@ -85,43 +85,73 @@ def test_two_trainings_give_the_same_bytes(result, digits, tmp_path):
     assert other.path.read_bytes() != result.path.read_bytes()
 
 
-SCRIPT = """
+INTERRUPTED_ONCE = """
 import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # Shells make background jobs ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)  # Shells have background jobs ignore it.
 from dataclasses import replace
 import mnist_xai as mx
 from tests.test_train import SHORT
 recipe = replace(SHORT, epochs=4, steps_per_epoch=60)
-mx.train(data="digits", recipe=recipe, save_to=sys.argv[1], csv=sys.argv[2])
+for _ in range(2):
+    try:
+        mx.train(data="digits", recipe=recipe, save_to=sys.argv[1], csv=sys.argv[2])
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_training_killed_within_an_epoch_resumes_and_gives_the_same_bytes(
-    digits, tmp_path, how, capfd
+def epochs_done(unfinished):
+    if not unfinished.exists():
+        return 0
+    with np.load(unfinished) as state:
+        return json.loads(str(state["header"]))["epochs"]
+
+
+def test_a_training_interrupted_and_killed_within_epochs_resumes_and_gives_the_same_bytes(
+    digits, tmp_path, capfd
 ):
     recipe = replace(SHORT, epochs=4, steps_per_epoch=60)
     whole = train(data=digits, recipe=recipe, save_to=tmp_path / "whole.keras", progress=False)
 
     target, table = tmp_path / "killed.keras", tmp_path / "killed.csv"
     unfinished = tmp_path / ".killed.keras.unfinished"
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(target), str(table)])
-    deadline = time.monotonic() + 120
-    while not unfinished.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    time.sleep(0.1)  # Now in the next epoch, which takes about 0.6 s.
-    process.send_signal(how)
-    assert process.wait(60) != 0
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED_ONCE, str(target), str(table)],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+    def within_the_epoch_after(epochs):
+        deadline = time.monotonic() + 120
+        while epochs_done(unfinished) < epochs:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        time.sleep(0.1)  # Now in the next epoch, which takes about 0.6 s.
+
+    within_the_epoch_after(1)
+    process.send_signal(signal.SIGINT)
+    printed = ""
+    while not printed.endswith("interrupted\n"):
+        line = process.stdout.readline()
+        assert line, printed
+        printed += line
     assert not target.exists()
-    with np.load(unfinished) as state:
-        done = json.loads(str(state["header"]))["epochs"]
-    assert 1 <= done < 4
+    first = epochs_done(unfinished)
+    within_the_epoch_after(first + 1)
+    process.kill()
+    printed = process.stdout.read()
+    process.stdout.close()
+    assert process.wait(60) == -signal.SIGKILL
+    assert f"Resuming after epoch {first} of 4" in printed
+    assert not target.exists()
+    done = epochs_done(unfinished)
+    assert 1 <= first < done < 4
 
     capfd.readouterr()
     resumed = train(data=digits, recipe=recipe, save_to=target, csv=table)
-    assert f"Resuming after epoch {done} of 4" in capfd.readouterr().out
+    shown = capfd.readouterr().out  # Progress is shown unless it is turned off.
+    assert f"Resuming after epoch {done} of 4" in shown
+    assert "accuracy" in shown
     assert target.read_bytes() == whole.path.read_bytes()
     assert target.with_suffix(".json").read_text() == whole.path.with_suffix(".json").read_text()
     assert resumed.history == whole.history
@@ -131,14 +161,14 @@ def test_a_training_killed_within_an_epoch_resumes_and_gives_the_same_bytes(
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("change", [{"seed": 4}, {"recipe": replace(SHORT, learning_rate=1e-4)}])
-def test_the_state_of_another_training_is_not_resumed(result, digits, tmp_path, change):
+def test_the_state_of_another_training_is_not_resumed(result, digits, tmp_path):
     path = tmp_path / "model.keras"
     unfinished = tmp_path / ".model.keras.unfinished"
     call = {"data": digits, "recipe": SHORT, "seed": 3, "save_to": path, "progress": False}
-    with pytest.raises(_StoppedError):
-        train(**(call | change), callbacks=[_Stops(1)])
-    assert unfinished.exists()
+    for change in ({"seed": 4}, {"recipe": replace(SHORT, learning_rate=1e-4)}):
+        with pytest.raises(_StoppedError):  # In its first epoch: nothing was resumed.
+            train(**(call | change), callbacks=[_Stops(1)])
+        assert unfinished.exists()
     assert train(**call).path.read_bytes() == result.path.read_bytes()
 
 
@@ -155,13 +185,16 @@ def test_a_training_stopped_after_its_last_epoch_writes_its_complete_history(dig
     assert table.read_text() == whole
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04"])
-def test_a_damaged_state_is_replaced(result, digits, tmp_path, content):
-    (tmp_path / ".model.keras.unfinished").write_bytes(content)
+def test_a_damaged_state_is_replaced(result, digits, tmp_path):
+    state = tmp_path / ".model.keras.unfinished"
+    for content in (b"", b"no archive", b"PK\x03\x04"):
+        state.write_bytes(content)
+        assert checkpoint.Checkpoint(state, {}).epochs() == 0
     again = train(
         data=digits, recipe=SHORT, seed=3, save_to=tmp_path / "model.keras", progress=False
     )
     assert again.path.read_bytes() == result.path.read_bytes()
+    assert not state.exists()
 
 
 class _StoppedError(Exception):
@@ -207,25 +240,31 @@ def test_without_weight_decay_the_optimiser_is_adam(digits):
 def test_the_result_is_the_average_of_the_weights(digits):
     """Averaging with momentum m: a_t = m a_(t-1) + (1 - m) w_t, from a_1 = w_1."""
 
-    def weights(steps, averaging):
-        recipe = mx.Recipe(
-            epochs=1, batch_size=32, steps_per_epoch=steps, averaging=averaging, validation_steps=1
-        )
-        return train(data=digits, recipe=recipe, progress=False).model.get_weights()
-
-    plain = [weights(steps, 0.0) for steps in (1, 2, 3)]
-    for found, w1, w2, w3 in zip(weights(3, 0.8), *plain, strict=True):
-        expected = 0.8 * (0.8 * w1 + 0.2 * w2) + 0.2 * w3
-        np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
-def test_calibration_lowers_the_loss_without_changing_a_prediction(digits):
-    plain, calibrated = (
-        train(data=digits, recipe=replace(SHORT, calibrate=flag), progress=False)
-        for flag in (False, True)
+    recipe = mx.Recipe(
+        epochs=1, batch_size=32, steps_per_epoch=3, averaging=0.8, validation_steps=1
     )
-    np.testing.assert_array_equal(plain.evaluation.predictions, calibrated.evaluation.predictions)
-    assert calibrated.card["validation"]["loss"] < plain.card["validation"]["loss"]
+    stepped = _Weights()
+    found = train(data=digits, recipe=recipe, callbacks=[stepped], progress=False).model
+    for average, w1, w2, w3 in zip(found.get_weights(), *stepped.weights, strict=True):
+        assert not np.array_equal(w1, w3)
+        np.testing.assert_allclose(average, 0.8 * (0.8 * w1 + 0.2 * w2) + 0.2 * w3, atol=1e-6)
+
+
+class _Weights(keras.callbacks.Callback):
+    """Keeps the weights after every step, before any average."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.weights.append([w.copy() for w in self.model.get_weights()])
+
+
+def test_calibration_lowers_the_loss_without_changing_a_prediction(result, digits):
+    plain = train(data=digits, recipe=replace(SHORT, calibrate=False), seed=3, progress=False)
+    np.testing.assert_array_equal(plain.evaluation.predictions, result.evaluation.predictions)
+    assert result.card["validation"]["loss"] < plain.card["validation"]["loss"]
 
 
 def test_held_out_images_are_never_trained_on(digits):
@@ -250,18 +289,12 @@ def test_history_and_tensorboard_logs_are_written(digits, tmp_path):
     assert list(board.rglob("events.out.tfevents.*"))
 
 
-def test_progress_is_shown_unless_it_is_turned_off(digits, capfd):
-    recipe = replace(SHORT, epochs=1, steps_per_epoch=2)
-    train(data=digits, recipe=recipe, progress=False)
-    assert capfd.readouterr().out == ""
-    train(data=digits, recipe=recipe)
-    assert "accuracy" in capfd.readouterr().out
-
-
-def test_training_does_not_change_the_global_random_state(digits):
+def test_without_progress_nothing_is_printed_and_no_global_random_state_changes(digits, capfd):
     keras.utils.set_random_seed(5)
     before = np.random.get_state()[1].copy()
-    train(data=digits, recipe=replace(SHORT, epochs=1, steps_per_epoch=1), progress=False)
+    capfd.readouterr()
+    train(data=digits, recipe=replace(SHORT, epochs=1, steps_per_epoch=2), progress=False)
+    assert capfd.readouterr().out == ""
     np.testing.assert_array_equal(np.random.get_state()[1], before)
 
 
