@@ -43,7 +43,7 @@ def build_model(
         raise ValueError(f"input_shape: expected (height, width, channels); got {input_shape}")
     if classes < 2:
         raise ValueError(f"classes: expected at least 2; got {classes}")
-    smallest = _SMALLEST_SIDE[name]
+    smallest = _SMALLEST_SIDE.get(name, 1)
     if min(input_shape[:2]) < smallest:
         raise ValueError(
             f"input_shape: network {name!r} needs images of at least {smallest} x {smallest} "

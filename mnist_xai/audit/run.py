@@ -85,7 +85,7 @@ def audit(
     page = None if save_to is None else Path(save_to)
     folder = page and unfinished_path(page)
     if page:
-        # Beside an unfinished audit, existing outputs may belong to this audit.
+        # If an unfinished audit lies here, the outputs may be its own: allow them for now.
         _check_outputs(page, overwrite or bool(folder and folder.exists()))
     with output_lock(page):
         keras_model = model if isinstance(model, keras.Model) else load_model(Path(model))
@@ -96,13 +96,14 @@ def audit(
         if folder:
             store = ResultStore(folder, _fingerprint(network, dataset, limits, chosen, seed))
         if page and store and not all(map(store.find, chosen)):
-            _check_outputs(page, overwrite)  # This audit has written no output yet.
+            # Some methods are still to run, so existing outputs are not this audit's.
+            _check_outputs(page, overwrite)
         outcome = _run(network, dataset, limits, chosen, seed, store, progress)
         if not isinstance(model, keras.Model):
             outcome = dataclasses.replace(outcome, model=Path(model).name)
         if page and store:
             outcome = dataclasses.replace(outcome, path=page)
-            # Raises if an output has appeared meanwhile; that file and the results then stay.
+            # Raises if an output has appeared meanwhile; it and the stored results are kept.
             _write(outcome, page, overwrite)
             store.remove()
     return outcome
@@ -169,7 +170,7 @@ def _score_method(
     tasks: Sequence[Task],
     cache: dict[Hashable, Any],
 ) -> MethodResult:
-    """Score one method by every metric; the methods share `cache` for what no map changes."""
+    """Score one method by every metric; `cache` holds results that do not depend on the maps."""
     try:
         # Explain the examples before the measurement: the first call also compiles.
         example_maps = explain(network, *examples, method=method).maps
@@ -196,7 +197,7 @@ def _score_method(
 
 
 def _shares_of_sum(explanation: Explanation) -> tuple[Any, dict[str, float]]:
-    """Return residuals `(N,)` and mean absorbed parts by name, as shares of the guaranteed sum."""
+    """Return residuals `(N,)` and mean absorbed parts by name, as fractions of the promised sum."""
     if explanation.residuals is None or explanation.differences is None:
         return np.zeros(0), {}
     total = np.maximum(np.abs(explanation.differences), 1e-12).astype(np.float64)

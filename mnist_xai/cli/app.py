@@ -26,7 +26,7 @@ class _Program(click.Group):
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             hint = f" (see {context.command_path} --help)" if context else ""
-            # One line, but the whole message: in Keras's messages the reason rarely comes first.
+            # Join the lines and keep all of them: Keras's messages rarely begin with the reason.
             say(f"Error: {' '.join(error.format_message().split())}{hint}", err=True)
             sys.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
@@ -45,7 +45,7 @@ class _Program(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return None
         except KeyboardInterrupt:
-            # Here too: a second Ctrl-C before this line is caught in `main`.
+            # Ignore further Ctrl-C from here on; one before this line is caught in `main`.
             ignore_interrupts()
             raise
         except Exception as error:

@@ -57,7 +57,7 @@ def details(name: str, method: Method, network: Network, width: int) -> str:
         "returns": docstrings.returned(method),
         "cost": f"{docstrings.cost(method, network)} for an image of the case study",
         "reference": about.reference,
-        "class": f"mnist_xai.interpret.{type(method).__name__}",
+        "class": f"{type(method).__module__}.{type(method).__name__}",
     }
     parts = [
         f"{name} ({about.family})",
@@ -73,7 +73,7 @@ def details(name: str, method: Method, network: Network, width: int) -> str:
 
 def _as_paragraph(name: str, family: str, cost: str, shows: str, caveat: str, *, width: int) -> str:
     head = f"{name} ({family}, {cost})"
-    sentences = (("  shows", shows), ("  misleads", caveat))
+    sentences = (("  shows", shows), ("  caveat", caveat))
     return "\n".join([head, *(_labelled(label, text, 12, width) for label, text in sentences)])
 
 

@@ -1,4 +1,4 @@
-"""Locks on outputs that end with the process that holds them, however it ends."""
+"""Locks on outputs, released when the process that holds them ends, however it ends."""
 
 import contextlib
 import os
@@ -99,7 +99,7 @@ def _hold(lock_file: Path, path: Path) -> Iterator[None]:
 def _create(lock_file: Path) -> None:
     """Create a lock file and its folder where they are missing."""
     for _ in range(_ATTEMPTS):
-        # Another run may remove the folder, which it had created, between these two lines.
+        # Another run may remove the folder (it created it) between the next two calls.
         with contextlib.suppress(FileNotFoundError):
             lock_file.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
@@ -145,7 +145,7 @@ def _raise_busy(lock_file: Path, path: Path) -> None:
 if sys.platform != "win32":
 
     def _open(path: Path) -> int:
-        # NFS locks only files that are open for writing. Folders and other users' files cannot be.
+        # NFS locks only files open for writing; folders and other users' files cannot be so.
         try:
             return os.open(path, os.O_RDWR | os.O_NOFOLLOW)
         except (IsADirectoryError, PermissionError):

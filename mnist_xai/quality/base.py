@@ -28,8 +28,8 @@ class MetricAbout(Description):
 
     Attributes:
         higher_is_better: Whether a higher score is better; None if neither direction is.
-        needs: What the metric uses: only the maps, the network too, the method (it explains other
-            images or networks), or masks that mark the evidence.
+        needs: `"maps"`: only the maps; `"network"`: also the network; `"method"`: the method, to
+            explain other images or networks; `"masks"`: masks that mark the evidence.
         range: The least and the greatest possible score.
     """
 
@@ -261,7 +261,8 @@ def score_images(
 ) -> Scores:
     """Score the images that are not refused; the others get NaN and a reason.
 
-    Maps that are not finite or zero everywhere are always refused: they have no order of pixels.
+    Maps that are zero everywhere, or contain NaN or infinity, are always refused: they do not
+    order the pixels.
 
     Args:
         batch: The maps to score.

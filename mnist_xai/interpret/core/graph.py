@@ -105,8 +105,8 @@ def first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 def is_identity(call: Call) -> bool:
     """Return whether a call returned its input, the very same tensor.
 
-    In inference mode Dropout, noise, random augmentation, a linear activation and the like do.
-    The tensor tells, so no list of layers is needed, and the user's own layers count too.
+    Dropout, noise, random augmentation and a linear activation return their input in inference
+    mode. Comparing the tensors needs no list of layers, and covers the user's own layers.
     """
     return call.output is first_tensor(call.args, call.kwargs)
 
@@ -124,7 +124,7 @@ def without_identities(calls: dict[str, Call]) -> dict[str, Call]:
 def is_cast(call: Call) -> bool:
     """Return whether a call changes the precision of its input and nothing else.
 
-    In a model of mixed precision, an identity layer of another dtype does.
+    In a model of mixed precision, an identity layer with another dtype is such a cast.
     """
     x, y = first_tensor(call.args, call.kwargs), call.output
     if not (tf.is_tensor(x) and tf.is_tensor(y) and x.dtype.is_floating and y.dtype.is_floating):

@@ -18,7 +18,7 @@ from mnist_xai.interpret.core.twin import Experiments
 
 
 class Network:
-    """A trained Keras image classifier, with the passes that every explanation is made of.
+    """A trained Keras image classifier, with the compiled passes that explanations are made of.
 
     The user's model is read, never changed: its layers are called one after the other as the
     model calls them, in inference mode, and the calls are recorded while they are compiled.
@@ -26,7 +26,7 @@ class Network:
 
     Args:
         model: Any Keras 3 classifier with one image input: Sequential or Functional, nested,
-            with shared layers, its softmax fused, a layer of its own, or absent.
+            with shared layers; the softmax inside the last layer, a layer of its own, or absent.
             A model of mixed precision runs in its own precision: its explanations have three
             digits in bfloat16, and in float16 small gradients may vanish. Explain a float32 copy
             where that matters.
@@ -81,7 +81,7 @@ class Network:
         return model if isinstance(model, cls) else cls(model)
 
     def on_model(self, model: keras.Model) -> "Network":
-        """Return a network on another model with the same outputs, explaining the same one."""
+        """Return a network on another model that has the same outputs; it explains the same one."""
         return _network_of(model, self.batch_size, self._output)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -158,7 +158,7 @@ class Network:
     def gradient(
         self, images: ArrayLike, targets: ArrayLike, *, score: Score = "logit"
     ) -> tuple[Array, Array]:
-        """Return the gradient of each image's target score to the image: `∂S_c/∂x`.
+        """Return the gradient of each target's score with respect to its image: `∂S_c/∂x`.
 
         Args:
             images: float `(N, H, W, C)`; noise may have brought them outside [0, 1].
@@ -179,7 +179,7 @@ class Network:
     def layer_gradient(
         self, images: ArrayLike, targets: ArrayLike, layer: str, *, score: Score = "logit"
     ) -> tuple[Array, Array, Array]:
-        """Return the gradient of the target's score to the output of a layer: `∂S_c/∂A`.
+        """Return the gradient of the target's score with respect to a layer's output: `∂S_c/∂A`.
 
         Args:
             images: float `(N, H, W, C)`.
@@ -262,7 +262,7 @@ class Network:
         return self.experiments.run()
 
 
-# --- The passes: each function builds one from the network and what it depends on ----------------
+# --- Each function builds one pass from the network and its options ------------------------------
 
 
 def _logits(network: Network) -> Pass:

@@ -42,9 +42,9 @@ class Runner:
 
     Attributes:
         stem: The linear first layer, split off.
-        shortcuts: Layers that are called in another way that gives the same.
+        shortcuts: Layers replaced by a faster call with the same result.
         image_spec: Shape and type of images in a compiled pass.
-        h_spec: Shape and type of what the stem puts out.
+        h_spec: Shape and type of the stem's output.
         layer_shapes: The shape of every layer's output for one image, by name. A layer with
             several outputs is left out; a layer's second call is named `name:2`.
         layer_dtypes: The dtype of every layer's output, by name.
@@ -68,7 +68,7 @@ class Runner:
         fixed_size = None not in takes
         self.shortcuts = find_shortcuts(calls, fixed_size=fixed_size)
         self.stem, self.h_spec = NO_STEM, self.image_spec
-        if fixed_size:  # The transposed convolution has to know the size.
+        if fixed_size:  # The stem's transpose needs a fixed image size.
             self.stem = split_linear_stem(calls, images, self.shortcuts)
             h = self.stem.forward(images)
             self.h_spec = tf.TensorSpec([None, *h.shape[1:]], tf.float32)
@@ -99,7 +99,7 @@ class Runner:
         return self.logits(images, call)
 
     def logits_after_stem(self, h: tf.Tensor, *, pooled: bool = False) -> tf.Tensor:
-        """Return the logits of images whose `stem.forward` is `h`; with `pooled`, is pooled."""
+        """Return the logits, given the stem's output `h`; with `pooled`, its pooled output."""
         known = (self.stem.name, self.stem.pool) if pooled else (self.stem.name,)
         # Nothing but the stem reads the images, so `h` may be passed in their place.
         return self.logits(h, self.shortcuts.caller(h, known))
@@ -113,7 +113,7 @@ class Runner:
         weight: tf.Tensor | float = 1.0,
         pooled: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return `weight` times the gradient of the target's score to `h`, and the score.
+        """Return `weight` times the score's gradient with respect to `h`, and the score.
 
         `h` is the output of the stem, or with `pooled` of the pooling after it.
         """
@@ -133,7 +133,7 @@ class Runner:
     def layer_gradient(
         self, images: tf.Tensor, target: tf.Tensor, layer: str, score: Score
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return a layer's output, the gradient of the target's score to it, and the score."""
+        """Return a layer's output, the score's gradient with respect to it, and the score."""
         output = self.run(images)[0][layer].output
         with tf.GradientTape() as tape:
             tape.watch(output)
@@ -148,9 +148,9 @@ class Runner:
         given = keras.tree.flatten(self.model(images, training=False))[self._output]
         if not agree(given, output, self.rounding):
             raise ValueError(
-                f"model: expected one that gives what its layers, called in inference mode on "
-                f"float32 images, give; {self.model.name!r} gives something else, as one with a "
-                "call of its own does"
+                f"model: expected one whose outputs are those of its layers, run one by one in "
+                f"inference mode on float32 images; {self.model.name!r} gives other outputs. Does "
+                "it override call()? Move that code into layers"
             )
 
 
@@ -161,7 +161,7 @@ def agree(first: Any, second: Any, rounding: float) -> bool:
 
 
 def sums_to_one(p: Any, axis: int = 1) -> bool:
-    """Return whether an array of any precision sums to one along an axis, but for rounding."""
+    """Return whether an array of any precision sums to one along an axis, up to rounding."""
     tensor = tf.convert_to_tensor(p)
     limit = max(1e-3, 4 * _epsilon(tensor.dtype.name))
     sums = tf.reduce_sum(tf.cast(tensor, tf.float32), axis=axis)

@@ -96,9 +96,11 @@ class Explanation:
             if np.abs(v / whole).max() >= 5e-5  # Smaller shares would print as 0.00%.
         ]
         if len(share) == 1:
-            missed = f"it misses {share[0]:.2%} of it."
+            missed = f"the map misses {share[0]:.2%} of it."
         else:
-            missed = f"they miss {np.median(share):.2%} of it (median), {share.max():.2%} at most."
+            missed = (
+                f"the maps miss {np.median(share):.2%} of it (median), {share.max():.2%} at most."
+            )
         subject = "It" if len(share) == 1 else "Each"
         return [f"{subject} should sum to the {self.score}{promise}; {''.join(absorbed)}{missed}"]
 

@@ -326,7 +326,7 @@ def test_an_explanation_as_text_names_method_score_and_residual(network, images)
         "integrated_gradients: 5 maps of the logit of the target classes, by Int"
     )
     assert "IntegratedGradients(steps=256, quadrature='gauss_legendre'" in text
-    assert re.search(r"difference from the baseline; they miss 0\.\d\d% of it \(median\)", text)
+    assert re.search(r"difference from the baseline; the maps miss 0\.\d\d% of it \(median\)", text)
     assert "1 map of" in str(mx.explain(network, images[:1], method="integrated_gradients"))
     assert mx.explain(network, images, method="gradient").residuals is None
 

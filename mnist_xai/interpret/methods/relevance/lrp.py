@@ -44,13 +44,15 @@ class LRP:
     """Layer-wise relevance propagation: `R_i = Σ_j R_ij`, from `R_c = S_c` down to the pixels.
 
     A rule splits the relevance of each layer with weights among its inputs. BatchNorm is folded
-    into the layer before it. Average pooling and additions split it in proportion to their
-    inputs, max-pooling gives all of it to the largest input, and activations leave it as it is.
+    into the layer before it. Average pooling and additions split the relevance in
+    proportion to their inputs, max-pooling gives all of it to the largest input, and activations
+    leave it as it is.
 
     Attributes:
         convolution: The rule of convolutions.
         dense: The rule of dense layers.
-        first: The rule of the layer that reads the pixels; by default that of its kind.
+        first: The rule of the layer that reads the pixels; by default the convolution or dense
+            rule, as for other layers.
     """
 
     convolution: Rule = field(default_factory=Epsilon)
@@ -84,9 +86,8 @@ class LRP:
     ) -> tuple[Array, dict[str, Array]]:
         """Return the maps `(N, H, W, C)`, and by name the relevance that no pixel gets, `(N,)`.
 
-        Biases, stabilisers and the zeros of a padding absorb relevance. So does a share without
-        inputs: a rule may have a share for inputs that raise an output and another one for
-        inputs that lower it, and an output may have inputs of one kind only.
+        Biases, stabilisers and the zeros of a padding absorb relevance. So does a share to which
+        no input contributes: under alpha-beta, an output may have no input that lowers it.
         """
         maps, *absorbed = network.in_chunks(_relevance, (self, score), images, targets)
         return maps, dict(zip(ABSORBERS, absorbed, strict=True))
@@ -118,15 +119,15 @@ class LRP:
         if self.first and step in first:
             rule = self.first
         elif step.affine.diagonal:
-            rule = Epsilon()  # Each output has one input, so all rules would be alike.
+            rule = Epsilon()  # Each output has one input, which gets all relevance by any rule.
         of_input, absorbed = propagate(rule, step, step.affine, relevance)
         return (of_input,), absorbed
 
     def _first_steps(self, steps: list[Step], images: tf.Tensor) -> list[Step]:
         """Return the steps that the rule `first` applies to.
 
-        They have weights and read the pixels, which earlier steps may have moved, scaled or
-        added up.
+        They have weights and read the pixels, directly or after steps that only move, scale or
+        add them.
         """
         if self.first is None:
             return []
@@ -143,7 +144,7 @@ class LRP:
                 first.append(step)
         if not first:
             steps[0].refuse(
-                "the rule of the first layer", "no layer with weights reads the pixels behind it"
+                "the rule of the first layer", "no layer with weights reads the pixels directly"
             )
         return first
 

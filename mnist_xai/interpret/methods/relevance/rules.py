@@ -3,10 +3,11 @@
 A rule splits the relevance `R` of a layer's outputs among its inputs, in proportion to what each
 input contributes to `z = W x + b`. Every rule is a sum of shares,
 
-    R_in = Σ_s c_s Σ_p x_p ⊙ W_pᵀ (R / z_s),    z_s = Σ_p (W_p x_p + b_p),
+    R_in = Σ_s c_s Σ_p σ_p x_p ⊙ W_pᵀ (R / z_s),    z_s = Σ_p σ_p (W_p x_p + b_p),
 
-and chooses the parts `x_p`, `W_p`, `b_p` of the inputs, the weights and the bias. The relevance
-that belongs to a bias or to the stabiliser of the denominator reaches no input and is reported.
+and chooses the parts `x_p`, `W_p`, `b_p` of the inputs, the weights and the bias, and their signs
+`σ_p`. The relevance that belongs to a bias or to the stabiliser of the denominator reaches no input
+and is reported.
 
 Sources: Bach et al. 2015; Montavon et al. 2017 and 2019; Lapuschkin et al. 2019.
 """
@@ -43,7 +44,7 @@ def _ones(t: tf.Tensor) -> tf.Tensor:
 
 @dataclass(frozen=True)
 class Part:
-    """`x_p`, `W_p` and `b_p`, as functions of the inputs, the weights and the bias of a layer."""
+    """`x_p`, `W_p`, `b_p`, functions of a layer's inputs, weights and bias, and the sign `σ_p`."""
 
     x: Change = _same
     w: Change = _same
@@ -53,7 +54,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Share:
-    """`c Σ_p x_p ⊙ W_pᵀ (R / Σ_p (W_p x_p + b_p))`.
+    """`c Σ_p σ_p x_p ⊙ W_pᵀ (R / Σ_p σ_p (W_p x_p + b_p))`.
 
     Attributes:
         parts: The parts `p`.
