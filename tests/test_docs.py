@@ -1,5 +1,6 @@
 """The documents say what the code says, and their examples run."""
 
+import dataclasses
 import importlib
 import json
 import re
@@ -64,7 +65,9 @@ def test_every_registered_name_has_a_section_and_a_link(page):
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_head(page):
-    for block in re.findall(r"(?:^\|.*\n)+", read(page), re.MULTILINE):
+    blocks = re.findall(r"(?:^\|.*\n)+", read(page), re.MULTILINE)
+    assert blocks
+    for block in blocks:
         cells = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
         assert len(cells) == 1, block
 
@@ -96,7 +99,9 @@ def test_every_function_of_the_page_is_called_as_it_says(page, build):
     ids=[name for registry in REGISTRIES.values() for name in registry],
 )
 def test_every_hyper_parameter_is_explained(value):
-    for parameter in docstrings.parameters(value):
+    parameters = docstrings.parameters(value)
+    assert [p.name for p in parameters] == [field.name for field in dataclasses.fields(value)]
+    for parameter in parameters:
         assert parameter.meaning.endswith(".")
         assert "\n" not in parameter.meaning
         assert parameter.value == repr(getattr(value, parameter.name))

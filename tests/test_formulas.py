@@ -87,7 +87,9 @@ def test_a_row_has_a_function_and_a_test_and_an_erratum_unless_it_is_right(row):
 @pytest.mark.parametrize("page", ["formulas.md", "errata.md"])
 def test_links_between_the_pages_have_a_target(page):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    for file, target in re.findall(r"\]\(([\w./]*)#?([^)]*)\)", text):
+    links = re.findall(r"\]\(([\w./]*)#?([^)]*)\)", text)
+    assert links
+    for file, target in links:
         linked = (ROOT / "docs" / (file or page)).read_text(encoding="utf-8")
         anchors = {anchor(heading) for heading in re.findall(r"^#+ (.+)$", linked, re.MULTILINE)}
         assert not target or target in anchors

@@ -42,6 +42,7 @@ def test_a_method_that_cannot_explain_the_model_has_a_reason_and_no_scores(audit
 
 
 def test_maps_that_are_zero_everywhere_have_a_reason_and_no_score(audited):
+    assert audited.results["<b>dead</b>"].scores.keys() == audited.results["gradient"].scores.keys()
     for scores in audited.results["<b>dead</b>"].scores.values():
         assert np.isnan(scores.mean)
         assert set(scores.refused.values()) == {"its map is zero everywhere"}

@@ -31,7 +31,7 @@ from mnist_xai.quality.axioms.rewriting import (
     mirrored,
     reordered,
 )
-from tests.conftest import MODELS
+from tests.conftest import MODELS, shared_network
 from tests.quality.conftest import Given
 
 METRICS = (InputInvariance(), ImplementationInvariance(), Linearity(), Symmetry())
@@ -94,8 +94,7 @@ REFUSED = {
 @pytest.mark.parametrize("rewriting", REFUSED)
 @pytest.mark.parametrize("name", MODELS)
 def test_a_network_is_rewritten_exactly_or_refused(rewriting, name):
-    keras.utils.set_random_seed(0)
-    network = mx.Network(MODELS[name]())
+    network = shared_network(name)
     before = [w.copy() for w in network.model.get_weights()]
     if name in REFUSED[rewriting]:
         with pytest.raises(CannotRewriteError):
