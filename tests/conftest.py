@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -29,12 +30,15 @@ def mnist():
 
 @pytest.fixture(scope="session")
 def browser():
-    """Headless Chromium, where there is one."""
+    """Headless Chromium: the system's, or else Playwright's own."""
     found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
-    path = next(filter(None, found), None)
-    if path is None:
-        pytest.skip("needs Chromium")
     with sync_playwright() as playwright:
+        path = next(filter(None, found), playwright.chromium.executable_path)
+        if not Path(path).exists():
+            pytest.skip(
+                "needs Chromium: `apt install chromium`, or "
+                "`.venv/bin/playwright install chromium` (pages were not tested)"
+            )
         chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield chromium
         chromium.close()
