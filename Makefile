@@ -12,10 +12,10 @@ reproduce: $(READY)  ## Train the case study; write model, figures and pictures 
 	@$(BIN)/mnist-xai reproduce $(ARGS)
 
 test: lint  ## Lint, format check, type check, all tests, all notebooks.
-	@$(BIN)/python -m pytest -n auto
+	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 quick: lint  ## Lint, types and a representative set of tests: red or green within a minute.
-	@$(BIN)/python -m pytest -q -n auto @tests/quick.txt
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal @tests/quick.txt
 
 docs: $(READY)  ## Build the documentation into site/, offline; open site/index.html.
 	@$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees docs site
