@@ -1,6 +1,6 @@
 """Write docs/audit.html, the full audit of the case study's network, in a quarter of an hour.
 
-.venv/bin/python docs/build_audit.py [--budget fast]
+.venv/bin/python docs/build_audit.py [--budget fast] [--images 64]
 """
 
 import argparse
@@ -17,9 +17,11 @@ def main() -> None:
     """Run the audit and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--budget", choices=["fast", "full"], default="full")
+    parser.add_argument("--images", type=int, help="test images, instead of the budget's number")
     model = DOCS.parent / "saved_models" / "cnn.keras"
     # Without the .json and .csv files: the scores of all images take several MB.
-    outcome = mx.audit(model, budget=parser.parse_args().budget, save_to=None)
+    given = parser.parse_args()
+    outcome = mx.audit(model, budget=given.budget, images=given.images, save_to=None)
     write_atomically(DOCS / "audit.html", audit_page(outcome))
 
 
