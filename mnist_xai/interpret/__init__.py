@@ -89,7 +89,6 @@ __all__ = [
     "RISE",
     "AblationCAM",
     "About",
-    "Accounted",
     "AlphaBeta",
     "Background",
     "BlurIntegratedGradients",
