@@ -30,7 +30,10 @@ def test_a_notebook_is_stored_with_its_outputs(path):
     assert path.stat().st_size < 2_000_000
 
 
-FIRST = """
+# The kernel runs in the folder of the notebooks, from which `tests` cannot be imported.
+FIRST = f"""
+import sys
+sys.path.insert(0, {str(FOLDER.parent)!r})
 from tests.short_notebooks import shorten
 shorten()
 """
