@@ -86,7 +86,7 @@ def _multipliers_times_differences(network: Network, rule: Rule, score: Score, o
         if score == "probability":
             z, z_base = (tf.cast(g.logits, tf.float32) for g in (of_images, of_baselines))
             ends = (tf.repeat(z, count, axis=0), tf.tile(z_base, [tf.shape(x)[0], 1]))
-            (m,) = mean_vjp(tf.nn.softmax, ends, m)
+            (m,) = mean_vjp(tf.nn.softmax, (ends,), m)
         of_pixels = propagate_backwards(
             of_images.steps,
             (of_images.logits, rule.start(m)),
