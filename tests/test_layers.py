@@ -67,7 +67,6 @@ LISTS_OF_LAYERS = {
     "interpret/core/graph.py": "layers that apply their activation last",
     "interpret/core/shortcuts.py": "max poolings, which take a ReLU before them along",
     "interpret/inspect/receptive_field.py": "normalisations that read all along an axis",
-    "interpret/methods/relevance/backprop.py": "normalisations, which contain no ReLU",
     "quality/axioms/rewriting.py": "layers that allow a rewriting of the network",
 }
 

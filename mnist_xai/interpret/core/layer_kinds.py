@@ -84,6 +84,20 @@ class Operation:
         return self._function(*inputs)
 
 
+def function_name(layer: Any) -> str:
+    """Return the name of the function that a layer or operation applies, such as `"hardsigmoid"`.
+
+    It is the activation's name for a layer that applies nothing else, in small letters, without
+    underscores.
+    """
+    activation = (
+        getattr(layer, "activation", None) if isinstance(layer, layers.Activation) else None
+    )
+    name = getattr(activation, "__name__", "") or type(layer).__name__
+    name = layer.name if isinstance(layer, Operation) else name
+    return str(name).lower().replace("_", "")
+
+
 def _elementwise_unless_broadcast(call: Call) -> Kind | None:
     """Return "elementwise", as for a ReLU, unless the input is broadcast to the constant."""
     x = first_tensor(call.args, call.kwargs)

@@ -269,10 +269,10 @@ def test_a_sigmoid_of_each_score_is_refused():
 
 
 @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
-def test_an_unknown_layer_that_may_contain_a_relu_is_refused(small, method):
+def test_an_unknown_layer_that_may_contain_an_activation_is_refused(small, method):
     inner = layers.TimeDistributed(layers.Dense(4, activation="relu"), name="hidden")
     model = model_of(lambda x: layers.ReLU()(inner(layers.Reshape((64, 4))(x))))
-    with pytest.raises(UnsupportedLayerError, match="hidden: .* it may contain a ReLU"):
+    with pytest.raises(UnsupportedLayerError, match="hidden: .* it may contain an activation"):
         explain(model, small, TARGETS, method=method)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from mnist_xai.interpret.core.graph import last_activation
+from mnist_xai.interpret.core.layer_kinds import function_name
 from mnist_xai.interpret.core.steps import Step
 
 Products = Literal["uniform", "signal"]
@@ -36,7 +36,7 @@ def shares_of_factors(steps: Sequence[Step], products: Products) -> dict[int, tu
 def _takers(step: Step, makers: dict[int, Step], products: Products) -> list[bool]:
     """Return, for each input of a product, whether it takes relevance."""
     ends = [_made_by(tensor, makers) for tensor in step.inputs]
-    found = [_named(end) & _DIVISORS == set() for end in ends]
+    found = [not _is_divisor(end) for end in ends]
     if products == "signal" and all(found):
         found = [not _is_bounded(end) for end in ends]
         if all(found):  # A factor with fewer numbers, which is repeated, weighs the other one.
@@ -53,20 +53,13 @@ def _made_by(tensor: tf.Tensor, makers: dict[int, Step]) -> Step | None:
     return step
 
 
-def _named(step: Step | None) -> set[str]:
-    """Return the names of what a step computes."""
-    if step is None:
-        return set()
-    activation = getattr(last_activation(step.layer), "__name__", "")
-    name = getattr(step.layer, "name", "")
-    return {activation, name, type(step.layer).__name__.lower()} - {""}
-
-
 _DIVISORS = {"rsqrt", "reciprocal"}
-_BOUNDED = {
-    *("sigmoid", "hard_sigmoid", "hardsigmoid", "sparse_sigmoid", "sparsesigmoid"),
-    *("relu6", "softmax"),
-}
+_BOUNDED = {"sigmoid", "hardsigmoid", "sparsesigmoid", "relu6", "softmax"}
+
+
+def _is_divisor(step: Step | None) -> bool:
+    """Return whether a step computes what another factor is divided by."""
+    return step is not None and function_name(step.layer) in _DIVISORS
 
 
 def _is_bounded(step: Step | None) -> bool:
@@ -74,7 +67,7 @@ def _is_bounded(step: Step | None) -> bool:
     if step is None:
         return False
     limited = getattr(step.layer, "max_value", None) is not None
-    return step.kind == "softmax" or limited or bool(_named(step) & _BOUNDED)
+    return limited or function_name(step.layer) in _BOUNDED
 
 
 def _size(tensor: tf.Tensor) -> int:

@@ -36,6 +36,7 @@ from mnist_xai.interpret.methods.relevance.rules import (
 )
 from mnist_xai.interpret.methods.relevance.unweighted import (
     Relevances,
+    activation_rule,
     epsilon_unweighted,
     normalisation_rule,
     product_rule,
@@ -57,8 +58,9 @@ class LRP:
     A rule splits the relevance of each layer with weights among its inputs. BatchNorm is folded
     into the layer before it. Average pooling and additions split the relevance in
     proportion to their inputs, max-pooling gives all of it to the largest input, and activations
-    leave it as it is. What preprocesses the pixels before the first layer with a kernel (scaling,
-    arithmetic with constants, padding, resizing) does not change how it is shared.
+    leave it as it is; where `f(0)` is not zero, as at a sigmoid, it counts as a bias. What
+    preprocesses the pixels before the first layer with a kernel (scaling, arithmetic with
+    constants, padding, resizing) does not change how relevance is shared.
 
     In a product of two branches (a gate, squeeze and excitation, attention weights times values)
     each factor gets half. Layer, group, RMS and unit normalisation divide by a constant, and
@@ -139,8 +141,6 @@ class LRP:
             rule = run.first.get(id(step)) or self._rule_of(step.affine)
             of_input, absorbed = propagate(rule, step, step.affine, relevance)
             return (of_input,), absorbed
-        if step.kind == "elementwise":
-            return (relevance,), {}
         if step.kind in ("product", "quotient"):
             return product_rule(step, relevance, run.factors[id(step)])
         unweighted = _UNWEIGHTED.get(step.kind)
@@ -168,6 +168,7 @@ class LRP:
 
 
 _UNWEIGHTED: dict[str, Callable[[Step, tf.Tensor], Relevances]] = {
+    "elementwise": activation_rule,
     "rearrange": rearranged,
     "max": rearranged,
     "sum": epsilon_unweighted,

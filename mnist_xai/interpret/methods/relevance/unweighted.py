@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from mnist_xai.interpret.core.layer_kinds import function_name
 from mnist_xai.interpret.core.steps import Step
 from mnist_xai.interpret.methods.relevance.rules import (
     Epsilon,
@@ -41,6 +42,29 @@ def rearranged(step: Step, relevance: tf.Tensor) -> Relevances:
         return inputs, {}
     reached = tf.add_n([sum_per_image(r) for r in inputs])
     return inputs, {name: sum_per_image(relevance) - reached}
+
+
+def activation_rule(step: Step, relevance: tf.Tensor) -> Relevances:
+    """Leave relevance as it is at an activation `a = f(z)` with `f(0) = 0`, such as ReLU or GELU.
+
+    No input makes `f(0)`, so it counts as a bias where it is not zero, as at a sigmoid: then
+    `R_z = R (a - f(0)) / a`. Otherwise an output of a half would be given to a `z` of about zero,
+    and the next layer would divide by it.
+    """
+    if function_name(step.layer) not in _NOT_ZERO_AT_ZERO:
+        return (relevance,), {}
+    quotient, by_stabiliser = _quotient(step, relevance)
+    z = tf.cast(step.inputs[0], tf.float32)
+    start = tf.cast(step.function(tf.zeros_like(z)), tf.float32)
+    by_start = product_per_image(quotient, start)
+    absorbed = {"biases": by_start, "stabilisers": by_stabiliser}
+    return (quotient * (tf.cast(step.output, tf.float32) - start),), absorbed
+
+
+_NOT_ZERO_AT_ZERO = {
+    *("sigmoid", "hardsigmoid", "sparsesigmoid", "logsigmoid", "softplus", "squareplus"),
+    *("sparseplus", "exp", "exponential", "cos"),
+}
 
 
 def unchanged(step: Step, relevance: tf.Tensor) -> Relevances:
