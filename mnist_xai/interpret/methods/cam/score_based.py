@@ -12,7 +12,14 @@ from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.pairs import Change, scores_of_pairs
 from mnist_xai.interpret.methods.base import About, register
-from mnist_xai.interpret.methods.cam.base import ActivationMap, relu, stretch, weighted_sum
+from mnist_xai.interpret.methods.cam.base import (
+    ActivationMap,
+    activations_of,
+    folded,
+    relu,
+    stretch,
+    weighted_sum,
+)
 
 _ROUNDING = 1e-6  # A channel is constant if its values differ by less than this share of them.
 
@@ -45,7 +52,7 @@ class ScoreCAM(ActivationMap):
     def _layer_maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        a = network.activations(images, [layer])[layer]
+        a = activations_of(network, images, layer)
         scores = _channel_scores(network, _masked, layer, images, targets, a, a.shape[-1], score)
         spread = np.ptp(a, axis=(1, 2))
         weights = _softmax(scores, where=spread > _ROUNDING * np.abs(a).max(axis=(1, 2)))
@@ -85,7 +92,8 @@ class AblationCAM(ActivationMap):
         scores = _channel_scores(network, _ablated, layer, images, targets, a, count, score)
         whole = scores[:, -1:]
         scale: Array = np.where(whole == 0, np.float32(1), np.abs(whole))
-        return relu(weighted_sum(a, (whole - scores[:, :-1]) / scale))
+        weights = (whole - scores[:, :-1]) / scale
+        return relu(weighted_sum(folded(network, layer, a), weights))
 
 
 def _channel_scores(
@@ -106,7 +114,7 @@ def _channel_scores(
         layer: Name of the layer.
         images: `(N, H, W, C)`.
         targets: `(N,)`.
-        activations: The layer's outputs, `(N, h, w, K)`.
+        activations: The layer's outputs, `(N, h, w, K)`; to ablate them, tokens as they are.
         channels: Number of channels to go through, starting with channel 0.
         score: Whether the score is the logit or the probability.
 
@@ -114,7 +122,8 @@ def _channel_scores(
         `(N, channels)`.
     """
     rows, columns = np.indices((len(images), channels), np.int32).reshape(2, -1)
-    spec = tf.TensorSpec([None, None, None, activations.shape[-1]], tf.float32)
+    places = [None] * (activations.ndim - 1)
+    spec = tf.TensorSpec([*places, activations.shape[-1]], tf.float32)
     arrays = [(images, network.runner.image_spec), (activations, spec)]
     scores = scores_of_pairs(network, build, (layer,), arrays, targets, rows, columns, score=score)
     return scores.reshape(len(images), channels)
@@ -144,7 +153,7 @@ def _ablated(network: Network, layer: str) -> Change:
         a = tf.gather(activations, row)
         # For a channel that does not exist, one_hot gives all ones: nothing is ablated.
         remaining = tf.one_hot(channel, a.shape[-1], on_value=0.0, off_value=1.0)
-        a = a * remaining[:, tf.newaxis, tf.newaxis]
+        a = a * tf.reshape(remaining, [-1, *[1] * (len(a.shape) - 2), a.shape[-1]])
         return tf.gather(images, row), {layer: tf.cast(a, network.runner.layer_dtypes[layer])}
 
     return change
