@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from mnist_xai.interpret.core.graph import functional_graph
 from mnist_xai.interpret.core.inputs import Array, InputSpec, Score, check_score
+from mnist_xai.interpret.core.memory import planned_batch
 from mnist_xai.interpret.core.parameters import check_counts
 from mnist_xai.interpret.core.passes import TARGETS, Pass, PassCache
+from mnist_xai.interpret.core.progress import advance
 from mnist_xai.interpret.core.runner import Runner, score_of
 from mnist_xai.interpret.core.twin import Experiments
 
@@ -30,7 +32,8 @@ class Network:
             A model of mixed precision runs in its own precision: its explanations have three
             digits in bfloat16, and in float16 small gradients may vanish. Explain a float32 copy
             where that matters.
-        batch_size: Images in one pass. It bounds the memory and does not change the results.
+        batch_size: Images in one pass. It bounds the memory and does not change the results. By
+            default as many as fit into 1 GiB with the outputs of all layers, at most 256.
         output: Name of the output to explain, when the model has several.
 
     Attributes:
@@ -49,11 +52,12 @@ class Network:
     """
 
     def __init__(
-        self, model: keras.Model, *, batch_size: int = 256, output: str | None = None
+        self, model: keras.Model, *, batch_size: int | None = None, output: str | None = None
     ) -> None:
         if not isinstance(model, keras.Model):
             raise TypeError(f"model: expected a Keras 3 model; got {type(model).__name__}")
-        check_counts(batch_size=batch_size)
+        if batch_size is not None:
+            check_counts(batch_size=batch_size)
         inputs = model.inputs if model.built and functional_graph(model) else None
         if not inputs or len(inputs) != 1 or len(inputs[0].shape) != 4:
             raise ValueError(
@@ -62,7 +66,6 @@ class Network:
                 f"{[tuple(x.shape) for x in inputs or ()]}"
             )
         self.model = model
-        self.batch_size = batch_size
         self._output = _output_index(model, output)
         shape = tuple(model.outputs[self._output].shape)
         if len(shape) != 2 or shape[1] is None or shape[1] < 2:
@@ -72,6 +75,9 @@ class Network:
             )
         self.inputs = InputSpec(model.name, tuple(inputs[0].shape[1:]), int(shape[1]))
         self.runner = Runner(model, self._output, self.inputs.typical_shape)
+        self.batch_size = batch_size or planned_batch(
+            self.runner.layer_shapes, self.runner.layer_dtypes, self.inputs.image_shape
+        )
         self.passes = PassCache(self)
         self.experiments = Experiments(self)
 
@@ -250,7 +256,10 @@ class Network:
         """
         signature = (self.runner.image_spec, TARGETS)[: len(arrays)]
         compiled = self.passes.get(build, *options, signature=signature)
-        chunks = [compiled(*(a[rows] for a in arrays)) for rows in self.chunks(len(arrays[0]))]
+        chunks = []
+        for rows in self.chunks(len(arrays[0])):
+            chunks.append(compiled(*(a[rows] for a in arrays)))
+            advance(len(arrays[0][rows]))
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *chunks)
 
     def experiment(self) -> AbstractContextManager["Network"]:

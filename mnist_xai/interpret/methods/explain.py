@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike
 
 from mnist_xai.interpret.core.inputs import Array, Score, Targets, check_score
 from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.progress import PassBar, heard_by
 from mnist_xai.interpret.core.runner import score_of
 from mnist_xai.interpret.methods.base import METHODS, Complete, Conservative, Method
 from mnist_xai.interpret.methods.explanation import Explanation
@@ -29,7 +30,8 @@ def explain(
             `(N, classes)`; by default each image's predicted class.
         method: A name in `METHODS`, or a method with your own hyper-parameters.
         score: Which score of the class to explain, `"logit"` or `"probability"`.
-        progress: Whether to show a progress bar.
+        progress: Whether to show a progress bar in passes, with an estimate before anything longer
+            than a minute.
 
     Returns:
         The maps, with scores, residuals of promised sums, and warnings.
@@ -51,18 +53,19 @@ def explain(
     z = network.logits(checked)
     classes = network.inputs.check_targets(z.argmax(axis=1) if targets is None else targets, len(z))
     scores = np.asarray(score_of(z, classes, score))
-    bar = keras.utils.Progbar(len(z), unit_name="image") if progress else None
+    bar = PassBar(len(z), method.passes(network), method.about.unit) if progress else None
     maps: list[Array] = []
     promises: list[Array] = []
     absorbed: list[dict[str, Array]] = []
     for rows in network.chunks(len(z)):
         given = checked[rows], classes[rows], scores[rows]
-        made, promised, parts = _explain_chunk(network, method, *given, score)
+        with heard_by(bar):
+            made, promised, parts = _explain_chunk(network, method, *given, score)
         maps.append(made)
         promises += [] if promised is None else [promised]
         absorbed.append(parts)
         if bar:
-            bar.add(len(made))
+            bar.finish(len(made))
     return Explanation(
         np.concatenate(maps),
         checked,
