@@ -19,10 +19,12 @@ from mnist_xai.interpret.core.entry import (
 )
 from mnist_xai.interpret.core.graph import Caller, functional_graph, run_graph
 from mnist_xai.interpret.core.inputs import Array, InputSpec, Score, check_score
+from mnist_xai.interpret.core.memory import planned_batch
 from mnist_xai.interpret.core.parameters import check_counts
 from mnist_xai.interpret.core.passes import TARGETS, Pass, PassCache
 from mnist_xai.interpret.core.pixels import CONVENTIONS, PixelRange, Pixels, pixel_range
 from mnist_xai.interpret.core.preprocessing import found_range
+from mnist_xai.interpret.core.progress import advance
 from mnist_xai.interpret.core.runner import Runner
 from mnist_xai.interpret.core.twin import Experiments
 
@@ -45,7 +47,8 @@ class Network:
             A model of mixed precision runs in its own precision: its explanations have three
             digits in bfloat16, and in float16 small gradients may vanish. Explain a float32 copy
             where that matters.
-        batch_size: Images in one pass. It bounds the memory and does not change the results.
+        batch_size: Images in one pass. It bounds the memory and does not change the results. By
+            default as many as fit into 1 GiB with the outputs of all layers, at most 256.
         output: Name of the output to explain, its key or its index, when the model has several.
         pixels: The range of the images: `"unit"` [0, 1], `"bytes"` [0, 255], `"tf"` [-1, 1],
             `"caffe"` or `"torch"` (the outputs of `keras.applications`' `preprocess_input`), or
@@ -72,19 +75,19 @@ class Network:
         self,
         model: keras.Model,
         *,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         output: str | int | None = None,
         pixels: Pixels | None = None,
         preprocess: Preprocess | None = None,
     ) -> None:
         if not isinstance(model, keras.Model):
             raise TypeError(f"model: expected a Keras 3 model; got {type(model).__name__}")
-        check_counts(batch_size=batch_size)
+        if batch_size is not None:
+            check_counts(batch_size=batch_size)
         shape = _input_shape(model)
         self.model = model
-        self.batch_size = batch_size
         self._output = _output_index(model, output)
-        self._pixels, self._preprocess = pixels, preprocess
+        self._preprocess = preprocess
         scores = tuple(model.outputs[self._output].shape)
         if len(scores) != 2 or not scores[1]:
             raise ValueError(
@@ -97,6 +100,9 @@ class Network:
         head = self.runner.head
         self.inputs = InputSpec(
             model.name, image_shape, entry.pixels, entry.has_channels, head.classes, head.units
+        )
+        self.batch_size = batch_size or planned_batch(
+            self.runner.layer_shapes, self.runner.layer_dtypes, image_shape
         )
         self.passes = PassCache(self)
         self.experiments = Experiments(self)
@@ -116,7 +122,7 @@ class Network:
 
     @property
     def _options(self) -> tuple[Any, ...]:
-        return self.batch_size, self._output, self._pixels, self._preprocess
+        return self.batch_size, self._output, self.pixels, self._preprocess
 
     @property
     def image_shape(self) -> tuple[int | None, ...]:
@@ -325,7 +331,10 @@ class Network:
         """
         signature = (self.runner.image_spec, TARGETS)[: len(arrays)]
         compiled = self.passes.get(build, *options, signature=signature)
-        chunks = [compiled(*(a[rows] for a in arrays)) for rows in self.chunks(len(arrays[0]))]
+        chunks = []
+        for rows in self.chunks(len(arrays[0])):
+            chunks.append(compiled(*(a[rows] for a in arrays)))
+            advance(len(arrays[0][rows]))
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *chunks)
 
     def experiment(self) -> AbstractContextManager["Network"]:

@@ -15,12 +15,13 @@ import tensorflow as tf
 
 from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.parameters import Hyperparameters
 from mnist_xai.interpret.core.spatial import last_spatial_layer
 from mnist_xai.interpret.methods.base import About
 
 
 @dataclass(frozen=True)
-class ActivationMap(ABC):
+class ActivationMap(Hyperparameters, ABC):
     """Base of the class activation maps.
 
     Attributes:
@@ -33,6 +34,7 @@ class ActivationMap(ABC):
     about: ClassVar[About]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.layer is not None and not (isinstance(self.layer, str) and self.layer):
             raise ValueError(f"layer: expected the name of a layer, or None; got {self.layer!r}")
 
