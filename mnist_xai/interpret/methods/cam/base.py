@@ -15,13 +15,14 @@ import tensorflow as tf
 
 from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.parameters import Hyperparameters
 from mnist_xai.interpret.core.spatial import last_layer_with_positions
 from mnist_xai.interpret.core.tokens import token_grid
 from mnist_xai.interpret.methods.base import About
 
 
 @dataclass(frozen=True)
-class ActivationMap(ABC):
+class ActivationMap(Hyperparameters, ABC):
     """Base of the class activation maps.
 
     Attributes:
@@ -37,6 +38,7 @@ class ActivationMap(ABC):
     about: ClassVar[About]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.layer is not None and not (isinstance(self.layer, str) and self.layer):
             raise ValueError(f"layer: expected the name of a layer, or None; got {self.layer!r}")
 
@@ -87,14 +89,14 @@ class ActivationMap(ABC):
 
 def activations_of(network: Network, images: Array, layer: str) -> Array:
     """Return the outputs of a layer, `(N, h, w, K)`, tokens folded back to their grid."""
-    return folded(network, layer, network.activations(images, [layer])[layer])
+    return folded(network, layer, network.activations_at(images, [layer])[layer])
 
 
 def activations_and_gradients(
     network: Network, images: Array, targets: Targets, layer: str, score: Score
 ) -> tuple[Array, Array]:
     """Return the outputs of a layer and the score's gradient there, `(N, h, w, K)` each."""
-    a, g, _ = network.layer_gradient(images, targets, layer, score=score)
+    a, g, _ = network.layer_gradient_at(images, targets, layer, score=score)
     return folded(network, layer, a), folded(network, layer, g)
 
 

@@ -29,6 +29,7 @@ class EigenCAM(ActivationMap):
         signed=False,
         class_sensitive=False,
         unit="forward",
+        needs_range=False,
     )
 
     def passes(self, network: Network) -> float:

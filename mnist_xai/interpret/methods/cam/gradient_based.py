@@ -28,6 +28,7 @@ class GradCAM(ActivationMap):
         "network does not use the channel",
         reference="Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra 2017, section 3",
         signed=False,
+        needs_range=False,
     )
 
     def _layer_maps(
@@ -60,6 +61,7 @@ class GradCAMPlusPlus(ActivationMap):
         "negative, the coefficients have a pole, and near it they are arbitrary",
         reference="Chattopadhyay, Sarkar, Howlader, Balasubramanian 2018, section 3",
         signed=False,
+        needs_range=False,
     )
 
     def _layer_maps(
@@ -87,6 +89,7 @@ class HiResCAM(ActivationMap):
         shows="what each place of the layer would contribute if the network after it were linear",
         caveat="where the score saturates, even the places that caused it get almost nothing",
         reference="Draelos, Carin 2020, section 3",
+        needs_range=False,
     )
 
     def _layer_maps(
@@ -110,6 +113,7 @@ class LayerCAM(ActivationMap):
         caveat="evidence against the class at a place is ignored, not subtracted",
         reference="Jiang, Zhang, Hou, Cheng, Wei 2021, section III",
         signed=False,
+        needs_range=False,
     )
 
     def _layer_maps(
