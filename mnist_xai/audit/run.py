@@ -89,8 +89,10 @@ def audit(
         _check_outputs(page, overwrite or bool(folder and folder.exists()))
     with output_lock(page):
         keras_model = model if isinstance(model, keras.Model) else load_model(Path(model))
-        dataset = data if isinstance(data, Dataset) else load_data(data)
         network = Network(keras_model)
+        dataset = data
+        if not isinstance(data, Dataset):
+            dataset = load_data(data, image_shape=network.image_shape)
         _check_fit(network, dataset)
         store = None
         if folder:
