@@ -19,10 +19,10 @@ from mnist_xai.interpret.core.graph import (
     Caller,
     UnsupportedLayerError,
     last_activation,
-    undo_softmax,
     without_activation,
     without_identities,
 )
+from mnist_xai.interpret.core.head import undo_activation
 from mnist_xai.interpret.core.layer_kinds import Kind, kind_of
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.shortcuts import is_relu
@@ -112,7 +112,7 @@ def step_graph(network: Network, images: tf.Tensor) -> StepGraph:
     calls, output = network.runner.run(images, _splitting_caller(split))
     return StepGraph(
         _steps_of(without_identities(split), images),
-        undo_softmax(split, output),
+        undo_activation(split, output)[0] if network.runner.head.undone else output,
         {name: call.output for name, call in calls.items()},
     )
 

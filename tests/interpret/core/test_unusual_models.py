@@ -220,38 +220,18 @@ def test_units_of_a_model_of_any_size_are_refused(small):
 @pytest.mark.parametrize("word", ["logits", "prob", "Logit"])
 def test_a_misspelt_score_is_refused(small, word):
     network = Network(model_of(layers.ReLU()))
-    with pytest.raises(ValueError, match="score: expected logit or probability"):
+    with pytest.raises(ValueError, match="score: expected logit, probability or output"):
         gradient_map(network, small, TARGETS, score=word)
-    with pytest.raises(ValueError, match="score: expected logit or probability"):
+    with pytest.raises(ValueError, match="score: expected logit, probability or output"):
         network.scores(small, TARGETS, score=word)
     for method in (DeepLIFT(), LRP(), IntegratedGradients(2)):
-        with pytest.raises(ValueError, match="score: expected logit or probability"):
+        with pytest.raises(ValueError, match="score: expected logit, probability or output"):
             method(network, small, TARGETS, score=word)
 
 
 def test_deeplift_refuses_a_class_out_of_range(small):
     with pytest.raises(ValueError, match="targets: expected classes"):
         DeepLIFT()(Network(model_of(layers.ReLU())), small, np.array([0, 1, 5]))
-
-
-def test_a_model_for_pixels_up_to_255_is_refused_and_the_suggested_wrapper_works(small):
-    bytes_model = keras.Sequential(
-        [keras.Input((8, 8, 1)), layers.Rescaling(1 / 255, name="to_unit"), layers.Flatten(),
-         layers.Dense(5)]
-    )  # fmt: skip
-    with pytest.raises(UnsupportedLayerError, match=r"to_unit: scales pixels .*Rescaling\(255.0\)"):
-        Network(bytes_model)
-    wrapped = keras.Sequential([keras.Input((8, 8, 1)), layers.Rescaling(255.0), bytes_model])
-    logits = Network(wrapped).logits(small)
-    assert_equal_to_rounding(logits, bytes_model(255 * small), wrapped)
-
-
-def test_a_sigmoid_of_each_score_is_refused():
-    heads = keras.Sequential(
-        [keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(5, "sigmoid", name="labels")]
-    )
-    with pytest.raises(UnsupportedLayerError, match="labels: its sigmoid makes a probability"):
-        Network(heads)
 
 
 @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])

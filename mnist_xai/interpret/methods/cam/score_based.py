@@ -45,7 +45,7 @@ class ScoreCAM(ActivationMap):
     def _layer_maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        a = network.activations(images, [layer])[layer]
+        a = network.activations_at(images, [layer])[layer]
         scores = _channel_scores(network, _masked, layer, images, targets, a, a.shape[-1], score)
         spread = np.ptp(a, axis=(1, 2))
         weights = _softmax(scores, where=spread > _ROUNDING * np.abs(a).max(axis=(1, 2)))
@@ -70,6 +70,7 @@ class AblationCAM(ActivationMap):
         reference="Desai, Ramaswamy 2020, section 3",
         signed=False,
         unit="forward",
+        needs_range=False,
     )
 
     def passes(self, network: Network) -> float:
@@ -79,7 +80,7 @@ class AblationCAM(ActivationMap):
     def _layer_maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        a = network.activations(images, [layer])[layer]
+        a = network.activations_at(images, [layer])[layer]
         # Channel K does not exist: ablating it gives the score with all channels.
         count = a.shape[-1] + 1
         scores = _channel_scores(network, _ablated, layer, images, targets, a, count, score)

@@ -12,7 +12,6 @@ from mnist_xai.interpret.core.graph import UnsupportedLayerError
 from mnist_xai.interpret.core.inputs import Array, Score
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.passes import Pass
-from mnist_xai.interpret.core.runner import score_of
 from mnist_xai.interpret.core.shortcuts import is_relu
 from mnist_xai.interpret.core.steps import Step, propagate_backwards, step_graph
 from mnist_xai.interpret.methods.base import About, register
@@ -73,6 +72,8 @@ class GuidedBackprop(_RectifiedBackprop):
         caveat="it redraws the image's edges, hardly depends on the class, and hardly changes "
         "when the upper layers' weights are randomised (Adebayo et al. 2018)",
         reference="Springenberg, Dosovitskiy, Brox, Riedmiller 2015, section 3.4",
+        pixel_power=1,
+        needs_range=False,
     )
 
     def _rectify(self, z: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
@@ -90,6 +91,8 @@ class DeconvNet(_RectifiedBackprop):
         caveat="the image enters only through the switches of the poolings; below dense layers "
         "the pattern looks like noise",
         reference="Zeiler, Fergus 2014, section 2.1",
+        pixel_power=1,
+        needs_range=False,
     )
 
     def _rectify(self, z: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
@@ -112,6 +115,8 @@ class GuidedGradCAM:
         shows="fine detail of the image inside the region that Grad-CAM finds",
         caveat="the detail comes from guided backpropagation, which redraws the image's edges",
         reference="Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra 2017, section 3.2",
+        pixel_power=1,
+        needs_range=False,
     )
 
     def passes(self, network: Network) -> float:
@@ -142,7 +147,7 @@ def project_feature_map(
 
     Args:
         model: A Keras classifier, or a `Network` made of it.
-        images: float `(N, H, W, C)` in [0, 1].
+        images: `(N, H, W, C)`, as the model takes them.
         layer: Name of a layer with outputs `(N, h, w, K)`.
         channel: The feature map, from 0 to `K - 1`.
         position: Row and column of the activation; by default each image's largest.
@@ -157,7 +162,7 @@ def project_feature_map(
     Source: Zeiler, Fergus 2014, section 2.1; document 000, section 7.4.
     """
     network = Network.of(model)
-    images = network.inputs.check_images(images)
+    images = network.inputs.check_images(images, needs_range=False)
     network.check_layer(layer)
     network.inputs.fixed_shape()
     shape = network.layer_shapes[layer]
@@ -168,7 +173,7 @@ def project_feature_map(
     if position and not (0 <= position[0] < shape[0] and 0 <= position[1] < shape[1]):
         raise ValueError(f"position: expected within {shape[:2]}; got {position}")
     maps: Array = network.in_chunks(_projection, (layer, channel, position), images)
-    return maps
+    return network.pixels.per_value(maps, 1)
 
 
 def _rectified_gradient(network: Network, method: _RectifiedBackprop, score: Score) -> Pass:
@@ -179,11 +184,12 @@ def _rectified_gradient(network: Network, method: _RectifiedBackprop, score: Sco
                 f"{network.model.name}: has no activation, and without a ReLU "
                 f"{type(method).__name__} is the plain gradient; use 'gradient'"
             )
-        logits = tf.cast(graph.logits, tf.float32)
+        raw = tf.cast(graph.logits, tf.float32)
         with tf.GradientTape() as tape:
-            tape.watch(logits)
-            s = score_of(logits, target, score)
-        start = (graph.logits, tape.gradient(s, logits))
+            tape.watch(raw)
+            head = network.runner.head
+            s = head.score(head.logits(raw), target, score)
+        start = (graph.logits, tape.gradient(s, raw))
         return propagate_backwards(graph.steps, start, x, method._rule)
 
     return backwards

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from mnist_xai.interpret.core.inputs import Array, Score
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.passes import Pass
-from mnist_xai.interpret.core.runner import score_of
 from mnist_xai.interpret.core.steps import (
     Step,
     fold_normalisation,
@@ -70,6 +69,7 @@ class LRP:
             reference="Bach, Binder, Montavon, Klauschen, Müller, Samek 2015, section 4"
             + ("; several rules together: Kohlbrenner et al. 2020" if len(set(rules)) > 1 else ""),
             signed=any(rule.signed for rule in rules),
+            needs_range=any(isinstance(rule, ZBox) for rule in rules),
         )
 
     def passes(self, network: Network) -> float:
@@ -162,8 +162,10 @@ def _relevance(network: Network, method: LRP, score: Score) -> Pass:
                 absorbed[name] += amount
             return of_inputs
 
-        s = score_of(tf.cast(graph.logits, tf.float32), target, score)
-        start = s[:, tf.newaxis] * tf.one_hot(target, network.classes)
+        head = network.runner.head
+        s = head.score(head.logits(graph.logits), target, score)
+        # All of the score belongs to the one number that the target's logit is made of.
+        start = s[:, tf.newaxis] * tf.abs(head.raw_slope(target, score))
         return propagate_backwards(steps, (graph.logits, start), x, rule), *absorbed.values()
 
     return relevance
