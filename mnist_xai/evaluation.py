@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -129,14 +129,27 @@ class Evaluation:
         return [["class", "images", "precision", "recall"], *rows]
 
 
+class Classifier(Protocol):
+    """What gives the probabilities of images by itself, such as a `Network`."""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+
+    def probabilities(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the probabilities, `(N, classes)`."""
+
+
 def evaluate(
-    model: keras.Model, images: NDArray[np.floating], labels: NDArray[np.integer]
+    model: keras.Model | Classifier, images: NDArray[Any], labels: NDArray[np.integer]
 ) -> Evaluation:
     """Run a classifier on labelled images.
 
     Args:
-        model: A classifier that outputs a probability for each class.
-        images: float `(N, H, W, C)` in [0, 1]; `normalise` converts uint8.
+        model: A Keras model that outputs a probability for each class; or a `Network`, which reads
+            logits, one sigmoid unit and other heads, and knows the range of the pixels.
+        images: `(N, H, W, C)`, as the model takes them: float in [0, 1] for the networks of this
+            package; `normalise` converts uint8.
         labels: Integers `(N,)` from 0 to classes - 1.
 
     Returns:
@@ -147,6 +160,9 @@ def evaluate(
         ValueError: For images or labels of a wrong shape, labels outside the classes, or a
             model whose outputs are not probabilities.
     """
+    if not isinstance(model, keras.Model):
+        _check_labels(labels, len(images), model.classes)
+        return Evaluation(model.probabilities(images), labels)
     if images.dtype.kind != "f":
         raise TypeError(
             f"images: expected floats in [0, 1]; got {images.dtype}; convert them with "
@@ -159,24 +175,25 @@ def evaluate(
         )
     if not len(images):
         raise ValueError("images: expected at least one; got none")
-    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"labels: expected {len(images)} integers; got {labels.dtype} {labels.shape}"
-        )
-    classes = model.output_shape[-1]
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"labels: expected 0 to {classes - 1}, the classes of the model; "
-            f"got {labels.min()} to {labels.max()}"
-        )
+    _check_labels(labels, len(images), model.output_shape[-1])
     chunks = (images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK))
     probabilities = np.concatenate([np.asarray(model(chunk, training=False)) for chunk in chunks])
     if np.abs(probabilities.sum(axis=1) - 1).max() > 1e-3 or probabilities.min() < 0:
         raise ValueError(
             f"model: expected outputs that are probabilities and sum to one; those of "
-            f"{model.name!r} do not (is its softmax layer missing?)"
+            f"{model.name!r} do not; pass mnist_xai.Network(model), which reads logits and sigmoids"
         )
     return Evaluation(probabilities, labels)
+
+
+def _check_labels(labels: NDArray[np.integer], count: int, classes: int) -> None:
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise ValueError(f"labels: expected {count} integers; got {labels.dtype} {labels.shape}")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"labels: expected 0 to {classes - 1}, the classes of the model; "
+            f"got {labels.min()} to {labels.max()}"
+        )
 
 
 def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -1,15 +1,18 @@
 """The command line on a user's own pictures: one picture, class folders, train/ and test/."""
 
+import html
 import json
 import shutil
 
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from keras import layers
 from PIL import Image
 
 import mnist_xai as mx
+from mnist_xai.cli.app import main
 from tests.test_cli import invoke
 
 
@@ -93,6 +96,88 @@ def test_audit_takes_a_flat_folder(model, pets, tmp_path):
     text = page.read_text()
     assert "cat" in text
     assert "dog" in text
+
+
+@pytest.fixture(scope="module")
+def bright(tmp_path_factory):
+    """Dark and bright pictures, and classifiers of them: one for bytes, one for [-1, 1]."""
+    root = tmp_path_factory.mktemp("bright")
+    draw = np.random.default_rng(1)
+    for label, middle in (("dark", 60), ("light", 190)):
+        (root / "data" / label).mkdir(parents=True)
+        for i in range(20):
+            pixels = np.clip(draw.normal(middle, 20, (16, 16, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / "data" / label / f"{i}.png")
+    for name, first in (("bytes", [layers.Rescaling(1 / 127.5, -1.0)]), ("tf", [])):
+        mean = layers.GlobalAveragePooling2D()
+        unit = layers.Dense(1, "sigmoid", kernel_initializer="ones")
+        keras.Sequential([keras.Input((16, 16, 3)), *first, mean, unit]).save(
+            root / f"{name}.keras"
+        )
+    return root
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "range_"),
+    [("bytes", [], "[0, 255]"), ("tf", ["--pixels", "tf"], "[-1, 1]"),
+     ("tf", ["--pixels", "-1,1"], "[-1, 1]"),
+     ("tf", ["--preprocess", "mobilenet_v2"], "[0, 255]")],
+)  # fmt: skip
+def test_a_binary_model_of_any_pixels_is_evaluated(bright, model, options, range_):
+    out, err = invoke("evaluate", bright / f"{model}.keras", "--data", bright / "data", *options)
+    assert f"40 test images with pixels in {range_}" in out
+    assert "accuracy           1.0000" in out
+    assert err == ""
+
+
+def test_a_far_more_accurate_range_is_said_first(bright):
+    _, err = invoke("evaluate", bright / "tf.keras", "--data", bright / "data")
+    assert err.startswith("Warning: With pixels in [0, 1], the model classifies 50.0% of 40")
+    assert "with pixels='tf', [-1, 1], 100.0%" in err
+
+
+def test_the_audit_warns_of_a_far_more_accurate_range(bright, tmp_path):
+    out = tmp_path / "audit.html"
+    _, err = invoke("audit", bright / "tf.keras", "--data", bright / "data", "--methods",
+                    "gradient", "--images", 2, "--save-to", out)  # fmt: skip
+    assert "Warning: With pixels in [0, 1]" in err
+    assert "say pixels='tf'" in html.unescape(out.read_text())
+    _, err = invoke("audit", bright / "tf.keras", "--data", bright / "data", "--methods",
+                    "gradient", "--images", 2, "--save-to", out, "--overwrite",
+                    "--pixels", "tf")  # fmt: skip
+    assert err == ""
+    assert "say pixels=" not in out.read_text()
+
+
+def test_explain_passes_pictures_as_the_model_takes_them(bright, tmp_path):
+    picture = bright / "data" / "light" / "0.png"
+    out, _ = invoke("explain", bright / "bytes.keras", "--image", picture, "--data",
+                    bright / "data", "--method", "gradient",
+                    "--save-to", tmp_path / "a.npy")  # fmt: skip
+    assert "Predicted class 1 (light)" in out
+    # The mean of three channels, each divided by 127.5: the gradient of a pixel's byte.
+    np.testing.assert_allclose(np.load(tmp_path / "a.npy"), 1 / 127.5 / 16**2, rtol=1e-4)
+    invoke("layers", bright / "tf.keras", "--image", picture, "--pixels=-1,1")
+    out, _ = invoke("explain", bright / "tf.keras", "--image", picture, "--pixels", "tf",
+                    "--score", "output", "--save-to", tmp_path / "a.png")  # fmt: skip
+    assert "Explained: output 0, which is 0." in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--pixels", "0,1,2"], "expected a name, LOW,HIGH, or one LOW for each channel"),
+     (["--pixels", "a,b"], "expected a name, LOW,HIGH"),
+     (["--pixels", "imagenet"], "pixels: expected one of unit, bytes, tf, caffe, torch"),
+     (["--pixels", "1,0"], "pixels: expected finite numbers with low < high"),
+     (["--preprocess", "resnets"], "preprocess: expected a callable or one of convnext"),
+     (["--output", "other"], "output: expected one of")],
+)  # fmt: skip
+def test_wrong_options_of_the_model_are_named(bright, options, message):
+    done = CliRunner().invoke(
+        main, ["evaluate", str(bright / "tf.keras"), "--data", str(bright / "data"), *options]
+    )
+    assert done.exit_code != 0
+    assert message in done.output
 
 
 def test_data_describes_a_flat_folder_of_one_size(pets, tmp_path):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mnist_xai.audit.cached_method import CachedMethod
 from mnist_xai.audit.outcome import Audit
 from mnist_xai.audit.page import audit_page
+from mnist_xai.audit.pixel_guard import better_range
 from mnist_xai.audit.results import MethodResult, ResultStore
 from mnist_xai.audit.tasks import (
     BUDGETS,
@@ -40,7 +41,7 @@ Examples = tuple[Array, NDArray[np.int32]]
 
 
 def audit(
-    model: str | os.PathLike[str] | keras.Model,
+    model: str | os.PathLike[str] | keras.Model | Network,
     data: str | os.PathLike[str] | Dataset = "mnist",
     *,
     methods: Sequence[str] | Mapping[str, Method] | None = None,
@@ -57,7 +58,8 @@ def audit(
     written, so that an interrupted audit continues where it stopped.
 
     Args:
-        model: A Keras classifier, or the path of a `.keras` file.
+        model: A Keras classifier, a `Network` on one, which knows the range of its pixels, or the
+            path of a `.keras` file.
         data: A `Dataset`, or an argument of `load_data`; only its test images are used.
         methods: Names of methods, or your own methods by name; by default all of `METHODS`.
             The controls always take part.
@@ -87,8 +89,7 @@ def audit(
         # If an unfinished audit lies here, the outputs may be its own: allow them for now.
         _check_outputs(page, overwrite or bool(folder and folder.exists()))
     with output_lock(page):
-        keras_model = model if isinstance(model, keras.Model) else load_model(Path(model))
-        network = Network(keras_model)
+        network = _network(model)
         dataset = data
         if not isinstance(data, Dataset):
             dataset = load_data(data, image_shape=network.image_shape)
@@ -100,7 +101,7 @@ def audit(
             # Some methods are still to run, so existing outputs are not this audit's.
             _check_outputs(page, overwrite)
         outcome = _run(network, dataset, limits, chosen, seed, store, progress)
-        if not isinstance(model, keras.Model):
+        if not isinstance(model, keras.Model | Network):
             outcome = dataclasses.replace(outcome, model=Path(model).name)
         if page and store:
             outcome = dataclasses.replace(outcome, path=page)
@@ -108,6 +109,12 @@ def audit(
             _write(outcome, page, overwrite)
             store.remove()
     return outcome
+
+
+def _network(model: str | os.PathLike[str] | keras.Model | Network) -> Network:
+    if isinstance(model, keras.Model | Network):
+        return Network.of(model)
+    return Network(load_model(Path(model)))
 
 
 def _run(
@@ -140,6 +147,7 @@ def _run(
         methods,
         results,
         grid_note=tasks[-1].note,
+        pixel_warning=better_range(network, dataset.test_images, dataset.test_labels),
     )
 
 
@@ -265,6 +273,7 @@ def _fingerprint(
         weights.update(np.ascontiguousarray(value).data)
     return {
         "weights": weights.hexdigest(),
+        "pixels": str(network.pixels),
         "data": dataset.sha256,
         "versions": versions(),
         "budget": dataclasses.asdict(budget),

@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,10 +10,14 @@ from mnist_xai.cli import inputs, options, terminal
 from mnist_xai.cli.outputs import confirm_overwrite, save_array, save_figure
 from mnist_xai.cli.terminal import print_table, say
 
+if TYPE_CHECKING:
+    from mnist_xai.interpret import Explanation, Network
+
 
 @click.command()
 @options.model
 @options.image
+@options.network
 @click.option(
     "--method",
     default="integrated_gradients",
@@ -23,7 +27,7 @@ from mnist_xai.cli.terminal import print_table, say
 @click.option("--target", type=int, help="Class to explain; by default the predicted class.")
 @click.option(
     "--score",
-    type=click.Choice(["logit", "probability"]),
+    type=click.Choice(["logit", "probability", "output"]),
     default="logit",
     show_default=True,
     help="Score to explain.",
@@ -42,6 +46,9 @@ def explain(
     data: str | None,
     index: int | None,
     image: Path | None,
+    pixels: str | None,
+    preprocess: str | None,
+    output: str | None,
     method: str,
     target: int | None,
     score: Any,
@@ -62,25 +69,33 @@ def explain(
     from mnist_xai.interpret import METHODS
 
     chosen = METHODS.named(method)
-    network = mx.Network(mx.load_model(model_path))
+    network = inputs.load_network(model_path, pixels, preprocess, output)
     given = inputs.one_image(network, data, index, image)
     explanation = mx.explain(network, given.values, target, method=chosen, score=score)
     if save_to.suffix == ".npy":
         save_array(explanation.maps[0], save_to)
     else:
         save_figure(explanation.plot(stamp=given.stamp), save_to, overwrite=True)
+    say(f"{_answer(network, given, explanation)}\n{explanation}\nSaved {save_to}")
+
+
+def _answer(network: "Network", given: inputs.OneImage, explanation: "Explanation") -> str:
+    """Return a sentence on what the network predicts and what was explained."""
+    target = int(explanation.targets[0])
+    if explanation.score == "output":
+        return f"Explained: output {target}, which is {explanation.scores[0]:.4g}"
     probabilities = network.probabilities(given.values)[0]
     predicted = given.class_name(int(probabilities.argmax()))
-    explained = given.class_name(int(explanation.targets[0]))
-    say(
+    return (
         f"Predicted class {predicted} (p = {probabilities.max():.3f}); explained: "
-        f"class {explained}\n{explanation}\nSaved {save_to}"
+        f"class {given.class_name(target)}"
     )
 
 
 @click.command()
 @options.model
 @options.image
+@options.network
 @click.option("--save-to", type=click.Path(path_type=Path), help="Folder for the pictures.")
 @options.overwrite
 @options.debug
@@ -89,6 +104,9 @@ def layers(
     data: str | None,
     index: int | None,
     image: Path | None,
+    pixels: str | None,
+    preprocess: str | None,
+    output: str | None,
     save_to: Path | None,
     overwrite: bool,
 ) -> None:
@@ -101,7 +119,7 @@ def layers(
     terminal.start_tensorflow()
     import mnist_xai as mx
 
-    network = mx.Network(mx.load_model(model_path))
+    network = inputs.load_network(model_path, pixels, preprocess, output)
     rows = [[name, " x ".join(map(str, shape))] for name, shape in network.layer_shapes.items()]
     print_table([["layer", "output shape"], *rows])
     if save_to is None:

@@ -39,6 +39,43 @@ class OneImage:
         return f"{index}" if name in ("", f"{index}") else f"{index} ({name})"
 
 
+def load_network(
+    model_path: Path, pixels: str | None, preprocess: str | None, output: str | None
+) -> "Network":
+    """Load a model as the options say that it takes pictures."""
+    import mnist_xai as mx
+
+    # What a preprocess_input takes are bytes.
+    given = "bytes" if preprocess and not pixels else pixels
+    return mx.Network(
+        mx.load_model(model_path),
+        pixels=given and parse_pixels(given),
+        preprocess=preprocess,
+        output=int(output) if output and output.isdecimal() else output,
+    )
+
+
+def parse_pixels(text: str) -> str | tuple[Sequence[float], Sequence[float]]:
+    """Return the range that `--pixels` gives: a name, `LOW,HIGH`, or all lows, then all highs.
+
+    Raises:
+        click.UsageError: For numbers that cannot be read, or an odd number of them.
+    """
+    if "," not in text:
+        return text
+    try:
+        numbers = [float(number) for number in text.split(",")]
+    except ValueError:
+        numbers = []
+    half, odd = divmod(len(numbers), 2)
+    if odd or not half:
+        raise click.UsageError(
+            f"--pixels: expected a name, LOW,HIGH, or one LOW for each channel and then one HIGH "
+            f"for each; got {text}"
+        )
+    return numbers[:half], numbers[half:]
+
+
 def load_data_for(network: "Network", data: str) -> "Dataset":
     """Load a data set; bring pictures in folders to the model's shape, and say so."""
     import mnist_xai as mx
@@ -60,13 +97,6 @@ def check_classes(network: "Network", dataset: "Dataset") -> None:
         )
 
 
-def as_the_model_takes_them(pictures: "NDArray[np.uint8]") -> "NDArray[np.float32]":
-    """Return pictures, uint8 `(N, H, W, C)`, as values that the model takes."""
-    import mnist_xai as mx
-
-    return mx.normalise(pictures)
-
-
 def one_image(
     network: "Network", data: str | None, index: int | None, image: Path | None
 ) -> OneImage:
@@ -81,20 +111,21 @@ def one_image(
         raise click.UsageError("expected either --index N or --image FILE")
     if image is not None:
         names = () if data is None else load_data_for(network, data).class_names
-        return _shown(_fitted_picture(network, image), image.name, names)
+        return _shown(network, _fitted_picture(network, image), image.name, names)
     dataset = load_data_for(network, data or "mnist")
     count = len(dataset.test_images)
     if not 0 <= (index or 0) < count:
         raise click.UsageError(f"--index: expected 0 to {count - 1}; got {index}")
     chosen = dataset.test_images[index : index + 1]  # type: ignore[operator]
-    return _shown(chosen, f"{dataset.name}, test image {index}", dataset.class_names)
+    return _shown(network, chosen, f"{dataset.name}, test image {index}", dataset.class_names)
 
 
-def _shown(pictures: "NDArray[np.uint8]", stamp: str, class_names: Sequence[str]) -> OneImage:
+def _shown(
+    network: "Network", pictures: "NDArray[np.uint8]", stamp: str, class_names: Sequence[str]
+) -> OneImage:
     import mnist_xai as mx
 
-    values, picture = as_the_model_takes_them(pictures), mx.normalise(pictures)[0]
-    return OneImage(values, picture, stamp, class_names)
+    return OneImage(network.images_of(pictures), mx.normalise(pictures)[0], stamp, class_names)
 
 
 def _fitted_picture(network: "Network", path: Path) -> "NDArray[np.uint8]":

@@ -43,6 +43,25 @@ def image(command: _Command) -> _Command:
     return command
 
 
+def network(command: _Command) -> _Command:
+    """Add `--pixels`, `--preprocess` and `--output`: how the model takes pictures and answers."""
+    for option in (
+        click.option(
+            "--pixels",
+            help="What black and white are for the model: unit (0 to 1), bytes (0 to 255), tf (-1 "
+            "to 1), caffe, torch, or LOW,HIGH; by default what the model shows.",
+        ),
+        click.option(
+            "--preprocess",
+            help="A module of keras.applications, such as resnet50, whose preprocess_input the "
+            "pictures go through.",
+        ),
+        click.option("--output", help="Name or index of the output, where there are several."),
+    ):
+        command = option(command)
+    return command
+
+
 data = click.option(
     "--data",
     default="mnist",

@@ -69,9 +69,17 @@ def train(
 @click.command()
 @options.model
 @options.data
+@options.network
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @options.debug
-def evaluate(model_path: Path, data: str, as_json: bool) -> None:
+def evaluate(
+    model_path: Path,
+    data: str,
+    pixels: str | None,
+    preprocess: str | None,
+    output: str | None,
+    as_json: bool,
+) -> None:
     """Print accuracy, loss and calibration of a saved model on the test images.
 
     \b
@@ -80,16 +88,19 @@ def evaluate(model_path: Path, data: str, as_json: bool) -> None:
     """
     terminal.start_tensorflow()
     import mnist_xai as mx
+    from mnist_xai.audit.pixel_guard import better_range
 
-    model = mx.load_model(model_path)
-    network = mx.Network(model)
+    network = inputs.load_network(model_path, pixels, preprocess, output)
     dataset = inputs.load_data_for(network, data)
     inputs.check_classes(network, dataset)
-    images = inputs.as_the_model_takes_them(dataset.test_images)
-    result = mx.Evaluation(network.probabilities(images), dataset.test_labels)
+    if warning := better_range(network, dataset.test_images, dataset.test_labels):
+        say(f"Warning: {warning}", err=True)
+    images = network.images_of(dataset.test_images)
+    result = mx.evaluate(network, images, dataset.test_labels)
     if as_json:
         figures = {
             "data": dataset.name,
+            "pixels": str(network.pixels),
             **result.summary(),
             "per_class": result.per_class(dataset.class_names),
             "confusion": result.confusion.tolist(),
@@ -98,7 +109,7 @@ def evaluate(model_path: Path, data: str, as_json: bool) -> None:
         say(json.dumps(figures, indent=2))
         return
     say(
-        f"{dataset.name}, {len(result.labels):,} test images\n"
+        f"{dataset.name}, {len(result.labels):,} test images with pixels in {network.pixels}\n"
         f"accuracy           {result.accuracy:.4f} ({len(result.misclassified)} mistakes)\n"
         f"cross-entropy      {result.loss:.4f} nats\n"
         f"calibration error  {result.calibration_error:.4f}\n"
