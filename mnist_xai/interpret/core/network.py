@@ -112,6 +112,19 @@ class Network:
         """Return the network of a model; return a network as it is, with what it has compiled."""
         return model if isinstance(model, cls) else cls(model)
 
+    @classmethod
+    def with_options(cls, model: "keras.Model | Network", **options: Any) -> "Network":
+        """Return the network of a model with these options; a `Network` has its own.
+
+        Raises:
+            TypeError: For options beside a `Network`.
+        """
+        if not isinstance(model, cls):
+            return cls(model, **options)
+        if given := [name for name, value in options.items() if value is not None]:
+            raise TypeError(f"{given[0]}: a Network has it already; pass it to Network(model, ...)")
+        return model
+
     def on_model(self, model: keras.Model) -> "Network":
         """Return a network on another model that has the same outputs; it explains the same one."""
         return _network_of(model, *self._options)

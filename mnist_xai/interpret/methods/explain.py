@@ -1,7 +1,5 @@
 """`explain`, the entry point to every attribution method."""
 
-from typing import Any
-
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
@@ -67,7 +65,7 @@ def explain(
         )
     method, name = named_method(method)
     check_score(score)
-    network = _network(model, pixels=pixels, preprocess=preprocess, output=output)
+    network = Network.with_options(model, pixels=pixels, preprocess=preprocess, output=output)
     points = network.inputs.check_images(images, needs_range=needs_range(method))
     z = network.logits_at(points)
     classes = network.inputs.check_targets(
@@ -100,15 +98,6 @@ def explain(
         network.pixels,
         network.runner.head.note,
     )
-
-
-def _network(model: keras.Model | Network, **options: Any) -> Network:
-    """Return the network to explain; options are for a model only."""
-    if not isinstance(model, Network):
-        return Network(model, **options)
-    if given := [name for name, value in options.items() if value is not None]:
-        raise TypeError(f"{given[0]}: a Network has it already; pass it to Network(model, ...)")
-    return model
 
 
 def _predicted(network: Network, z: Array, score: Score) -> Array:
