@@ -84,6 +84,11 @@ class Operation:
         return self._function(*inputs)
 
 
+def reads_shape_only(layer: Any) -> bool:
+    """Return whether an operation takes nothing from its input but the shape."""
+    return type(layer).__name__ in {"EmptyLike", "FullLike", "OnesLike", "ZerosLike"}
+
+
 def function_name(layer: Any) -> str:
     """Return the name of the function that a layer or operation applies, such as `"hardsigmoid"`.
 

@@ -24,7 +24,7 @@ from mnist_xai.interpret.core.graph import (
     without_identities,
 )
 from mnist_xai.interpret.core.head import undo_activation
-from mnist_xai.interpret.core.layer_kinds import Kind, Operation, kind_of
+from mnist_xai.interpret.core.layer_kinds import Kind, Operation, kind_of, reads_shape_only
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.normalisation import Normalisation, normalisation_of
 from mnist_xai.interpret.core.shortcuts import is_relu
@@ -176,7 +176,8 @@ def _steps_of(calls: dict[str, Call], images: tf.Tensor) -> list[Step]:
         return id(argument) in dependent
 
     for name, call in calls.items():
-        if not any(map(depends, keras.tree.flatten((call.args, call.kwargs)))):
+        arguments = keras.tree.flatten((call.args, call.kwargs))
+        if not any(map(depends, arguments)) or reads_shape_only(call.layer):
             continue
         affine = affine_calls(call, depends)
         steps += [

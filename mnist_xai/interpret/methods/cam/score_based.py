@@ -14,7 +14,14 @@ from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.pairs import Change, scores_of_pairs
 from mnist_xai.interpret.core.parameters import Count
 from mnist_xai.interpret.methods.base import About, register
-from mnist_xai.interpret.methods.cam.base import ActivationMap, relu, stretch, weighted_sum
+from mnist_xai.interpret.methods.cam.base import (
+    ActivationMap,
+    activations_of,
+    folded,
+    relu,
+    stretch,
+    weighted_sum,
+)
 
 _ROUNDING = 1e-6  # A channel is constant if its values differ by less than this share of them.
 
@@ -57,7 +64,7 @@ class ScoreCAM(ActivationMap):
     def _layer_maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        a = network.activations_at(images, [layer])[layer]
+        a = activations_of(network, images, layer)
         spread = np.ptp(a, axis=(1, 2))
         count = self._used(images.shape[1:], a.shape[-1])
         used = np.sort(np.argsort(-spread, axis=1, kind="stable")[:, :count], axis=1)
@@ -110,7 +117,8 @@ class AblationCAM(ActivationMap):
         a = network.activations_at(images, [layer])[layer]
         channels = a.shape[-1]
         count = self._used(images.shape[1:], channels)
-        strength = np.abs(a).sum(axis=(1, 2))
+        maps = folded(network, layer, a)
+        strength = np.abs(maps).sum(axis=(1, 2))
         used = np.sort(np.argsort(-strength, axis=1, kind="stable")[:, :count], axis=1)
         # Channel K does not exist: ablating it gives the score with all channels.
         ablated = np.append(used, np.full((len(used), 1), channels), axis=1)
@@ -119,7 +127,7 @@ class AblationCAM(ActivationMap):
         scale: Array = np.where(whole == 0, np.float32(1), np.abs(whole))
         weights = np.zeros_like(strength)
         np.put_along_axis(weights, used, (whole - scores[:, :-1]) / scale, axis=1)
-        return relu(weighted_sum(a, weights))
+        return relu(weighted_sum(maps, weights))
 
 
 def _channel_scores(
@@ -140,7 +148,7 @@ def _channel_scores(
         layer: Name of the layer.
         images: `(N, H, W, C)`.
         targets: `(N,)`.
-        activations: The layer's outputs, `(N, h, w, K)`.
+        activations: The layer's outputs, `(N, h, w, K)`; to ablate them, tokens as they are.
         channels: The channels of each image, `(N, M)`.
         score: Whether the score is the logit or the probability.
 
@@ -149,7 +157,8 @@ def _channel_scores(
     """
     rows = np.repeat(np.arange(len(images), dtype=np.int32), channels.shape[1])
     columns = channels.astype(np.int32).ravel()
-    spec = tf.TensorSpec([None, None, None, activations.shape[-1]], tf.float32)
+    places = [None] * (activations.ndim - 1)
+    spec = tf.TensorSpec([*places, activations.shape[-1]], tf.float32)
     arrays = [(images, network.runner.image_spec), (activations, spec)]
     scores = scores_of_pairs(network, build, (layer,), arrays, targets, rows, columns, score=score)
     return scores.reshape(channels.shape)
@@ -179,7 +188,7 @@ def _ablated(network: Network, layer: str) -> Change:
         a = tf.gather(activations, row)
         # For a channel that does not exist, one_hot gives all ones: nothing is ablated.
         remaining = tf.one_hot(channel, a.shape[-1], on_value=0.0, off_value=1.0)
-        a = a * remaining[:, tf.newaxis, tf.newaxis]
+        a = a * tf.reshape(remaining, [-1, *[1] * (len(a.shape) - 2), a.shape[-1]])
         return tf.gather(images, row), {layer: tf.cast(a, network.runner.layer_dtypes[layer])}
 
     return change

@@ -151,15 +151,24 @@ def _of_relu_and_maximum(pair: Pair, m: tf.Tensor) -> tuple[tf.Tensor, ...]:
 
 
 def pair_steps(of_images: StepGraph, of_baselines: StepGraph) -> dict[int, Pair]:
-    """Return the pair of each step by the step's id, with a row for each image and baseline."""
-    n, b = tf.shape(of_images.logits)[0], of_baselines.logits.shape[0]
+    """Return the pair of each step by the step's id, with a row for each image and baseline.
+
+    A step on windows of an image has several rows for each of them.
+    """
+    n, b = tf.shape(of_images.logits)[0], tf.shape(of_baselines.logits)[0]
 
     def rows(x: tf.Tensor, x_base: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         x, x_base = tf.cast(x, tf.float32), tf.cast(x_base, tf.float32)
-        if b == 1:  # A single baseline broadcasts.
+        if x_base.shape[0] == 1:  # A single baseline broadcasts.
             return x, x_base
-        count = tf.shape(of_baselines.logits)[0]
-        return tf.repeat(x, count, axis=0), tf.tile(x_base, [n, *[1] * (len(x_base.shape) - 1)])
+        inner = tf.shape(x_base)[1:]
+        images = tf.repeat(tf.reshape(x, tf.concat([[n, -1], inner], 0)), b, axis=0)
+        baselines = tf.reshape(x_base, tf.concat([[b, -1], inner], 0))
+        tiled = tf.tile(baselines, tf.concat([[n], tf.ones_like(tf.shape(baselines)[1:])], 0))
+        return tuple(
+            tf.ensure_shape(tf.reshape(t, tf.concat([[-1], inner], 0)), [None, *x.shape[1:]])
+            for t in (images, tiled)
+        )
 
     return {
         id(step): Pair(

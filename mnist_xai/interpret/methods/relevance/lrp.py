@@ -206,7 +206,9 @@ def _relevance(network: Network, method: LRP, score: Score) -> Pass:
         def rule(step: Step, of_output: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
             of_inputs, absorbed_here = method._propagate_step(step, of_output, run)
             for name, amount in absorbed_here.items():
-                absorbed[name] = absorbed.get(name, 0.0) + amount
+                # A step on windows of an image has several rows for each image.
+                rows = tf.reshape(amount, [tf.shape(x)[0], -1])
+                absorbed[name] = absorbed.get(name, 0.0) + tf.reduce_sum(rows, axis=1)
             return of_inputs
 
         head = network.runner.head
