@@ -22,7 +22,6 @@ from mnist_xai.audit.tasks import (
     Budget,
     Task,
     choose_examples,
-    normalised_images,
     tasks_of,
 )
 from mnist_xai.data import Dataset, load_data
@@ -119,12 +118,14 @@ def _run(
     progress: bool,
 ) -> Audit:
     """Evaluate the model, and score the methods whose results are not stored yet."""
-    all_rows = np.arange(len(dataset.test_images))
-    probabilities = network.probabilities(normalised_images(dataset, all_rows))
+    probabilities = network.probabilities(network.images_of(dataset.test_images))
     evaluation = Evaluation(probabilities, dataset.test_labels)
     chosen = choose_examples(evaluation)
     rows = np.concatenate(list(chosen.values()))
-    examples = normalised_images(dataset, rows), evaluation.predictions[rows].astype(np.int32)
+    examples = (
+        network.images_of(dataset.test_images[rows]),
+        evaluation.predictions[rows].astype(np.int32),
+    )
     tasks = tasks_of(network, dataset, budget, seed)
     results = dict(_results(network, methods, examples, tasks, store, progress))
     return Audit(

@@ -15,7 +15,6 @@ from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.passes import INDICES, TARGETS, Pass
 from mnist_xai.interpret.core.progress import advance
-from mnist_xai.interpret.core.runner import score_of
 
 Indices = NDArray[np.int32]
 
@@ -88,7 +87,7 @@ def _pair_scores(
             row = rows[pairs]
             images, replaced = change(row, columns[pairs], *arrays)
             z = network.runner.logits_replaced(images, replaced)
-            return score_of(z, tf.gather(targets, row), score)
+            return network.runner.head.score(z, tf.gather(targets, row), score)
 
         return _in_chunks(tf.size(rows), chunk, score_chunk)
 

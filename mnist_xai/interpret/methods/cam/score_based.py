@@ -57,7 +57,7 @@ class ScoreCAM(ActivationMap):
     def _layer_maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        a = network.activations(images, [layer])[layer]
+        a = network.activations_at(images, [layer])[layer]
         spread = np.ptp(a, axis=(1, 2))
         count = self._used(images.shape[1:], a.shape[-1])
         used = np.sort(np.argsort(-spread, axis=1, kind="stable")[:, :count], axis=1)
@@ -94,6 +94,7 @@ class AblationCAM(ActivationMap):
         reference="Desai, Ramaswamy 2020, section 3",
         signed=False,
         unit="forward",
+        needs_range=False,
     )
 
     def passes(self, network: Network) -> float:
@@ -106,7 +107,7 @@ class AblationCAM(ActivationMap):
     def _layer_maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        a = network.activations(images, [layer])[layer]
+        a = network.activations_at(images, [layer])[layer]
         channels = a.shape[-1]
         count = self._used(images.shape[1:], channels)
         strength = np.abs(a).sum(axis=(1, 2))

@@ -56,7 +56,7 @@ def add_legs(
         # With few images, run several legs at once: one image costs as much as ten in a pass.
         while block := list(islice(legs, max(size // len(x), 1))):
             points, moves = (np.stack(parts) for parts in zip(*block, strict=True))
-            slopes, _ = network.gradient(
+            slopes, _ = network.gradient_at(
                 points.reshape(-1, *x.shape[1:]), np.tile(c, len(points)), score=score
             )
             total += (slopes.reshape(moves.shape) * moves).sum(axis=0, dtype=np.float64)
@@ -221,7 +221,7 @@ class GuidedIntegratedGradients(Hyperparameters, ConstantBaseline):
         steps = self._steps(images.shape[1:])
         for step in range(1, steps + 1):
             here = (self.baseline + done * way).reshape(images.shape)
-            slope, _ = network.gradient(here, targets, score=score)
+            slope, _ = network.gradient_at(here, targets, score=score)
             steepness = np.abs(slope).reshape(way.shape)
             next_done = self._advance(done, steepness, weight, step / steps)
             move = ((next_done - done) * way).reshape(images.shape)
