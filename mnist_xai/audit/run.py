@@ -98,8 +98,10 @@ def audit(
     with output_lock(page):
         is_path = not isinstance(model, keras.Model | Network)
         loaded = load_model(Path(model)) if is_path else model
-        dataset = data if isinstance(data, Dataset) else load_data(data)
         network = Network.with_options(loaded, pixels=pixels, preprocess=preprocess, output=output)
+        dataset = data
+        if not isinstance(data, Dataset):
+            dataset = load_data(data, image_shape=network.image_shape)
         _check_fit(network, dataset)
         store = None
         if folder:
