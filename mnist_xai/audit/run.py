@@ -96,12 +96,11 @@ def audit(
         # If an unfinished audit lies here, the outputs may be its own: allow them for now.
         _check_outputs(page, overwrite or bool(folder and folder.exists()))
     with output_lock(page):
-        is_path = not isinstance(model, keras.Model | Network)
-        loaded = load_model(Path(model)) if is_path else model
+        name, loaded = _loaded(model)
         network = Network.with_options(loaded, pixels=pixels, preprocess=preprocess, output=output)
-        dataset = data
-        if not isinstance(data, Dataset):
-            dataset = load_data(data, image_shape=network.image_shape)
+        dataset = (
+            data if isinstance(data, Dataset) else load_data(data, image_shape=network.image_shape)
+        )
         _check_fit(network, dataset)
         store = None
         if folder:
@@ -110,14 +109,23 @@ def audit(
             # Some methods are still to run, so existing outputs are not this audit's.
             _check_outputs(page, overwrite)
         outcome = _run(network, dataset, limits, chosen, seed, store, progress)
-        if is_path:
-            outcome = dataclasses.replace(outcome, model=Path(model).name)
+        if name:
+            outcome = dataclasses.replace(outcome, model=name)
         if page and store:
             outcome = dataclasses.replace(outcome, path=page)
             # Raises if an output has appeared meanwhile; it and the stored results are kept.
             _write(outcome, page, overwrite)
             store.remove()
     return outcome
+
+
+def _loaded(
+    model: str | os.PathLike[str] | keras.Model | Network,
+) -> tuple[str, keras.Model | Network]:
+    """Return the model, and the name of its file if it comes from one."""
+    if isinstance(model, keras.Model | Network):
+        return "", model
+    return Path(model).name, load_model(Path(model))
 
 
 def _run(
