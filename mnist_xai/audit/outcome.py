@@ -36,7 +36,6 @@ class Audit:
         results: The result of each method, by name.
         grid_note: What a reader has to know about the images with known evidence; empty if no
             metric used any.
-        pixel_warning: A sentence where the model is far more accurate in another range of pixels.
         path: The page; None if none was written.
     """
 
@@ -49,7 +48,6 @@ class Audit:
     methods: Mapping[str, Method]
     results: Mapping[str, MethodResult]
     grid_note: str = ""
-    pixel_warning: str = ""
     path: Path | None = None
 
     @property

@@ -37,7 +37,6 @@ def warnings(audit: Audit) -> list[str]:
         Sentences about the model, then about the methods, the most serious kind first.
     """
     rules: tuple[Callable[[Audit], Iterator[str]], ...] = (
-        _other_range_of_pixels,
         _miscalibrated_model,
         _guessing_model,
         _independent_of_weights,
@@ -48,11 +47,6 @@ def warnings(audit: Audit) -> list[str]:
         _refusals,
     )
     return [sentence for rule in rules for sentence in rule(audit)]
-
-
-def _other_range_of_pixels(audit: Audit) -> Iterator[str]:
-    if audit.pixel_warning:
-        yield audit.pixel_warning
 
 
 def _miscalibrated_model(audit: Audit) -> Iterator[str]:

@@ -72,8 +72,6 @@ def audit(
         seed=seed,
     )
     found = run_with_consent(work, outputs, overwrite)
-    if found.pixel_warning:
-        say(f"Warning: {found.pixel_warning}", err=True)
     refused = [name for name, result in found.results.items() if result.refused]
     if refused:
         say(f"These methods cannot explain the model: {', '.join(refused)}")

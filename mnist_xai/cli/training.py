@@ -88,13 +88,10 @@ def evaluate(
     """
     terminal.start_tensorflow()
     import mnist_xai as mx
-    from mnist_xai.audit.pixel_guard import better_range
 
     network = inputs.load_network(model_path, pixels, preprocess, output)
     dataset = inputs.load_data_for(network, data)
     inputs.check_classes(network, dataset)
-    if warning := better_range(network, dataset.test_images, dataset.test_labels):
-        say(f"Warning: {warning}", err=True)
     images = network.images_of(dataset.test_images)
     result = mx.evaluate(network, images, dataset.test_labels)
     if as_json:

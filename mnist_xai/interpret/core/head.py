@@ -92,6 +92,14 @@ class Head:
         own = self.probabilities(z) if self.undone or self.kind == "log-probabilities" else z
         return own[:, 1:] if self.kind == "one unit" else own
 
+    def probabilities_of(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Return the probabilities of the classes, `(N, classes)`, from the model's own outputs."""
+        outputs = tf.cast(outputs, tf.float32)
+        if self.kind == "one unit":
+            p = outputs if self.undone else tf.sigmoid(outputs)
+            return tf.concat([1 - p, p], axis=1)
+        return tf.nn.softmax(outputs) if self.kind == "linear" else outputs
+
     def values(self, z: tf.Tensor, score: Score) -> tf.Tensor:
         """Return logits, probabilities or outputs, `(N, classes)` or `(N, units)`."""
         check_score(score)

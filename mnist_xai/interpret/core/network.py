@@ -19,10 +19,12 @@ from mnist_xai.interpret.core.entry import (
 )
 from mnist_xai.interpret.core.graph import Caller, functional_graph, run_graph
 from mnist_xai.interpret.core.inputs import Array, InputSpec, Score, check_score
+from mnist_xai.interpret.core.memory import planned_batch
 from mnist_xai.interpret.core.parameters import check_counts
 from mnist_xai.interpret.core.passes import TARGETS, Pass, PassCache
 from mnist_xai.interpret.core.pixels import CONVENTIONS, PixelRange, Pixels, pixel_range
 from mnist_xai.interpret.core.preprocessing import found_range
+from mnist_xai.interpret.core.progress import advance
 from mnist_xai.interpret.core.runner import Runner
 from mnist_xai.interpret.core.twin import Experiments
 
@@ -45,7 +47,8 @@ class Network:
             A model of mixed precision runs in its own precision: its explanations have three
             digits in bfloat16, and in float16 small gradients may vanish. Explain a float32 copy
             where that matters.
-        batch_size: Images in one pass. It bounds the memory and does not change the results.
+        batch_size: Images in one pass. It bounds the memory and does not change the results. By
+            default as many as fit into 1 GiB with the outputs of all layers, at most 256.
         output: Name of the output to explain, its key or its index, when the model has several.
         pixels: The range of the images: `"unit"` [0, 1], `"bytes"` [0, 255], `"tf"` [-1, 1],
             `"caffe"` or `"torch"` (the outputs of `keras.applications`' `preprocess_input`), or
@@ -72,19 +75,19 @@ class Network:
         self,
         model: keras.Model,
         *,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         output: str | int | None = None,
         pixels: Pixels | None = None,
         preprocess: Preprocess | None = None,
     ) -> None:
         if not isinstance(model, keras.Model):
             raise TypeError(f"model: expected a Keras 3 model; got {type(model).__name__}")
-        check_counts(batch_size=batch_size)
+        if batch_size is not None:
+            check_counts(batch_size=batch_size)
         shape = _input_shape(model)
         self.model = model
-        self.batch_size = batch_size
         self._output = _output_index(model, output)
-        self._pixels, self._preprocess = pixels, preprocess
+        self._preprocess = preprocess
         scores = tuple(model.outputs[self._output].shape)
         if len(scores) != 2 or not scores[1]:
             raise ValueError(
@@ -98,6 +101,9 @@ class Network:
         self.inputs = InputSpec(
             model.name, image_shape, entry.pixels, entry.has_channels, head.classes, head.units
         )
+        self.batch_size = batch_size or planned_batch(
+            self.runner.layer_shapes, self.runner.layer_dtypes, image_shape
+        )
         self.passes = PassCache(self)
         self.experiments = Experiments(self)
 
@@ -105,6 +111,19 @@ class Network:
     def of(cls, model: "keras.Model | Network") -> "Network":
         """Return the network of a model; return a network as it is, with what it has compiled."""
         return model if isinstance(model, cls) else cls(model)
+
+    @classmethod
+    def with_options(cls, model: "keras.Model | Network", **options: Any) -> "Network":
+        """Return the network of a model with these options; a `Network` has its own.
+
+        Raises:
+            TypeError: For options beside a `Network`.
+        """
+        if not isinstance(model, cls):
+            return cls(model, **options)
+        if given := [name for name, value in options.items() if value is not None]:
+            raise TypeError(f"{given[0]}: a Network has it already; pass it to Network(model, ...)")
+        return model
 
     def on_model(self, model: keras.Model) -> "Network":
         """Return a network on another model that has the same outputs; it explains the same one."""
@@ -116,7 +135,7 @@ class Network:
 
     @property
     def _options(self) -> tuple[Any, ...]:
-        return self.batch_size, self._output, self._pixels, self._preprocess
+        return self.batch_size, self._output, self.pixels, self._preprocess
 
     @property
     def image_shape(self) -> tuple[int | None, ...]:
@@ -325,7 +344,10 @@ class Network:
         """
         signature = (self.runner.image_spec, TARGETS)[: len(arrays)]
         compiled = self.passes.get(build, *options, signature=signature)
-        chunks = [compiled(*(a[rows] for a in arrays)) for rows in self.chunks(len(arrays[0]))]
+        chunks = []
+        for rows in self.chunks(len(arrays[0])):
+            chunks.append(compiled(*(a[rows] for a in arrays)))
+            advance(len(arrays[0][rows]))
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *chunks)
 
     def experiment(self) -> AbstractContextManager["Network"]:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from mnist_xai.interpret.core.progress import compiling
+
 if TYPE_CHECKING:
     from mnist_xai.interpret.core.network import Network
 
@@ -65,6 +67,7 @@ class PassCache:
                 )
                 # Trace now. When several passes made by one builder (one per layer or rule) are
                 # traced at their first call, TensorFlow warns of excessive retracing.
-                compiled.get_concrete_function()
+                with compiling():
+                    compiled.get_concrete_function()
                 self._passes[key] = compiled
             return self._passes[key]

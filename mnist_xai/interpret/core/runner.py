@@ -16,7 +16,7 @@ from mnist_xai.interpret.core.graph import (
     run_graph,
 )
 from mnist_xai.interpret.core.head import epsilon_of, find_head, undo_activation
-from mnist_xai.interpret.core.inputs import Score
+from mnist_xai.interpret.core.inputs import Array, Score
 from mnist_xai.interpret.core.linear_stem import NO_STEM, split_linear_stem
 from mnist_xai.interpret.core.shortcuts import find_shortcuts
 
@@ -90,6 +90,15 @@ class Runner:
         pixels = self.entry.run(images, calls, caller)
         outputs = run_graph(self.model, pixels, calls, caller=caller)
         return calls, keras.tree.flatten(outputs)[self._output]
+
+    def probabilities_of(self, points: Array) -> Array:
+        """Return the probabilities that the model itself gives for unit images."""
+        return self.probabilities_in(self.entry.run(tf.constant(points), {}, call_plainly))
+
+    def probabilities_in(self, pixels: Array | tf.Tensor) -> Array:
+        """Return the probabilities that the model itself gives for its own pixels."""
+        outputs = keras.tree.flatten(self.model(pixels, training=False))[self._output]
+        return np.asarray(self.head.probabilities_of(outputs))
 
     def logits(self, images: tf.Tensor, caller: Caller = call_plainly) -> tf.Tensor:
         """Return the logits `(N, classes)`."""

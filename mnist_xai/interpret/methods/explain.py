@@ -1,7 +1,5 @@
 """`explain`, the entry point to every attribution method."""
 
-from typing import Any
-
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,6 +8,7 @@ from mnist_xai.interpret.core.entry import Preprocess
 from mnist_xai.interpret.core.inputs import Array, Score, Targets, check_score
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.pixels import Pixels
+from mnist_xai.interpret.core.progress import PassBar, heard_by
 from mnist_xai.interpret.methods.base import (
     METHODS,
     Complete,
@@ -47,7 +46,8 @@ def explain(
         pixels: The range of the images, see `Network`; by default what the model shows.
         preprocess: What makes the model's pixels from these images, see `Network`.
         output: Which of several outputs to explain, see `Network`.
-        progress: Whether to show a progress bar.
+        progress: Whether to show a progress bar in passes, with an estimate before anything longer
+            than a minute.
 
     Returns:
         The maps, with scores, residuals of promised sums, and warnings. A gradient is in units of
@@ -65,25 +65,26 @@ def explain(
         )
     method, name = named_method(method)
     check_score(score)
-    network = _network(model, pixels=pixels, preprocess=preprocess, output=output)
+    network = Network.with_options(model, pixels=pixels, preprocess=preprocess, output=output)
     points = network.inputs.check_images(images, needs_range=needs_range(method))
     z = network.logits_at(points)
     classes = network.inputs.check_targets(
         _predicted(network, z, score) if targets is None else targets, len(z), score=score
     )
     scores = np.asarray(network.runner.head.score(z, classes, score))
-    bar = keras.utils.Progbar(len(z), unit_name="image") if progress else None
+    bar = PassBar(len(z), method.passes(network), method.about.unit) if progress else None
     maps: list[Array] = []
     promises: list[Array] = []
     absorbed: list[dict[str, Array]] = []
     for rows in network.chunks(len(z)):
         given = points[rows], classes[rows], scores[rows]
-        made, promised, parts = _explain_chunk(network, method, *given, score)
+        with heard_by(bar):
+            made, promised, parts = _explain_chunk(network, method, *given, score)
         maps.append(made)
         promises += [] if promised is None else [promised]
         absorbed.append(parts)
         if bar:
-            bar.add(len(made))
+            bar.finish(len(made))
     return Explanation(
         network.pixels.per_value(np.concatenate(maps), pixel_power(method)),
         network.pixels.to_model(points),
@@ -97,15 +98,6 @@ def explain(
         network.pixels,
         network.runner.head.note,
     )
-
-
-def _network(model: keras.Model | Network, **options: Any) -> Network:
-    """Return the network to explain; options are for a model only."""
-    if not isinstance(model, Network):
-        return Network(model, **options)
-    if given := [name for name, value in options.items() if value is not None]:
-        raise TypeError(f"{given[0]}: a Network has it already; pass it to Network(model, ...)")
-    return model
 
 
 def _predicted(network: Network, z: Array, score: Score) -> Array:

@@ -8,7 +8,12 @@ import numpy as np
 from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.methods.base import About, register
-from mnist_xai.interpret.methods.cam.base import ActivationMap, relu, weighted_sum
+from mnist_xai.interpret.methods.cam.base import (
+    ActivationMap,
+    activations_and_gradients,
+    relu,
+    weighted_sum,
+)
 
 
 @register("gradcam")
@@ -29,7 +34,7 @@ class GradCAM(ActivationMap):
     def _layer_maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        a, g, _ = network.layer_gradient_at(images, targets, layer, score=score)
+        a, g = activations_and_gradients(network, images, targets, layer, score)
         return relu(weighted_sum(a, g.mean(axis=(1, 2))))
 
 
@@ -62,7 +67,7 @@ class GradCAMPlusPlus(ActivationMap):
     def _layer_maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        a, g, _ = network.layer_gradient_at(images, targets, layer, score=score)
+        a, g = activations_and_gradients(network, images, targets, layer, score)
         # Dividing α by g² avoids 0/0 at g = 0. The pole remains; after a ReLU only negative
         # gradients reach it, and their weight is zero.
         denominator = 2 + g * a.sum(axis=(1, 2), keepdims=True)
@@ -90,7 +95,7 @@ class HiResCAM(ActivationMap):
     def _layer_maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        a, g, _ = network.layer_gradient_at(images, targets, layer, score=score)
+        a, g = activations_and_gradients(network, images, targets, layer, score)
         return np.einsum("nhwk,nhwk->nhw", a, g)
 
 
@@ -114,5 +119,5 @@ class LayerCAM(ActivationMap):
     def _layer_maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        a, g, _ = network.layer_gradient_at(images, targets, layer, score=score)
+        a, g = activations_and_gradients(network, images, targets, layer, score)
         return relu(np.einsum("nhwk,nhwk->nhw", relu(g), a))

@@ -211,8 +211,14 @@ class _NoisyCopies(Hyperparameters):
         self, network: Network, images: Array, targets: Targets, score: Score
     ) -> Iterator[Array]:
         """Yield the maps of one noisy copy of all images after the other."""
-        for noise in self._noise(images.shape[1:]):
-            yield self.method(network, images + noise, targets, score=score)
+        noise, count = self._noise(images.shape[1:]), len(images)
+        # With few images, explain several copies at once: they fill the batch.
+        size = max(1, network.batch_size // count)
+        for start in range(0, len(noise), size):
+            copies = images + noise[start : start + size, np.newaxis]
+            points = copies.reshape(-1, *images.shape[1:])
+            maps = self.method(network, points, np.tile(targets, len(copies)), score=score)
+            yield from maps.reshape(len(copies), count, *maps.shape[1:])
 
 
 @register("smoothgrad")

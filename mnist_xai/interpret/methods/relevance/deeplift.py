@@ -93,7 +93,7 @@ def _multipliers_times_differences(network: Network, rule: Rule, score: Score, o
         if squash := head.squash(score):
             z, z_base = (tf.cast(g.logits, tf.float32) for g in (of_images, of_baselines))
             ends = (tf.repeat(z, count, axis=0), tf.tile(z_base, [tf.shape(x)[0], 1]))
-            (m,) = mean_vjp(squash, ends, m)
+            (m,) = mean_vjp(squash, (ends,), m)
         of_pixels = propagate_backwards(
             of_images.steps,
             (of_images.logits, rule.start(m)),
