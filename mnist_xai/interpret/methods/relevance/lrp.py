@@ -139,7 +139,8 @@ class LRP:
                 return found
         if step.affine:
             rule = run.first.get(id(step)) or self._rule_of(step.affine)
-            of_input, absorbed = propagate(rule, step, step.affine, relevance)
+            layer = run.unit_layers.get(id(step), step)
+            of_input, absorbed = propagate(rule, layer, layer.affine or step.affine, relevance)
             return (of_input,), absorbed
         if step.kind in ("product", "quotient"):
             return product_rule(step, relevance, run.factors[id(step)])
@@ -186,11 +187,13 @@ class _Run:
     Attributes:
         preprocessing: The steps before the first layer with a kernel.
         first: The rules of the layers that read the pixels, by the step's id.
+        unit_layers: These layers as layers of unit pixels, where there is a preprocessing.
         factors: The share of each factor of a product, by the step's id.
     """
 
     preprocessing: Preprocessing
     first: dict[int, Rule]
+    unit_layers: dict[int, Step]
     factors: dict[int, tuple[float, ...]]
 
 
@@ -200,7 +203,8 @@ def _relevance(network: Network, method: LRP, score: Score) -> Pass:
         steps = fold_normalisation(graph.to_logits)
         preprocessing = Preprocessing.of(steps, x)
         factors = shares_of_factors(steps, method.products)
-        run = _Run(preprocessing, method._first_rules(preprocessing, x), factors)
+        first = method._first_rules(preprocessing, x)
+        run = _Run(preprocessing, first, preprocessing.unit_layers(x), factors)
         absorbed = dict.fromkeys(ABSORBERS, tf.zeros(tf.shape(x)[:1]))
 
         def rule(step: Step, of_output: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
