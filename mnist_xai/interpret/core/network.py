@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_xai.interpret.core.graph import functional_graph
 from mnist_xai.interpret.core.inputs import Array, InputSpec, Score, check_score
+from mnist_xai.interpret.core.intake import Context, intake_of, knows_its_inputs
 from mnist_xai.interpret.core.parameters import check_counts
 from mnist_xai.interpret.core.passes import TARGETS, Pass, PassCache
 from mnist_xai.interpret.core.runner import Runner, score_of
@@ -25,13 +25,22 @@ class Network:
     Whatever needs an inner tensor takes it from there. Any number of threads may use one network.
 
     Args:
-        model: Any Keras 3 classifier with one image input: Sequential or Functional, nested,
-            with shared layers; the softmax inside the last layer, a layer of its own, or absent.
+        model: Any Keras 3 classifier with one image input: Sequential, Functional or subclassed,
+            nested, with shared layers and custom layers; the softmax inside the last layer, a
+            layer of its own, or absent. Or a callable: images `(N, H, W, C)` to scores
+            `(N, classes)`. One of TensorFlow's tensors has gradients, one of NumPy arrays none.
             A model of mixed precision runs in its own precision: its explanations have three
             digits in bfloat16, and in float16 small gradients may vanish. Explain a float32 copy
             where that matters.
         batch_size: Images in one pass. It bounds the memory and does not change the results.
-        output: Name of the output to explain, when the model has several.
+        output: Name of the output to explain, or its index, when the model has several.
+        image_shape: Shape `(height, width, channels)` of one image, for a model that does not
+            tell it: a callable, or a subclassed model or Sequential that has not been built.
+        classes: Number of scores that a callable returns for an image; checked when given.
+        context: The other inputs of a model with several, held fixed: a mapping by name or a
+            sequence in their order, each with one row for all images.
+        image_input: Name or position of the image among several inputs, where it is not the only
+            one left.
 
     Attributes:
         inputs: Validates images and targets.
@@ -40,53 +49,78 @@ class Network:
         experiments: Copies of the network for experiments that change weights.
 
     Raises:
-        TypeError: When `model` is not a Keras model.
-        ValueError: For a model with several inputs, with several outputs and none named, with
-            outputs other than one row of scores per image, or with a `call` of its own that does
-            more than call its layers.
+        TypeError: When `model` is neither a Keras model nor a callable.
+        ValueError: For a model with several inputs and no context, with several outputs and none
+            named, with images `(channels, height, width)`, with outputs other than one row of
+            scores per image, or one that does not tell the shape of its images.
         UnsupportedLayerError: For a softmax that is followed by something else and so cannot be
             undone.
     """
 
     def __init__(
-        self, model: keras.Model, *, batch_size: int = 256, output: str | None = None
+        self,
+        model: keras.Model | Callable[..., Any],
+        *,
+        batch_size: int = 256,
+        output: str | int | None = None,
+        image_shape: Sequence[int | None] | None = None,
+        classes: int | None = None,
+        context: Context | None = None,
+        image_input: str | int | None = None,
     ) -> None:
-        if not isinstance(model, keras.Model):
-            raise TypeError(f"model: expected a Keras 3 model; got {type(model).__name__}")
         check_counts(batch_size=batch_size)
-        inputs = model.inputs if model.built and functional_graph(model) else None
-        if not inputs or len(inputs) != 1 or len(inputs[0].shape) != 4:
+        intake = intake_of(
+            model,
+            image_shape=None if image_shape is None else tuple(image_shape),
+            classes=classes,
+            context=context,
+            image_input=image_input,
+        )
+        if len(intake.image_shape) != 3:
             raise ValueError(
-                "model: expected a built Sequential or Functional model with one input "
-                f"(N, H, W, C); {model.name!r} is a {type(model).__name__} with inputs "
-                f"{[tuple(x.shape) for x in inputs or ()]}"
+                f"model: expected images (height, width, channels); {intake.model.name!r} takes "
+                f"{intake.image_shape}"
             )
-        self.model = model
+        self.model = intake.model
         self.batch_size = batch_size
-        self._output = _output_index(model, output)
-        shape = tuple(model.outputs[self._output].shape)
+        self._given = (model, image_shape, classes, context, image_input)
+        self._output = _output_index(intake.output_names(), output)
+        shape = intake.output_shape(self._output)
         if len(shape) != 2 or shape[1] is None or shape[1] < 2:
             raise ValueError(
                 f"model: expected one row of at least two class scores for each image; "
-                f"{model.name!r} gives {shape}"
+                f"{self.model.name!r} gives {shape}"
             )
-        self.inputs = InputSpec(model.name, tuple(inputs[0].shape[1:]), int(shape[1]))
-        self.runner = Runner(model, self._output, self.inputs.typical_shape)
+        self.inputs = InputSpec(self.model.name, intake.image_shape, int(shape[1]))
+        self.runner = Runner(intake, self._output, self.inputs.typical_shape)
         self.passes = PassCache(self)
         self.experiments = Experiments(self)
 
     @classmethod
-    def of(cls, model: "keras.Model | Network") -> "Network":
-        """Return the network of a model; return a network as it is, with what it has compiled."""
-        return model if isinstance(model, cls) else cls(model)
+    def of(cls, model: "keras.Model | Network", images: ArrayLike | None = None) -> "Network":
+        """Return the network of a model; return a network as it is, with what it has compiled.
+
+        Args:
+            model: A model or a network.
+            images: Images that a model takes which does not know its inputs.
+        """
+        if isinstance(model, cls):
+            return model
+        if images is None or knows_its_inputs(model):
+            return cls(model)
+        return cls(model, image_shape=np.shape(images)[1:])
 
     def on_model(self, model: keras.Model) -> "Network":
         """Return a network on another model that has the same outputs; it explains the same one."""
-        return _network_of(model, self.batch_size, self._output)
+        return _network_of(model, *self._options)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy, or a pickle, has passes, copies and locks of its own, on its copy of the model.
-        return _network_of, (self.model, self.batch_size, self._output)
+        return _network_of, (self._given[0], *self._options)
+
+    @property
+    def _options(self) -> tuple[Any, ...]:
+        return self.batch_size, self._output, *self._given[1:]
 
     @property
     def image_shape(self) -> tuple[int | None, ...]:
@@ -304,16 +338,22 @@ def _scores_with_layer(network: Network, layer: str, score: Score) -> Pass:
     return scores
 
 
-def _network_of(model: keras.Model, batch_size: int, output: int) -> Network:
-    return Network(model, batch_size=batch_size, output=_output_names(model)[output])
+def _network_of(model: Any, batch_size: int, output: int, *given: Any) -> Network:
+    image_shape, classes, context, image_input = given
+    return Network(
+        model,
+        batch_size=batch_size,
+        output=output,
+        image_shape=image_shape,
+        classes=classes,
+        context=context,
+        image_input=image_input,
+    )
 
 
-def _output_names(model: keras.Model) -> list[str]:
-    return list(getattr(model, "output_names", None) or [model.name])
-
-
-def _output_index(model: keras.Model, name: str | None) -> int:
-    names = _output_names(model)
+def _output_index(names: list[str], name: str | int | None) -> int:
+    if isinstance(name, int) and 0 <= name < len(names):
+        return name
     if name is None and len(names) == 1:
         return 0
     if name not in names:

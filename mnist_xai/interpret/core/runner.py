@@ -15,11 +15,14 @@ from mnist_xai.interpret.core.graph import (
     call_plainly,
     last_activation,
     reads,
-    run_graph,
+    sublayers,
     undo_softmax,
+    without_identities,
 )
 from mnist_xai.interpret.core.inputs import Array, Score, check_score
+from mnist_xai.interpret.core.intake import Intake
 from mnist_xai.interpret.core.linear_stem import NO_STEM, split_linear_stem
+from mnist_xai.interpret.core.opening import has_own_call
 from mnist_xai.interpret.core.shortcuts import find_shortcuts
 
 
@@ -36,7 +39,7 @@ class Runner:
     scores would be misread is refused.
 
     Args:
-        model: A Sequential or Functional model with one image input.
+        intake: The model, and how it takes images.
         output: Index of the output to explain.
         image_shape: Shape of the images for that trial run.
 
@@ -55,14 +58,17 @@ class Runner:
         UnsupportedLayerError: For pixels or scores that would be misread.
     """
 
-    def __init__(self, model: keras.Model, output: int, image_shape: tuple[int, ...]) -> None:
-        self.model = model
+    def __init__(self, intake: Intake, output: int, image_shape: tuple[int, ...]) -> None:
+        self.model = intake.model
+        self.intake = intake
+        self.openings = intake.openings
         self._output = output
-        takes = tuple(model.inputs[0].shape[1:])
+        takes = intake.image_shape
         self.image_spec = tf.TensorSpec([None, *takes], tf.float32)
         noise = np.random.default_rng(0).random((4, *image_shape))
         images = tf.constant(noise, tf.float32)
-        calls, logits = self.run(images)
+        self._open_for_any_size()
+        calls, logits = self._run_with_open_head(images)
         self.rounding = _rounding(calls)
         self._check_run(images, logits)
         fixed_size = None not in takes
@@ -78,11 +84,15 @@ class Runner:
         self.layer_shapes = {name: tuple(tensor.shape[1:]) for name, tensor in single.items()}
 
     def run(
-        self, images: tf.Tensor, caller: Caller = call_plainly
+        self, images: tf.Tensor, caller: Caller = call_plainly, *, open_layers: bool = False
     ) -> tuple[dict[str, Call], tf.Tensor]:
-        """Call every layer as the model does; return the calls by name, and the output."""
+        """Call every layer as the model does; return the calls by name, and the output.
+
+        Subclassed models are opened, so that their layers are seen; with `open_layers`, custom
+        layers too.
+        """
         calls: dict[str, Call] = {}
-        outputs = run_graph(self.model, images, calls, caller=caller)
+        outputs = self.intake.run(images, calls, caller, open_layers=open_layers)
         return calls, keras.tree.flatten(outputs)[self._output]
 
     def logits(self, images: tf.Tensor, caller: Caller = call_plainly) -> tf.Tensor:
@@ -124,8 +134,9 @@ class Runner:
         slope = tape.gradient(s, h, weight * tf.ones_like(s))
         if slope is None:
             raise UnsupportedLayerError(
-                f"{self.model.name}: no gradient reaches the image; a layer between the image "
-                "and the output is not differentiable"
+                f"{self.model.name}: no gradient reaches the image; "
+                + (self.openings.reason(self.model) or "a layer in between is not differentiable")
+                + ". Perturbation methods need none"
             )
         slope.set_shape(h.shape)  # Some gradients lose it, such as that of a global maximum.
         return slope, s
@@ -143,9 +154,31 @@ class Runner:
             raise UnsupportedLayerError(f"{layer}: the score does not depend on its output")
         return tf.cast(output, tf.float32), tf.cast(slope, tf.float32), s
 
+    def _open_for_any_size(self) -> None:
+        """Find out what stays closed for images of any size, and so for all of them."""
+        own = any(map(has_own_call, sublayers(self.model)))
+        if own and None in self.image_spec.shape[1:]:
+            tf.function(
+                lambda x: self.intake.run(x, {}, open_layers=True), autograph=False
+            ).get_concrete_function(self.image_spec)
+
+    def _run_with_open_head(self, images: tf.Tensor) -> tuple[dict[str, Call], tf.Tensor]:
+        """Run the model; open the custom layers that return its output for a softmax inside."""
+        calls, output = first = self.run(images)
+        opened: set[int] = set()
+        while undo_softmax(calls, output) is output:
+            makers = [c.layer for c in without_identities(calls).values() if c.output is output]
+            if not makers or not has_own_call(makers[-1]) or id(makers[-1]) in opened:
+                self.openings.always -= opened
+                return first
+            opened.add(id(makers[-1]))
+            self.openings.always |= opened
+            calls, output = self.run(images)
+        return calls, output
+
     def _check_run(self, images: tf.Tensor, output: tf.Tensor) -> None:
         """Refuse a model that does more, or other, than call its layers in inference mode."""
-        given = keras.tree.flatten(self.model(images, training=False))[self._output]
+        given = keras.tree.flatten(self.intake.whole(images))[self._output]
         if not agree(given, output, self.rounding):
             raise ValueError(
                 f"model: expected one whose outputs are those of its layers, run one by one in "

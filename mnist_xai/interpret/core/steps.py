@@ -106,10 +106,12 @@ def step_graph(network: Network, images: tf.Tensor) -> StepGraph:
     """Run a network on images and return its steps.
 
     Raises:
-        UnsupportedLayerError: For a layer with several outputs.
+        UnsupportedLayerError: For a layer with several outputs, and for a layer or model whose
+            own code cannot be opened.
     """
     split: dict[str, Call] = {}
-    calls, output = network.runner.run(images, _splitting_caller(split))
+    calls, output = network.runner.run(images, _splitting_caller(split), open_layers=True)
+    network.runner.openings.check_open(split)
     return StepGraph(
         _steps_of(without_identities(split), images),
         undo_softmax(split, output),

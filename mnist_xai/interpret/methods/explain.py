@@ -46,7 +46,7 @@ def explain(
         )
     method, name = named_method(method)
     check_score(score)
-    network = Network.of(model)
+    network = Network.of(model, images)
     checked = network.inputs.check_images(images)
     z = network.logits(checked)
     classes = network.inputs.check_targets(z.argmax(axis=1) if targets is None else targets, len(z))

@@ -50,7 +50,7 @@ def gradient_map(
 
     Source: Simonyan, Vedaldi, Zisserman 2013, section 3.
     """
-    network = Network.of(model)
+    network = Network.of(model, images)
     images = network.inputs.check_images(images)
     if targets is None:
         targets = network.logits(images).argmax(axis=1)
