@@ -287,7 +287,7 @@ def _arguments(
 
         return listed
     fixed = {name: _plain_row(name, value) for name, value in context.items()}
-    if set(fixed) <= set(inspect.signature(model.call).parameters):
+    if image_input is None and set(fixed) <= set(inspect.signature(model.call).parameters):
         return lambda x: (x, {name: _repeated(row, x) for name, row in fixed.items()})
     names = [key for key in found or () if isinstance(found, Mapping) and key not in fixed]
     name = image_input or (names[0] if len(names) == 1 else None)

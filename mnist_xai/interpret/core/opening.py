@@ -78,7 +78,7 @@ class Opened:
             output = call(operation, *node_args, **node_kwargs)
             flat = keras.tree.flatten(output)
             known.update(zip(map(id, node.outputs), flat, strict=True))
-        return keras.tree.map_structure(lambda x: known[id(x)], self.trace.output)
+        return keras.tree.map_structure(fill, self.trace.output)
 
 
 def _with(operation: Any, settings: dict[str, Any]) -> Any:

@@ -80,6 +80,20 @@ class OwnFunction(keras.Model):
         scores.set_shape([x.shape[0], self.classes])
         return scores
 
+    def with_own_errors(self, compiled: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a compiled pass that raises the function's errors, not TensorFlow's about them."""
+
+        def call(*args: Any) -> Any:
+            try:
+                return compiled(*args)
+            except tf.errors.OpError:
+                error, self.error = self.error, None
+                if error is None:
+                    raise
+                raise error from None
+
+        return call
+
     def get_config(self) -> dict[str, Any]:
         """Raise ValueError: the weights that a function uses are not known."""
         raise ValueError("it is a function, and the weights that it uses are not known")

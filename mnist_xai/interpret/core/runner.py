@@ -111,8 +111,9 @@ class Runner:
     def logits_after_stem(self, h: tf.Tensor, *, pooled: bool = False) -> tf.Tensor:
         """Return the logits, given the stem's output `h`; with `pooled`, its pooled output."""
         known = (self.stem.name, self.stem.pool) if pooled else (self.stem.name,)
-        # Nothing but the stem reads the images, so `h` may be passed in their place.
-        return self.logits(h, self.shortcuts.caller(h, known))
+        # Nothing but the stem reads the images, so those passed in their place do not matter.
+        images = tf.zeros([tf.shape(h)[0], *self.image_spec.shape[1:]]) if self.stem.name else h
+        return self.logits(images, self.shortcuts.caller(h, known))
 
     def gradient_after_stem(
         self,

@@ -57,7 +57,7 @@ class Trace:
     Attributes:
         inputs: The KerasTensors that it was called with.
         nodes: The calls that the output depends on, each after those that it reads.
-        output: What it returned: a structure of KerasTensors.
+        output: What it returned: a structure of KerasTensors and `Weight`.
         weights: Returns the tensors that `Weight` stands for, from the current weights.
         weight_shapes: Their shapes.
     """
@@ -96,8 +96,8 @@ def trace(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
             call = getattr(layer.call, "python_function", layer.call)
             args, kwargs = for_inference(layer, args, kwargs)
             output = call(*args, **kwargs)
-            _check_output(output)
-            done.append((_nodes_before(output, weights), output))
+            nodes = _nodes_before(output, weights)
+            done.append((nodes, _with_weights(output, weights)))
 
         _Frame(layer, symbolic_call)(args, kwargs, training=False)
         return weights
@@ -136,12 +136,6 @@ class _Frame(keras.layers.Layer):
         return keras.KerasTensor(())
 
 
-def _check_output(output: Any) -> None:
-    leaves = keras.tree.flatten(output)
-    if not leaves or not all(keras.utils.is_keras_tensor(x) for x in leaves):
-        raise CannotTraceError("its call returns something that does not depend on its input")
-
-
 # --- From Keras's nodes to ours ------------------------------------------------------------------
 
 
@@ -165,7 +159,9 @@ def _nodes_before(output: Any, weights: list[tf.Tensor]) -> list[Node]:
     return list(found.values())
 
 
-def _node(node: Any, weights: list[tf.Tensor]) -> Node:
+def _with_weights(value: Any, weights: list[tf.Tensor]) -> Any:
+    """Return a structure with `Weight` for each variable and what was computed from variables."""
+
     def replace(leaf: Any) -> Any:
         if isinstance(leaf, keras.Variable | tf.Variable) or tf.is_symbolic_tensor(leaf):
             # Here, because a variable has the precision of the layer that reads it.
@@ -173,18 +169,19 @@ def _node(node: Any, weights: list[tf.Tensor]) -> Node:
             return Weight(len(weights) - 1)
         return leaf
 
-    def replaced(value: Any) -> Any:
-        return keras.tree.map_structure(replace, value)
+    return keras.tree.map_structure(replace, value)
 
+
+def _node(node: Any, weights: list[tf.Tensor]) -> Node:
     operation, settings = node.operation, {}
     if not isinstance(operation, keras.layers.Layer):
         settings = {k: v for k, v in vars(operation).items() if k[0] != "_" and k != "name"}
     arguments = node.arguments
     return Node(
         operation,
-        replaced(arguments.args),
-        replaced(arguments.kwargs),
-        replaced(settings),
+        _with_weights(arguments.args, weights),
+        _with_weights(arguments.kwargs, weights),
+        _with_weights(settings, weights),
         node.outputs,
     )
 
