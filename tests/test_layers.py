@@ -61,11 +61,13 @@ def test_one_module_touches_the_private_graph_of_keras():
 # other modules need something that a kind does not say.
 LISTS_OF_LAYERS = {
     "interpret/core/affine.py": "layers with weights, z = W x + b, and where they keep W and b",
+    "interpret/core/attention.py": "attention layers and the parts that they consist of",
+    "interpret/core/normalisation.py": "normalisations, and where they keep gain and offset",
     "interpret/core/layer_kinds.py": "the kind of every layer without weights",
     "interpret/core/graph.py": "layers that apply their activation last",
+    "interpret/core/linear_stem.py": "layers that scale pixels before the first convolution",
     "interpret/core/shortcuts.py": "max poolings, which take a ReLU before them along",
     "interpret/inspect/receptive_field.py": "normalisations that read all along an axis",
-    "interpret/methods/relevance/backprop.py": "normalisations, which contain no ReLU",
     "quality/axioms/rewriting.py": "layers that allow a rewriting of the network",
 }
 

@@ -8,7 +8,6 @@ import numpy as np
 from mnist_xai import plots
 from mnist_xai.audit.outcome import Audit
 from mnist_xai.audit.results import MethodResult
-from mnist_xai.audit.tasks import normalised_images
 from mnist_xai.audit.verdicts import warnings
 from mnist_xai.audit.wording import (
     capitalised,
@@ -19,6 +18,7 @@ from mnist_xai.audit.wording import (
     rounded,
     spaced,
 )
+from mnist_xai.data import normalise
 from mnist_xai.quality import CONTROLS, Metric, Scores
 from mnist_xai.quality.statistics import Values
 from mnist_xai.report import Cell, Section, Table, html_page, png
@@ -171,7 +171,7 @@ def _score_cell(audit: Audit, method: str, metric: str) -> Cell:
 
 def _example_maps(audit: Audit) -> Iterator[Section]:
     rows = np.concatenate(list(audit.examples.values()))
-    images, titles = normalised_images(audit.dataset, rows), list(_example_titles(audit))
+    images, titles = normalise(audit.dataset.test_images[rows]), list(_example_titles(audit))
     kinds = ", ".join(f"{len(rows)} {kind}" for kind, rows in audit.examples.items() if len(rows))
     for family, results in _by_family(audit).items():
         title = f"Explanations: {family}"

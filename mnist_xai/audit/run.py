@@ -22,13 +22,14 @@ from mnist_xai.audit.tasks import (
     Budget,
     Task,
     choose_examples,
-    normalised_images,
     tasks_of,
 )
 from mnist_xai.data import Dataset, load_data
-from mnist_xai.evaluation import Evaluation
+from mnist_xai.evaluation import Evaluation, warn_of_other_range
 from mnist_xai.interpret import METHODS, Method, Network, UnsupportedLayerError, explain
+from mnist_xai.interpret.core.entry import Preprocess
 from mnist_xai.interpret.core.inputs import Array
+from mnist_xai.interpret.core.pixels import Pixels
 from mnist_xai.interpret.methods.explanation import Explanation
 from mnist_xai.io.checkpoint import versions
 from mnist_xai.io.files import check_writable, unfinished_path, write_atomically
@@ -41,7 +42,7 @@ Examples = tuple[Array, NDArray[np.int32]]
 
 
 def audit(
-    model: str | os.PathLike[str] | keras.Model,
+    model: str | os.PathLike[str] | keras.Model | Network,
     data: str | os.PathLike[str] | Dataset = "mnist",
     *,
     methods: Sequence[str] | Mapping[str, Method] | None = None,
@@ -51,6 +52,9 @@ def audit(
     overwrite: bool = False,
     seed: int = 0,
     progress: bool = True,
+    pixels: Pixels | None = None,
+    preprocess: Preprocess | None = None,
+    output: str | int | None = None,
 ) -> Audit:
     """Audit a model and its explanation methods, and write one page about the outcome.
 
@@ -58,7 +62,7 @@ def audit(
     written, so that an interrupted audit continues where it stopped.
 
     Args:
-        model: A Keras classifier, or the path of a `.keras` file.
+        model: A Keras classifier, a `Network` on one, or the path of a `.keras` file.
         data: A `Dataset`, or an argument of `load_data`; only its test images are used.
         methods: Names of methods, or your own methods by name; by default all of `METHODS`.
             The controls always take part.
@@ -69,6 +73,10 @@ def audit(
         overwrite: Whether existing files may be replaced.
         seed: Seed of the sample of test images.
         progress: Whether to show how many methods are done.
+        pixels: The range of the model's pixels, see `Network`; by default what the model shows,
+            or else [0, 1].
+        preprocess: What makes the model's pixels from pictures, see `Network`.
+        output: Which of several outputs to audit, see `Network`.
 
     Returns:
         The outcome, with the path of the page.
@@ -88,9 +96,12 @@ def audit(
         # If an unfinished audit lies here, the outputs may be its own: allow them for now.
         _check_outputs(page, overwrite or bool(folder and folder.exists()))
     with output_lock(page):
-        keras_model = model if isinstance(model, keras.Model) else load_model(Path(model))
-        dataset = data if isinstance(data, Dataset) else load_data(data)
-        network = Network(keras_model)
+        is_path = not isinstance(model, keras.Model | Network)
+        loaded = load_model(Path(model)) if is_path else model
+        network = Network.with_options(loaded, pixels=pixels, preprocess=preprocess, output=output)
+        dataset = data
+        if not isinstance(data, Dataset):
+            dataset = load_data(data, image_shape=network.image_shape)
         _check_fit(network, dataset)
         store = None
         if folder:
@@ -99,7 +110,7 @@ def audit(
             # Some methods are still to run, so existing outputs are not this audit's.
             _check_outputs(page, overwrite)
         outcome = _run(network, dataset, limits, chosen, seed, store, progress)
-        if not isinstance(model, keras.Model):
+        if is_path:
             outcome = dataclasses.replace(outcome, model=Path(model).name)
         if page and store:
             outcome = dataclasses.replace(outcome, path=page)
@@ -119,12 +130,16 @@ def _run(
     progress: bool,
 ) -> Audit:
     """Evaluate the model, and score the methods whose results are not stored yet."""
-    all_rows = np.arange(len(dataset.test_images))
-    probabilities = network.probabilities(normalised_images(dataset, all_rows))
+    images = network.images_of(dataset.test_images)
+    probabilities = network.probabilities(images)
     evaluation = Evaluation(probabilities, dataset.test_labels)
+    warn_of_other_range(network, network.inputs.check_images(images), evaluation)
     chosen = choose_examples(evaluation)
     rows = np.concatenate(list(chosen.values()))
-    examples = normalised_images(dataset, rows), evaluation.predictions[rows].astype(np.int32)
+    examples = (
+        network.images_of(dataset.test_images[rows]),
+        evaluation.predictions[rows].astype(np.int32),
+    )
     tasks = tasks_of(network, dataset, budget, seed)
     results = dict(_results(network, methods, examples, tasks, store, progress))
     return Audit(
@@ -262,6 +277,9 @@ def _fingerprint(
         weights.update(np.ascontiguousarray(value).data)
     return {
         "weights": weights.hexdigest(),
+        "pixels": str(network.pixels),
+        "preprocess": str(network.runner.entry.preprocess),
+        "head": repr(network.runner.head),
         "data": dataset.sha256,
         "versions": versions(),
         "budget": dataclasses.asdict(budget),

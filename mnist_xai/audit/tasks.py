@@ -92,7 +92,7 @@ class Task:
     """Images and the metrics that score their maps.
 
     Attributes:
-        images: float32 `(N, H, W, C)` in [0, 1].
+        images: float32 `(N, H, W, C)`, as the model takes them.
         targets: The classes explained, `(N,)`.
         metrics: The metrics by name.
         masks: True where the evidence is known to lie, `(N, H, W)`; None where it is not known.
@@ -124,7 +124,8 @@ def tasks_of(network: Network, dataset: Dataset, budget: Budget, seed: int) -> l
         Three tasks: the sample with the metrics that use its maps, the first images of the sample
         with the metrics that run the method again, and grids with the metrics that need masks.
     """
-    images = normalised_images(dataset, draw_sample(dataset, budget.images, seed))
+    rows = draw_sample(dataset, budget.images, seed)
+    images = network.images_of(dataset.test_images[rows])
     targets = network.logits(images).argmax(axis=1).astype(np.int32)
     metrics = budget.metrics()
 
@@ -154,7 +155,7 @@ def _grids(network: Network, dataset: Dataset, budget: Budget, seed: int) -> Tas
         known = digit_grid(dataset, budget.images, size=size, seed=seed)
     except ValueError as error:
         return _no_grids(dataset, f"These images cannot be arranged in grids: {error}.")
-    images, labels = normalise(known.images), known.labels.astype(np.int32)
+    images, labels = network.images_of(known.images), known.labels.astype(np.int32)
     top = np.argsort(-network.logits(images), axis=1, kind="stable")[:, :_TOP]
     recognised = (top == labels[:, np.newaxis]).any(axis=1)
     chance = _TOP / network.classes
@@ -177,7 +178,7 @@ def _grids(network: Network, dataset: Dataset, budget: Budget, seed: int) -> Tas
 
 
 def _no_grids(dataset: Dataset, reason: str) -> Task:
-    images = normalised_images(dataset, np.zeros(0, np.int64))
+    images = normalise(dataset.test_images[:0])
     masks = np.zeros(images.shape[:3], np.bool_)
     return Task(images, np.zeros(0, np.int32), {}, masks, reason)
 
@@ -211,11 +212,6 @@ def choose_examples(evaluation: Evaluation) -> dict[str, Indices]:
         "wrong": wrong,
         "uncertain": by_margin[~np.isin(by_margin, wrong)][:_EXAMPLES],
     }
-
-
-def normalised_images(dataset: Dataset, rows: Indices) -> Array:
-    """Return test images as float32 `(N, H, W, C)` in [0, 1]."""
-    return normalise(dataset.test_images[rows])
 
 
 def _limit_samples(metric: Metric, samples: int) -> Metric:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mnist_xai.cli import options, terminal
+from mnist_xai.cli import inputs, options, terminal
 from mnist_xai.cli.outputs import confirm_overwrite, run_with_consent, save_figure
 from mnist_xai.cli.terminal import print_table, say
 
@@ -82,8 +82,11 @@ def evaluate(model_path: Path, data: str, as_json: bool) -> None:
     import mnist_xai as mx
 
     model = mx.load_model(model_path)
-    dataset = mx.load_data(data)
-    result = mx.evaluate(model, mx.normalise(dataset.test_images), dataset.test_labels)
+    network = mx.Network(model)
+    dataset = inputs.load_data_for(network, data)
+    inputs.check_classes(network, dataset)
+    images = inputs.as_the_model_takes_them(dataset.test_images)
+    result = mx.Evaluation(network.probabilities(images), dataset.test_labels)
     if as_json:
         figures = {
             "data": dataset.name,
@@ -136,9 +139,11 @@ def data(source: str, save_to: Path | None, overwrite: bool) -> None:
     if save_to:
         from mnist_xai.plots import image_grid
 
-        labels = [dataset.class_names[label] for label in dataset.train_labels[:40]]
-        images = mx.normalise(dataset.train_images[:40])
-        figure = image_grid(images, labels, f"Training images of {dataset.name}", columns=10)
+        part = "train" if len(dataset.train_images) else "test"
+        shown, labels = (getattr(dataset, f"{part}_{what}")[:40] for what in ("images", "labels"))
+        names = [dataset.class_names[label] for label in labels]
+        title = f"{'Training' if part == 'train' else 'Test'} images of {dataset.name}"
+        figure = image_grid(mx.normalise(shown), names, title, columns=10)
         save_figure(figure, save_to, overwrite=overwrite)
         say(f"Saved {save_to}")
 

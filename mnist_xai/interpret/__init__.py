@@ -61,6 +61,7 @@ from mnist_xai.interpret.methods.perturbation.occlusion import Occlusion
 from mnist_xai.interpret.methods.perturbation.rise import RISE
 from mnist_xai.interpret.methods.perturbation.sensitivity import HSIC, Sobol
 from mnist_xai.interpret.methods.perturbation.shapley import ExactShapley, ShapleySampling
+from mnist_xai.interpret.methods.perturbation.superpixels import Superpixels
 from mnist_xai.interpret.methods.relevance.backprop import (
     DeconvNet,
     GuidedBackprop,
@@ -130,6 +131,7 @@ __all__ = [
     "SmoothGrad",
     "SmoothGradSquared",
     "Sobol",
+    "Superpixels",
     "UnsupportedLayerError",
     "VarGrad",
     "WSquare",

@@ -80,7 +80,7 @@ class ExplainedBatch:
 
         Args:
             network: The network explained.
-            images: float `(N, H, W, C)` in [0, 1].
+            images: `(N, H, W, C)`, as the model takes them.
             method: The method to score.
             targets: Integers `(N,)`; by default the predicted classes.
             maps: Its maps `(N, H, W, C)` or `(N, H, W, 1)`, if they exist already.
@@ -99,7 +99,7 @@ class ExplainedBatch:
         check_score(score)
         checked = network.inputs.check_images(images)
         classes = network.inputs.check_targets(
-            network.logits(checked).argmax(axis=1) if targets is None else targets, len(checked)
+            network.logits_at(checked).argmax(axis=1) if targets is None else targets, len(checked)
         )
         made = explain_in_chunks(method, network, checked, classes, score) if maps is None else maps
         return cls(
@@ -163,7 +163,7 @@ class ExplainedBatch:
 
     def scores(self, images: Array) -> Values:
         """Return the targets' scores for `images`, one for each image of the batch, `(N,)`."""
-        return self.network.scores(images, self.targets, score=self.score).astype(np.float64)
+        return self.network.scores_at(images, self.targets, score=self.score).astype(np.float64)
 
 
 def digest(*arrays: NDArray[Any]) -> bytes:

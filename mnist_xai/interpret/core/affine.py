@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from mnist_xai.interpret.core.graph import Call, first_tensor
+from mnist_xai.interpret.core.graph import Call
 from mnist_xai.interpret.core.linear_stem import is_plain_convolution, overlap_add
 
 
@@ -29,6 +29,7 @@ class Affine:
         convolution: Whether all positions share their weights.
         overlap_padding: Padding of a convolution whose transpose `overlap_add` computes; None for
             every other layer.
+        folds: Whether a normalisation of the outputs' last axis can be multiplied into the kernel.
     """
 
     product: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -37,6 +38,7 @@ class Affine:
     diagonal: bool = False
     convolution: bool = False
     overlap_padding: str | None = None
+    folds: bool = True
 
     def transpose(
         self, g: tf.Tensor, like: tf.Tensor, kernel: tf.Tensor | None = None
@@ -61,16 +63,43 @@ def affine_parts(layer: Any) -> list[Affine]:
     return []
 
 
-def affine_calls(call: Call) -> list[tuple[Affine, tf.Tensor, tf.Tensor]]:
-    """Return a call as `(affine, input, output)` for each of its affine maps, or `[]`."""
-    parts, found = affine_parts(call.layer), []
-    x = first_tensor(call.args, call.kwargs)
+def affine_calls(
+    call: Call, depends: Callable[[Any], bool]
+) -> list[tuple[Affine, tf.Tensor, tf.Tensor]]:
+    """Return a call as `(affine, input, output)` for each of its affine maps, or `[]`.
+
+    Args:
+        call: The call.
+        depends: Whether an argument depends on the image.
+    """
+    parts, found = affine_parts(call.layer) or _operation(call, depends), []
+    x = next(filter(depends, keras.tree.flatten((call.args, call.kwargs))), None)
     for i, affine in enumerate(parts):
         last = i == len(parts) - 1
         z = call.output if last else affine.product(tf.cast(x, tf.float32), affine.kernel)
         found.append((affine, x, z))
         x = z
     return found
+
+
+def _operation(call: Call, depends: Callable[[Any], bool]) -> list[Affine]:
+    """Return a product of the image with constant weights, such as `ops.matmul(x, w)`."""
+    name = type(call.layer).__name__
+    known = name in _PRODUCTS and type(call.layer).__module__.startswith("keras.src.ops")
+    if not known or call.kwargs or len(call.args) != 2 or isinstance(call.args[0], list | tuple):
+        return []
+    places = [i for i, argument in enumerate(call.args) if depends(argument)]
+    if len(places) != 1:
+        return []
+
+    def product(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+        return call.layer(*((w, x) if places == [1] else (x, w)))
+
+    kernel = _tensor(call.args[1 - places[0]])
+    return [Affine(product, kernel, tf.zeros(()), convolution="Conv" in name, folds=False)]
+
+
+_PRODUCTS = {"Conv", "DepthwiseConv", "Dot", "Einsum", "Matmul", "Tensordot"}
 
 
 def normalised(affine: Affine, norm: Affine, layer: Any) -> Affine:
@@ -100,6 +129,12 @@ def _bias(layer: Any) -> tf.Tensor:
 
 def _dense(layer: Any) -> list[Affine]:
     return [Affine(keras.ops.matmul, _tensor(layer.kernel), _bias(layer))]
+
+
+def _einsum_dense(layer: Any) -> list[Affine]:
+    product = partial(keras.ops.einsum, layer.equation)
+    bias = tf.zeros(()) if layer.bias is None else _tensor(layer.bias)
+    return [Affine(product, _tensor(layer.kernel), bias, folds=False)]
 
 
 def _spatial(operation: Any, layer: Any, **more: Any) -> Callable[..., tf.Tensor]:
@@ -173,6 +208,7 @@ def _standardisation(layer: Any) -> list[Affine]:
 
 _PARTS: dict[Any, Callable[[Any], list[Affine]]] = {
     layers.Dense: _dense,
+    layers.EinsumDense: _einsum_dense,
     layers.Conv1D: _convolution,
     layers.Conv2D: _convolution,
     layers.Conv3D: _convolution,

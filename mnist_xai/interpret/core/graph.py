@@ -214,41 +214,6 @@ def is_cast(call: Call) -> bool:
     return call.layer(*args, **kwargs) is cast
 
 
-# --- The softmax at the end ----------------------------------------------------------------------
-
-
-def undo_softmax(calls: dict[str, Call], output: Any) -> Any:
-    """Return the logits that a model's softmax was applied to.
-
-    Args:
-        calls: The calls of a run.
-        output: An output of the model.
-
-    Returns:
-        The input of the softmax, or the output itself where it does not come from a softmax.
-    """
-    for call in reversed(without_identities(calls).values()):
-        if all(output is not tensor for tensor in keras.tree.flatten(call.output)):
-            continue
-        x = first_tensor(call.args, call.kwargs)
-        if _is_softmax(call.layer):
-            return x
-        if last_activation(call.layer) is keras.activations.softmax:
-            return without_activation(call.layer)(*call.args, **call.kwargs)
-        if is_cast(call):
-            logits = undo_softmax(calls, x)
-            return output if logits is x else logits
-        break
-    return output
-
-
-def _is_softmax(layer: Any) -> bool:
-    """Return whether a layer or operation is softmax over the classes and nothing else."""
-    if isinstance(layer, keras.layers.Activation):
-        return layer.activation is keras.activations.softmax
-    return type(layer).__name__ == "Softmax" and layer.axis in (-1, 1)
-
-
 # --- Fused activations ---------------------------------------------------------------------------
 
 

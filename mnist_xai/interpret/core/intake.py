@@ -122,12 +122,17 @@ def intake_of(
         model = OwnFunction.of(model, shape, classes)
     if isinstance(model, keras.Sequential) and not model.built and shape:
         model.build((None, *shape))
-    if functional_graph(model):
-        return _functional_intake(model, shape, context, image_input)
-    return _subclassed_intake(model, shape, context, image_input)
+    kind = _functional_intake if functional_graph(model) else _subclassed_intake
+    intake = kind(model, shape, context, image_input)
+    if len(intake.image_shape) not in (2, 3):
+        raise ValueError(
+            f"model: expected images (height, width, channels) or (height, width); {model.name!r} "
+            f"takes {intake.image_shape}"
+        )
+    return intake
 
 
-def knows_its_inputs(model: Any) -> bool:
+def tells_its_images(model: Any) -> bool:
     """Return whether a model tells the shape of its images."""
     return functional_graph(model) is not None or (
         isinstance(model, keras.Model) and model.built and _built_shapes(model) is not None

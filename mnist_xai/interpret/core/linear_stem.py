@@ -27,6 +27,7 @@ class LinearStem:
     Attributes:
         name: Name of the layer; the stem is its part before the activation. None when the stem
             is the identity.
+        before: Names of the layers before it, which scale the pixels and belong to the stem.
         pool: Name of the max-pooling that reads the stem's output, with at most a deferred ReLU
             in between; None without one.
         forward: Images `x` `(N, H, W, C)` to `h` `(N, …)`.
@@ -35,32 +36,70 @@ class LinearStem:
     """
 
     name: str | None
+    before: tuple[str, ...]
     pool: str | None
     forward: Callable[[tf.Tensor], tf.Tensor]
     transpose: Callable[[tf.Tensor], tf.Tensor]
     pool_forward: Callable[[tf.Tensor], tf.Tensor]
 
 
-NO_STEM = LinearStem(None, None, lambda x: x, lambda g: g, lambda h: h)
+NO_STEM = LinearStem(None, (), None, lambda x: x, lambda g: g, lambda h: h)
 """The identity, for a network whose first layer is not linear."""
 
 
 def split_linear_stem(calls: dict[str, Call], images: Any, shortcuts: Shortcuts) -> LinearStem:
     """Return the stem of a network, given the calls of a run on these images."""
     calls = {name: call for name, call in calls.items() if name not in shortcuts.identities}
-    readers = [name for name, call in calls.items() if reads(call, images)]
-    if len(readers) != 1 or not is_plain_convolution(calls[readers[0]].layer):
+    names = _first_layers(calls, images)
+    if not names or not is_plain_convolution(calls[names[-1]].layer):
         return NO_STEM
-    (name,) = readers
-    layer = calls[name].layer
+    *before, name = names
+    layer, scalings = calls[name].layer, [calls[one].layer for one in before]
+    linear = without_activation(layer)
     pool = _pooling_of(calls, name, shortcuts)
-    return LinearStem(
-        name,
-        pool,
-        without_activation(layer),
-        lambda g: overlap_add(g, layer.kernel, layer.padding),
-        calls[pool].layer if pool else NO_STEM.pool_forward,
-    )
+
+    def forward(x: tf.Tensor) -> tf.Tensor:
+        for scaling in scalings:
+            x = scaling(x)
+        return linear(x)
+
+    def transpose(g: tf.Tensor) -> tf.Tensor:
+        slope = overlap_add(g, layer.kernel, layer.padding)
+        for scaling in reversed(scalings):
+            slope = slope * _factors(scaling, slope.shape[-1])
+        return slope
+
+    pool_forward = calls[pool].layer if pool else NO_STEM.pool_forward
+    return LinearStem(name, tuple(before), pool, forward, transpose, pool_forward)
+
+
+def _first_layers(calls: dict[str, Call], images: Any) -> list[str]:
+    """Return the layers that scale the pixels, and the first layer that does something else.
+
+    The list is empty if several layers read the same pixels.
+    """
+    names: list[str] = []
+    while True:
+        readers = [name for name, call in calls.items() if reads(call, images)]
+        if len(readers) != 1:
+            return []
+        names += readers
+        call = calls[readers[0]]
+        if not isinstance(call.layer, _SCALING) or call.layer.compute_dtype != "float32":
+            return names
+        images = call.output
+
+
+_SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
+
+
+def _factors(scaling: Any, channels: int) -> tf.Tensor:
+    """Return the factor of each channel in a layer `a x + b`, `(1, 1, 1, channels)`."""
+    x = tf.zeros([1, 1, 1, channels])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = scaling(x)
+    return tape.gradient(y, x)
 
 
 def _pooling_of(calls: dict[str, Call], name: str, shortcuts: Shortcuts) -> str | None:

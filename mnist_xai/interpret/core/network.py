@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -9,11 +10,24 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
+from mnist_xai.interpret.core.entry import (
+    Entry,
+    Preprocess,
+    check_preprocess,
+    named_preprocess,
+    traced_preprocess,
+)
+from mnist_xai.interpret.core.graph import Caller, functional_graph
 from mnist_xai.interpret.core.inputs import Array, InputSpec, Score, check_score
-from mnist_xai.interpret.core.intake import Context, intake_of, knows_its_inputs
+from mnist_xai.interpret.core.intake import Context, Intake, intake_of, tells_its_images
+from mnist_xai.interpret.core.memory import planned_batch
+from mnist_xai.interpret.core.own_function import OwnFunction
 from mnist_xai.interpret.core.parameters import check_counts
 from mnist_xai.interpret.core.passes import TARGETS, Pass, PassCache
-from mnist_xai.interpret.core.runner import Runner, score_of
+from mnist_xai.interpret.core.pixels import CONVENTIONS, OPEN, PixelRange, Pixels, pixel_range
+from mnist_xai.interpret.core.preprocessing import found_range
+from mnist_xai.interpret.core.progress import advance
+from mnist_xai.interpret.core.runner import Runner
 from mnist_xai.interpret.core.twin import Experiments
 
 
@@ -24,16 +38,29 @@ class Network:
     model calls them, in inference mode, and the calls are recorded while they are compiled.
     Whatever needs an inner tensor takes it from there. Any number of threads may use one network.
 
+    Images are passed as the model takes them: floats of any range, or bytes. Methods named `…_at`
+    take points in unit coordinates instead, 0 for black and 1 for white, which may leave [0, 1];
+    methods, metrics and everything inside the package use these.
+
     Args:
-        model: Any Keras 3 classifier with one image input: Sequential, Functional or subclassed,
-            nested, with shared layers and custom layers; the softmax inside the last layer, a
-            layer of its own, or absent. Or a callable: images `(N, H, W, C)` to scores
-            `(N, classes)`. One of TensorFlow's tensors has gradients, one of NumPy arrays none.
+        model: Any Keras 3 classifier of images: Sequential, Functional or subclassed, nested, with
+            shared layers and custom layers; the softmax inside the last layer, a layer of its own,
+            or absent; one sigmoid or linear unit; one sigmoid for each class. Or a callable:
+            images `(N, H, W, C)` to scores `(N, classes)`. One of TensorFlow's tensors has
+            gradients, one of NumPy arrays has none.
             A model of mixed precision runs in its own precision: its explanations have three
             digits in bfloat16, and in float16 small gradients may vanish. Explain a float32 copy
             where that matters.
-        batch_size: Images in one pass. It bounds the memory and does not change the results.
-        output: Name of the output to explain, or its index, when the model has several.
+        batch_size: Images in one pass. It bounds the memory and does not change the results. By
+            default as many as fit into 1 GiB with the outputs of all layers, at most 256.
+        output: Name of the output to explain, its key or its index, when the model has several.
+        pixels: The range of the images: `"unit"` [0, 1], `"bytes"` [0, 255], `"tf"` [-1, 1],
+            `"caffe"` or `"torch"` (the outputs of `keras.applications`' `preprocess_input`), or
+            `(low, high)`, two numbers or two sequences with a number for each channel. By
+            default, what the model's first layers show.
+        preprocess: What makes the model's pixels from the images that are passed: a callable, a
+            Keras layer, or the name of a module of `keras.applications`. Maps are then of the
+            pixels before it.
         image_shape: Shape `(height, width, channels)` of one image, for a model that does not
             tell it: a callable, or a subclassed model or Sequential that has not been built.
         classes: Number of scores that a callable returns for an image; checked when given.
@@ -49,66 +76,87 @@ class Network:
         experiments: Copies of the network for experiments that change weights.
 
     Raises:
-        TypeError: When `model` is neither a Keras model nor a callable.
+        TypeError: When `model` is neither a Keras model nor a callable, or an argument has
+            another type.
         ValueError: For a model with several inputs and no context, with several outputs and none
             named, with images `(channels, height, width)`, with outputs other than one row of
-            scores per image, or one that does not tell the shape of its images.
-        UnsupportedLayerError: For a softmax that is followed by something else and so cannot be
-            undone.
+            scores per image, or one that does not tell the shape of its images; for unknown
+            pixels or preprocessing.
     """
 
     def __init__(
         self,
         model: keras.Model | Callable[..., Any],
         *,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         output: str | int | None = None,
+        pixels: Pixels | None = None,
+        preprocess: Preprocess | None = None,
         image_shape: Sequence[int | None] | None = None,
         classes: int | None = None,
         context: Context | None = None,
         image_input: str | int | None = None,
     ) -> None:
-        check_counts(batch_size=batch_size)
+        if batch_size is not None:
+            check_counts(batch_size=batch_size)
+        self._given = model
+        self._takes = (image_shape, classes, context, image_input)
         intake = intake_of(
             model,
-            image_shape=None if image_shape is None else tuple(image_shape),
+            image_shape=image_shape,
             classes=classes,
             context=context,
             image_input=image_input,
         )
-        if len(intake.image_shape) != 3:
-            raise ValueError(
-                f"model: expected images (height, width, channels); {intake.model.name!r} takes "
-                f"{intake.image_shape}"
-            )
         self.model = intake.model
-        self.batch_size = batch_size
-        self._given = (model, image_shape, classes, context, image_input)
-        self._output = _output_index(intake.output_names(), output)
-        shape = intake.output_shape(self._output)
-        if len(shape) != 2 or shape[1] is None or shape[1] < 2:
+        self._output = _output_index(intake, output)
+        self._preprocess = preprocess
+        scores = intake.output_shape(self._output)
+        if len(scores) != 2 or not scores[1]:
             raise ValueError(
-                f"model: expected one row of at least two class scores for each image; "
-                f"{self.model.name!r} gives {shape}"
+                f"model: expected one row of scores for each image; {intake.model.name!r} gives "
+                f"{scores}. "
+                "Pool or flatten its output, or wrap it in a model that picks one"
             )
-        self.inputs = InputSpec(self.model.name, intake.image_shape, int(shape[1]))
-        self.runner = Runner(intake, self._output, self.inputs.typical_shape)
+        entry = _entry(intake, pixels, preprocess)
+        shape = intake.image_shape if entry.has_channels else (*intake.image_shape, 1)
+        self.runner = Runner(intake, self._output, entry, shape)
+        head, name = self.runner.head, intake.model.name
+        self.inputs = InputSpec(
+            name, shape, entry.pixels, entry.has_channels, head.classes, head.units
+        )
+        self.batch_size = batch_size or planned_batch(
+            self.runner.layer_shapes, self.runner.layer_dtypes, shape
+        )
         self.passes = PassCache(self)
         self.experiments = Experiments(self)
 
     @classmethod
-    def of(cls, model: "keras.Model | Network", images: ArrayLike | None = None) -> "Network":
-        """Return the network of a model; return a network as it is, with what it has compiled.
+    def of(cls, model: "keras.Model | Network") -> "Network":
+        """Return the network of a model; return a network as it is, with what it has compiled."""
+        return model if isinstance(model, cls) else cls(model)
+
+    @classmethod
+    def with_options(
+        cls, model: "keras.Model | Network", *, images: ArrayLike | None = None, **options: Any
+    ) -> "Network":
+        """Return the network of a model with these options; a `Network` has its own.
 
         Args:
             model: A model or a network.
-            images: Images that a model takes which does not know its inputs.
+            images: Images, whose shape is taken for that of a model that does not tell it.
+            options: Arguments of `Network`.
+
+        Raises:
+            TypeError: For options beside a `Network`.
         """
-        if isinstance(model, cls):
-            return model
-        if images is None or knows_its_inputs(model):
-            return cls(model)
-        return cls(model, image_shape=np.shape(images)[1:])
+        if not isinstance(model, cls):
+            if images is not None and not tells_its_images(model):
+                options["image_shape"] = np.shape(images)[1:]
+            return cls(model, **options)
+        if given := [name for name, value in options.items() if value is not None]:
+            raise TypeError(f"{given[0]}: a Network has it already; pass it to Network(model, ...)")
+        return model
 
     def on_model(self, model: keras.Model) -> "Network":
         """Return a network on another model that has the same outputs; it explains the same one."""
@@ -116,16 +164,21 @@ class Network:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy, or a pickle, has passes, copies and locks of its own, on its copy of the model.
-        return _network_of, (self._given[0], *self._options)
+        return _network_of, (self._given, *self._options)
 
     @property
     def _options(self) -> tuple[Any, ...]:
-        return self.batch_size, self._output, *self._given[1:]
+        return self.batch_size, self._output, self.pixels, self._preprocess, *self._takes
 
     @property
     def image_shape(self) -> tuple[int | None, ...]:
         """Height, width and channels of an image; None where the model takes any."""
         return self.inputs.image_shape
+
+    @property
+    def pixels(self) -> PixelRange:
+        """The range of the images' pixels."""
+        return self.inputs.pixels
 
     @property
     def classes(self) -> int:
@@ -151,31 +204,52 @@ class Network:
         if name not in self.layer_shapes:
             raise ValueError(f"layer: expected one of {', '.join(self.layer_names)}; got {name!r}")
 
+    def images_of(self, pictures: NDArray[np.uint8]) -> Array:
+        """Return pictures as images that the model takes.
+
+        Where the range is not known, these are images in [0, 1].
+
+        Args:
+            pictures: uint8 `(N, H, W, C)`, red, green, blue.
+
+        Returns:
+            float32 `(N, H, W, C)` in the model's range.
+        """
+        if pictures.dtype != np.uint8:
+            raise TypeError(f"pictures: expected uint8 from 0 to 255; got {pictures.dtype}")
+        units = pictures.astype(np.float32) / np.float32(255)
+        return self.pixels.to_model(self.pixels.reversed(units))
+
     def logits(self, images: ArrayLike) -> Array:
         """Return the logits `z`, with `softmax(z)` the probabilities, `(N, classes)`.
 
-        For a model without softmax they are its outputs.
+        For a model without softmax they are its outputs; for one sigmoid unit `-z` and `z`.
         """
-        return self.logits_at(self.inputs.check_images(images))
+        return self.logits_at(self.inputs.check_images(images, needs_range=False))
 
     def logits_at(self, points: ArrayLike) -> Array:
-        """Return the logits of points near images, which may leave [0, 1], `(N, classes)`."""
+        """Return the logits of unit points, `(N, classes)`."""
         return self.in_chunks(_logits, (), self.inputs.check_points(points))
 
     def probabilities(self, images: ArrayLike) -> Array:
-        """Return `softmax(z)`, `(N, classes)`."""
-        return np.asarray(tf.nn.softmax(self.logits(images)))
+        """Return the probabilities of the classes, `(N, classes)`."""
+        return self.probabilities_at(self.inputs.check_images(images, needs_range=False))
+
+    def probabilities_at(self, points: ArrayLike) -> Array:
+        """Return the probabilities of the classes for unit points, `(N, classes)`."""
+        return np.asarray(self.runner.head.probabilities(self.logits_at(points)))
 
     def scores(self, images: ArrayLike, targets: ArrayLike, *, score: Score = "logit") -> Array:
-        """Return the targets' scores `S_c(x)`, logits or probabilities, `(N,)`."""
-        return self.scores_at(self.inputs.check_images(images), targets, score=score)
+        """Return the targets' scores `S_c(x)`: logits, probabilities or outputs, `(N,)`."""
+        points = self.inputs.check_images(images, needs_range=False)
+        return self.scores_at(points, targets, score=score)
 
     def scores_at(self, points: ArrayLike, targets: ArrayLike, *, score: Score = "logit") -> Array:
-        """Return the targets' scores of points near images, which may leave [0, 1], `(N,)`."""
+        """Return the targets' scores of unit points, `(N,)`."""
         check_score(score)
         z = self.logits_at(points)
-        values = z if score == "logit" else np.asarray(tf.nn.softmax(z))
-        return values[np.arange(len(values)), self.inputs.check_targets(targets, len(values))]
+        checked = self.inputs.check_targets(targets, len(z), score=score)
+        return np.asarray(self.runner.head.score(z, checked, score))
 
     def activations(self, images: ArrayLike, layers: Sequence[str]) -> dict[str, Array]:
         """Return the outputs of the named layers for each image, `(N, …)`.
@@ -183,10 +257,14 @@ class Network:
         Raises:
             ValueError: For a layer that the model does not have.
         """
+        return self.activations_at(self.inputs.check_images(images, needs_range=False), layers)
+
+    def activations_at(self, points: ArrayLike, layers: Sequence[str]) -> dict[str, Array]:
+        """Return the outputs of the named layers for unit points, `(N, …)`."""
         layers = tuple(layers)
         for name in layers:
             self.check_layer(name)
-        found = self.in_chunks(_activations, (layers,), self.inputs.check_images(images))
+        found = self.in_chunks(_activations, (layers,), self.inputs.check_points(points))
         return dict(zip(layers, found, strict=True))
 
     def gradient(
@@ -195,9 +273,9 @@ class Network:
         """Return the gradient of each target's score with respect to its image: `∂S_c/∂x`.
 
         Args:
-            images: float `(N, H, W, C)`; noise may have brought them outside [0, 1].
+            images: `(N, H, W, C)`, as the model takes them.
             targets: The classes `c`: one integer, integers `(N,)`, or one-hot rows.
-            score: Whether `S_c` is the logit `z_c` or the probability `softmax(z)_c`.
+            score: Whether `S_c` is the logit `z_c`, the probability, or the model's output.
 
         Returns:
             The gradients `(N, H, W, C)` and the scores `(N,)`.
@@ -205,9 +283,17 @@ class Network:
         Raises:
             UnsupportedLayerError: When no gradient reaches the image.
         """
-        images = self.inputs.check_points(images)
-        targets = self.inputs.check_targets(targets, len(images))
-        slopes, scores = self.in_chunks(_gradient, (score,), images, targets)
+        points = self.inputs.check_images(images, needs_range=False)
+        slopes, scores = self.gradient_at(points, targets, score=score)
+        return self.pixels.per_value(slopes, 1), scores
+
+    def gradient_at(
+        self, points: ArrayLike, targets: ArrayLike, *, score: Score = "logit"
+    ) -> tuple[Array, Array]:
+        """Return the gradients with respect to unit points, and the scores."""
+        points = self.inputs.check_points(points)
+        targets = self.inputs.check_targets(targets, len(points), score=score)
+        slopes, scores = self.in_chunks(_gradient, (score,), points, targets)
         return slopes, scores
 
     def layer_gradient(
@@ -216,10 +302,10 @@ class Network:
         """Return the gradient of the target's score with respect to a layer's output: `∂S_c/∂A`.
 
         Args:
-            images: float `(N, H, W, C)`.
+            images: `(N, H, W, C)`, as the model takes them.
             targets: The classes `c`: one integer, integers `(N,)`, or one-hot rows.
             layer: Name of the layer.
-            score: Whether `S_c` is the logit or the probability.
+            score: Whether `S_c` is the logit, the probability, or the model's output.
 
         Returns:
             The layer's outputs `A` and the gradients, both `(N, …)`, and the scores `(N,)`.
@@ -228,17 +314,24 @@ class Network:
             ValueError: For a layer that the model does not have.
             UnsupportedLayerError: When the score does not depend on the layer's output.
         """
+        points = self.inputs.check_images(images, needs_range=False)
+        return self.layer_gradient_at(points, targets, layer, score=score)
+
+    def layer_gradient_at(
+        self, points: ArrayLike, targets: ArrayLike, layer: str, *, score: Score = "logit"
+    ) -> tuple[Array, Array, Array]:
+        """Return a layer's outputs, the score's gradients, and the scores, for unit points."""
         self.check_layer(layer)
-        images = self.inputs.check_points(images)
-        targets = self.inputs.check_targets(targets, len(images))
+        points = self.inputs.check_points(points)
+        targets = self.inputs.check_targets(targets, len(points), score=score)
         activations, slopes, scores = self.in_chunks(
-            _layer_gradient, (layer, score), images, targets
+            _layer_gradient, (layer, score), points, targets
         )
         return activations, slopes, scores
 
-    def scores_with_layer(
+    def scores_with_layer_at(
         self,
-        images: ArrayLike,
+        points: ArrayLike,
         targets: ArrayLike,
         layer: str,
         outputs: ArrayLike,
@@ -247,8 +340,8 @@ class Network:
     ) -> Array:
         """Return the targets' scores `(N,)` with a layer's output replaced by `outputs`."""
         self.check_layer(layer)
-        images = self.inputs.check_points(images)
-        targets = self.inputs.check_targets(targets, len(images))
+        points = self.inputs.check_points(points)
+        targets = self.inputs.check_targets(targets, len(points), score=score)
         shape = self.layer_shapes[layer]
         sized = None not in self.image_shape
         spec = tf.TensorSpec([None, *(shape if sized else [None] * len(shape))], tf.float32)
@@ -258,8 +351,8 @@ class Network:
             signature=(self.runner.image_spec, TARGETS, spec),
         )
         replaced = np.asarray(outputs, np.float32)
-        rows = self.chunks(len(images))
-        return np.concatenate([compiled(images[r], targets[r], replaced[r]) for r in rows])
+        rows = self.chunks(len(points))
+        return np.concatenate([compiled(points[r], targets[r], replaced[r]) for r in rows])
 
     def chunks(self, count: int) -> list[slice]:
         """Return slices of `batch_size` rows that cover `count` rows."""
@@ -284,7 +377,10 @@ class Network:
         """
         signature = (self.runner.image_spec, TARGETS)[: len(arrays)]
         compiled = self.passes.get(build, *options, signature=signature)
-        chunks = [compiled(*(a[rows] for a in arrays)) for rows in self.chunks(len(arrays[0]))]
+        chunks = []
+        for rows in self.chunks(len(arrays[0])):
+            chunks.append(compiled(*(a[rows] for a in arrays)))
+            advance(len(arrays[0][rows]))
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *chunks)
 
     def experiment(self) -> AbstractContextManager["Network"]:
@@ -333,17 +429,26 @@ def _scores_with_layer(network: Network, layer: str, score: Score) -> Pass:
 
     def scores(x: tf.Tensor, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
         output = tf.cast(output, runner.layer_dtypes[layer])
-        return score_of(runner.logits_replaced(x, {layer: output}), target, score)
+        return runner.head.score(runner.logits_replaced(x, {layer: output}), target, score)
 
     return scores
 
 
-def _network_of(model: Any, batch_size: int, output: int, *given: Any) -> Network:
-    image_shape, classes, context, image_input = given
+def _network_of(
+    model: keras.Model | Callable[..., Any],
+    batch_size: int,
+    output: int,
+    pixels: Pixels | None,
+    preprocess: Preprocess | None,
+    *takes: Any,
+) -> Network:
+    image_shape, classes, context, image_input = takes
     return Network(
         model,
         batch_size=batch_size,
         output=output,
+        pixels=pixels,
+        preprocess=preprocess,
         image_shape=image_shape,
         classes=classes,
         context=context,
@@ -351,11 +456,42 @@ def _network_of(model: Any, batch_size: int, output: int, *given: Any) -> Networ
     )
 
 
-def _output_index(names: list[str], name: str | int | None) -> int:
-    if isinstance(name, int) and 0 <= name < len(names):
-        return name
-    if name is None and len(names) == 1:
+def _entry(intake: Intake, pixels: Pixels | None, preprocess: Preprocess | None) -> Entry:
+    """Return the way of images into the model; find the range of its pixels if none is given."""
+    shape = intake.image_shape
+    has_channels = len(shape) == 3
+    sides = shape if has_channels else (*shape, 1)
+    traced = None
+    if preprocess is not None:
+        traced = traced_preprocess(named_preprocess(preprocess), sides)
+        check_preprocess(traced, sides, sides)
+    raw = Entry(CONVENTIONS["unit"], traced, has_channels)
+    if pixels is not None:
+        return replace(raw, pixels=pixel_range(pixels, sides[-1] or 1))
+
+    def run(images: tf.Tensor, caller: Caller) -> Any:
+        return intake.run(raw.run(images, {}, caller), {}, caller)
+
+    of_arrays = isinstance(intake.model, OwnFunction) and not intake.model.takes_tensors
+    found = OPEN if of_arrays else found_range(run, tuple(side or 32 for side in sides))
+    if found.origin == "open" and not tf.as_dtype(intake.dtype).is_floating:
+        found = replace(CONVENTIONS["bytes"], origin="found", reason="its input is of integers")
+    return replace(raw, pixels=found)
+
+
+def _output_index(intake: Intake, output: str | int | None) -> int:
+    """Return the index of an output, named by its layer, its key or its index."""
+    names, model = intake.output_names(), intake.model
+    if output is None and len(names) == 1:
         return 0
-    if name not in names:
-        raise ValueError(f"output: expected one of {', '.join(names)}; got {name!r}")
-    return names.index(name)
+    if isinstance(output, int) and not isinstance(output, bool) and 0 <= output < len(names):
+        return output
+    made = functional_graph(model)._outputs_struct if functional_graph(model) else None
+    keys: list[Any] = sorted(made) if isinstance(made, dict) else []
+    for known in (keys, names):
+        if output in known:
+            return list(known).index(output)
+    raise ValueError(
+        f"output: expected one of {', '.join(map(str, keys or names))}, or an index from 0 to "
+        f"{len(names) - 1}; got {output!r}"
+    )

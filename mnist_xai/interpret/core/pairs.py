@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.passes import INDICES, TARGETS, Pass
-from mnist_xai.interpret.core.runner import score_of
+from mnist_xai.interpret.core.progress import advance
 
 Indices = NDArray[np.int32]
 
@@ -23,7 +23,9 @@ Change = Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]
 replaced while they are scored, by name."""
 
 PAIRS = 2**16
-"""Largest number of pairs in one call of the pass, to bound the memory."""
+"""Largest number of pairs that callers prepare at once, to bound the memory."""
+
+_CHUNKS = 32  # Chunks of pairs in one call of the pass; Ctrl-C takes effect between two calls.
 
 
 def scores_of_pairs(
@@ -61,8 +63,12 @@ def scores_of_pairs(
         signature=(TARGETS, INDICES, INDICES, specs),
     )
     given = tuple(tf.constant(array, spec.dtype) for array, spec in arrays)
-    blocks = [slice(start, start + PAIRS) for start in range(0, len(rows), PAIRS)]
-    return np.concatenate([scores(targets, rows[b], columns[b], given) for b in blocks])
+    found = []
+    for start in range(0, len(rows), _CHUNKS * chunk):
+        b = slice(start, start + _CHUNKS * chunk)
+        found.append(scores(targets, rows[b], columns[b], given))
+        advance(len(found[-1]))
+    return np.concatenate(found)
 
 
 def _pair_scores(
@@ -81,7 +87,7 @@ def _pair_scores(
             row = rows[pairs]
             images, replaced = change(row, columns[pairs], *arrays)
             z = network.runner.logits_replaced(images, replaced)
-            return score_of(z, tf.gather(targets, row), score)
+            return network.runner.head.score(z, tf.gather(targets, row), score)
 
         return _in_chunks(tf.size(rows), chunk, score_chunk)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from mnist_xai.interpret.core.own_function import OwnFunction
+from mnist_xai.interpret.core.progress import compiling
 
 if TYPE_CHECKING:
     from mnist_xai.interpret.core.network import Network
@@ -67,7 +68,8 @@ class PassCache:
                 )
                 # Trace now. When several passes made by one builder (one per layer or rule) are
                 # traced at their first call, TensorFlow warns of excessive retracing.
-                compiled.get_concrete_function()
+                with compiling():
+                    compiled.get_concrete_function()
                 self._passes[key] = compiled
             return self._with_own_errors(self._passes[key])
 

@@ -4,32 +4,24 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import ml_dtypes
 import numpy as np
 import tensorflow as tf
 
+from mnist_xai.interpret.core.entry import Entry
 from mnist_xai.interpret.core.graph import (
     Call,
     Caller,
     UnsupportedLayerError,
     call_plainly,
-    last_activation,
-    reads,
     sublayers,
-    undo_softmax,
     without_identities,
 )
-from mnist_xai.interpret.core.inputs import Array, Score, check_score
+from mnist_xai.interpret.core.head import epsilon_of, find_head, undo_activation
+from mnist_xai.interpret.core.inputs import Array, Score
 from mnist_xai.interpret.core.intake import Intake
 from mnist_xai.interpret.core.linear_stem import NO_STEM, split_linear_stem
 from mnist_xai.interpret.core.opening import has_own_call
 from mnist_xai.interpret.core.shortcuts import find_shortcuts
-
-
-def score_of(z: tf.Tensor, target: tf.Tensor, score: Score) -> tf.Tensor:
-    """Return the targets' scores of logits `(N, classes)`: `(N,)`."""
-    check_score(score)
-    return tf.gather(z if score == "logit" else tf.nn.softmax(z), target, batch_dims=1)
 
 
 class Runner:
@@ -41,9 +33,11 @@ class Runner:
     Args:
         intake: The model, and how it takes images.
         output: Index of the output to explain.
-        image_shape: Shape of the images for that trial run.
+        entry: The way of unit images into the model.
+        image_shape: Shape of an image `(H, W, C)`; None where any size is taken.
 
     Attributes:
+        head: How the scores are computed from the model's last numbers.
         stem: The linear first layer, split off.
         shortcuts: Layers replaced by a faster call with the same result.
         image_spec: Shape and type of images in a compiled pass.
@@ -55,31 +49,37 @@ class Runner:
 
     Raises:
         ValueError: For a model whose own `call` does more than call its layers.
-        UnsupportedLayerError: For pixels or scores that would be misread.
     """
 
-    def __init__(self, intake: Intake, output: int, image_shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, intake: Intake, output: int, entry: Entry, image_shape: tuple[int | None, ...]
+    ) -> None:
         self.model = intake.model
         self.intake = intake
         self.openings = intake.openings
+        self.entry = entry
         self._output = output
-        takes = intake.image_shape
-        self.image_spec = tf.TensorSpec([None, *takes], tf.float32)
-        noise = np.random.default_rng(0).random((4, *image_shape))
+        self.image_spec = tf.TensorSpec([None, *image_shape], tf.float32)
+        sides = [side or 32 for side in image_shape]
+        noise = np.random.default_rng(0).random((4, *sides))
         images = tf.constant(noise, tf.float32)
         self._open_for_any_size()
-        calls, logits = self._run_with_open_head(images)
+        calls, output_of_noise = self._run_with_open_head(images)
         self.rounding = _rounding(calls)
-        self._check_run(images, logits)
-        fixed_size = None not in takes
+        self._check_run(images, output_of_noise)
+        self.head = find_head(calls, output_of_noise)
+        fixed_size = None not in image_shape
         self.shortcuts = find_shortcuts(calls, fixed_size=fixed_size)
         self.stem, self.h_spec = NO_STEM, self.image_spec
         if fixed_size:  # The stem's transpose needs a fixed image size.
             self.stem = split_linear_stem(calls, images, self.shortcuts)
             h = self.stem.forward(images)
             self.h_spec = tf.TensorSpec([None, *h.shape[1:]], tf.float32)
-        _check_ends(calls, images, logits)
-        single = {name: call.output for name, call in calls.items() if tf.is_tensor(call.output)}
+        single = {
+            name: call.output
+            for name, call in calls.items()
+            if tf.is_tensor(call.output) and name not in entry.names
+        }
         self.layer_dtypes = {name: tensor.dtype for name, tensor in single.items()}
         self.layer_shapes = {name: tuple(tensor.shape[1:]) for name, tensor in single.items()}
 
@@ -88,17 +88,30 @@ class Runner:
     ) -> tuple[dict[str, Call], tf.Tensor]:
         """Call every layer as the model does; return the calls by name, and the output.
 
-        Subclassed models are opened, so that their layers are seen; with `open_layers`, custom
-        layers too.
+        Args:
+            images: Unit images `(N, H, W, C)`.
+            caller: Calls each layer.
+            open_layers: Whether custom layers are opened, as subclassed models are.
         """
         calls: dict[str, Call] = {}
-        outputs = self.intake.run(images, calls, caller, open_layers=open_layers)
+        pixels = self.entry.run(images, calls, caller)
+        outputs = self.intake.run(pixels, calls, caller, open_layers=open_layers)
         return calls, keras.tree.flatten(outputs)[self._output]
+
+    def probabilities_of(self, points: Array) -> Array:
+        """Return the probabilities that the model itself gives for unit images."""
+        return self.probabilities_in(self.entry.run(tf.constant(points), {}, call_plainly))
+
+    def probabilities_in(self, pixels: Array | tf.Tensor) -> Array:
+        """Return the probabilities that the model itself gives for its own pixels."""
+        outputs = keras.tree.flatten(self.intake.whole(pixels))[self._output]
+        return np.asarray(self.head.probabilities_of(outputs))
 
     def logits(self, images: tf.Tensor, caller: Caller = call_plainly) -> tf.Tensor:
         """Return the logits `(N, classes)`."""
         calls, output = self.run(images, caller)
-        return tf.cast(undo_softmax(calls, output), tf.float32)
+        raw = undo_activation(calls, output)[0] if self.head.undone else output
+        return self.head.logits(raw)
 
     def logits_replaced(self, images: tf.Tensor, replaced: Mapping[str, Any]) -> tf.Tensor:
         """Return the logits with the outputs of the named layers replaced."""
@@ -113,7 +126,7 @@ class Runner:
         known = (self.stem.name, self.stem.pool) if pooled else (self.stem.name,)
         # Nothing but the stem reads the images, so those passed in their place do not matter.
         images = tf.zeros([tf.shape(h)[0], *self.image_spec.shape[1:]]) if self.stem.name else h
-        return self.logits(images, self.shortcuts.caller(h, known))
+        return self.logits(images, self.shortcuts.caller(h, known, self.stem.before))
 
     def gradient_after_stem(
         self,
@@ -130,7 +143,7 @@ class Runner:
         """
         with tf.GradientTape() as tape:
             tape.watch(h)
-            s = score_of(self.logits_after_stem(h, pooled=pooled), target, score)
+            s = self.head.score(self.logits_after_stem(h, pooled=pooled), target, score)
         # Weigh here, one number per image, rather than the many numbers of `h`.
         slope = tape.gradient(s, h, weight * tf.ones_like(s))
         if slope is None:
@@ -149,7 +162,7 @@ class Runner:
         output = self.run(images)[0][layer].output
         with tf.GradientTape() as tape:
             tape.watch(output)
-            s = score_of(self.logits_replaced(images, {layer: output}), target, score)
+            s = self.head.score(self.logits_replaced(images, {layer: output}), target, score)
         slope = tape.gradient(s, output)
         if slope is None:
             raise UnsupportedLayerError(f"{layer}: the score does not depend on its output")
@@ -160,14 +173,14 @@ class Runner:
         own = any(map(has_own_call, sublayers(self.model)))
         if own and None in self.image_spec.shape[1:]:
             tf.function(
-                lambda x: self.intake.run(x, {}, open_layers=True), autograph=False
+                lambda x: self.run(x, open_layers=True)[1], autograph=False
             ).get_concrete_function(self.image_spec)
 
     def _run_with_open_head(self, images: tf.Tensor) -> tuple[dict[str, Call], tf.Tensor]:
         """Run the model; open the custom layers that return its output for a softmax inside."""
         calls, output = first = self.run(images)
         opened: set[int] = set()
-        while undo_softmax(calls, output) is output:
+        while not undo_activation(calls, output)[1]:
             makers = [c.layer for c in without_identities(calls).values() if c.output is output]
             if not makers or not has_own_call(makers[-1]) or id(makers[-1]) in opened:
                 self.openings.always -= opened
@@ -179,7 +192,12 @@ class Runner:
 
     def _check_run(self, images: tf.Tensor, output: tf.Tensor) -> None:
         """Refuse a model that does more, or other, than call its layers in inference mode."""
-        given = keras.tree.flatten(self.intake.whole(images))[self._output]
+        pixels = self.entry.run(images, {}, call_plainly)
+        if not tf.as_dtype(self.intake.dtype).is_floating:
+            # The layers get real numbers, so that there are gradients; the model casts.
+            pixels = tf.round(pixels)
+            output = keras.tree.flatten(self.intake.run(pixels, {}))[self._output]
+        given = keras.tree.flatten(self.intake.whole(pixels))[self._output]
         if not agree(given, output, self.rounding):
             raise ValueError(
                 f"model: expected one whose outputs are those of its layers, run one by one in "
@@ -194,14 +212,6 @@ def agree(first: Any, second: Any, rounding: float) -> bool:
     return bool(np.allclose(a, b, rtol=0, atol=rounding * np.abs(a).max()))
 
 
-def sums_to_one(p: Any, axis: int = 1) -> bool:
-    """Return whether an array of any precision sums to one along an axis, up to rounding."""
-    tensor = tf.convert_to_tensor(p)
-    limit = max(1e-3, 4 * _epsilon(tensor.dtype.name))
-    sums = tf.reduce_sum(tf.cast(tensor, tf.float32), axis=axis)
-    return bool(np.allclose(sums, 1, rtol=0, atol=limit))
-
-
 def _rounding(calls: dict[str, Call]) -> float:
     """Return the relative difference that rounding may cause: `Σ_layers (ε + 64 ε₃₂)`.
 
@@ -209,37 +219,4 @@ def _rounding(calls: dict[str, Call]) -> float:
     adds in float32. Processors add in different orders, so their errors differ.
     """
     names = [getattr(call.layer, "compute_dtype", None) or "float32" for call in calls.values()]
-    return sum(_epsilon(name) + 64 * _epsilon("float32") for name in names)
-
-
-def _epsilon(dtype: str) -> float:
-    try:
-        return float(ml_dtypes.finfo(dtype).eps)  # type: ignore[no-untyped-call]
-    except ValueError:  # Integers and booleans are not rounded.
-        return 0.0
-
-
-def _check_ends(calls: dict[str, Call], images: Array, output: tf.Tensor) -> None:
-    """Raise UnsupportedLayerError where pixels or scores would be misread."""
-    for name, call in calls.items():
-        scale = getattr(call.layer, "scale", 1.0) if reads(call, images) else 1.0
-        if isinstance(call.layer, keras.layers.Rescaling) and np.max(np.abs(scale)) < _BYTES:
-            raise UnsupportedLayerError(
-                f"{name}: scales pixels by {scale:.4g}, so the model takes them from 0 to 255, "
-                "and here images are in [0, 1]; explain keras.Sequential([keras.Input("
-                f"{tuple(images.shape[1:])}), keras.layers.Rescaling(255.0), model])"
-            )
-        if call.output is output and last_activation(call.layer) is keras.activations.sigmoid:
-            raise UnsupportedLayerError(
-                f"{name}: its sigmoid makes a probability of each score alone, which is no "
-                "classification into one of several classes; explain the model without it"
-            )
-    may_be_probabilities = sums_to_one(output) and np.min(tf.cast(output, tf.float32)) >= 0
-    if undo_softmax(calls, output) is output and may_be_probabilities:
-        raise UnsupportedLayerError(
-            f"{list(calls)[-1]}: its outputs are probabilities whose softmax cannot be undone; let "
-            "a softmax layer, or a layer with softmax as its activation, come last"
-        )
-
-
-_BYTES = 0.05  # A first layer that scales by less, such as 1/255 or 1/127.5, expects bytes.
+    return sum(epsilon_of(name) + 64 * epsilon_of("float32") for name in names)

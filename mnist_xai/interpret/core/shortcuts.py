@@ -36,16 +36,19 @@ class Shortcuts:
     pools: frozenset[str]
     identities: frozenset[str]
 
-    def caller(self, h: Any = None, known: tuple[str | None, ...] = ()) -> Caller:
+    def caller(
+        self, h: Any = None, known: tuple[str | None, ...] = (), before: tuple[str, ...] = ()
+    ) -> Caller:
         """Return a caller that takes these shortcuts.
 
         Args:
             h: An output that is known already, before its ReLU.
             known: The layers whose output it is. They are not called.
+            before: Layers before them, which are not called either.
         """
 
         def call(name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if name in self.identities:
+            if name in self.identities or name in before:
                 return first_tensor(args, kwargs)
             if name in self.deferred:
                 return h if name in known else layer_before_relu(layer)(*args, **kwargs)

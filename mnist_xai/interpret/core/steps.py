@@ -14,17 +14,19 @@ import tensorflow as tf
 from keras import layers
 
 from mnist_xai.interpret.core.affine import Affine, affine_calls, normalised
+from mnist_xai.interpret.core.attention import open_attention
 from mnist_xai.interpret.core.graph import (
     Call,
     Caller,
     UnsupportedLayerError,
     last_activation,
-    undo_softmax,
     without_activation,
     without_identities,
 )
-from mnist_xai.interpret.core.layer_kinds import Kind, kind_of
+from mnist_xai.interpret.core.head import undo_activation
+from mnist_xai.interpret.core.layer_kinds import Kind, Operation, kind_of, reads_shape_only
 from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.normalisation import Normalisation, normalisation_of
 from mnist_xai.interpret.core.shortcuts import is_relu
 
 
@@ -40,6 +42,9 @@ class Step:
         output: The tensor that it returns.
         function: `inputs` to `output`.
         affine: Its weights and bias, for the kind "affine"; None for every other kind.
+        norm: What it divides by, for the kind "normalise"; None for every other kind.
+        reads: How often it reads its inputs; more than their number if it reads one twice.
+        adds_constants: Whether some of the numbers that it rearranges are constants.
     """
 
     name: str
@@ -49,6 +54,15 @@ class Step:
     output: tf.Tensor
     function: Callable[..., tf.Tensor]
     affine: Affine | None = None
+    norm: Normalisation | None = None
+    reads: int = 1
+    adds_constants: bool = False
+
+    @property
+    def pixelwise(self) -> bool:
+        """Whether it only shifts, scales, moves or resamples numbers, and mixes no channels."""
+        diagonal = self.affine is not None and self.affine.diagonal
+        return diagonal or self.kind in ("scale", "resample", "rearrange")
 
     def vjp(self, g: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Return `Jᵀ g`, with `J` the Jacobian at its inputs: one tensor for each input."""
@@ -58,9 +72,8 @@ class Step:
 
     def refuse(self, method: str, why: str) -> NoReturn:
         """Raise UnsupportedLayerError; the message names the layer."""
-        raise UnsupportedLayerError(
-            f"{self.name}: {method} cannot treat this {type(self.layer).__name__}: {why}"
-        )
+        kind = self.layer.name if isinstance(self.layer, Operation) else type(self.layer).__name__
+        raise UnsupportedLayerError(f"{self.name}: {method} cannot treat this {kind}: {why}")
 
 
 def vjp(
@@ -106,15 +119,14 @@ def step_graph(network: Network, images: tf.Tensor) -> StepGraph:
     """Run a network on images and return its steps.
 
     Raises:
-        UnsupportedLayerError: For a layer with several outputs, and for a layer or model whose
-            own code cannot be opened.
+        UnsupportedLayerError: For a layer or model whose own code cannot be opened.
     """
     split: dict[str, Call] = {}
     calls, output = network.runner.run(images, _splitting_caller(split), open_layers=True)
     network.runner.openings.check_open(split)
     return StepGraph(
         _steps_of(without_identities(split), images),
-        undo_softmax(split, output),
+        undo_activation(split, output)[0] if network.runner.head.undone else output,
         {name: call.output for name, call in calls.items()},
     )
 
@@ -124,9 +136,18 @@ ACTIVATION = "(activation)"
 
 
 def _splitting_caller(calls: dict[str, Call]) -> Caller:
-    """Return a caller that records a layer and its fused activation as two calls."""
+    """Return a caller that records the parts of a layer as calls of their own.
+
+    They are a fused activation, and the projections and products of an attention layer.
+    """
 
     def call(name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        def call_part(part: str, inner: Any, *inputs: Any) -> Any:
+            return call(f"{name}/{part}", inner, inputs, {})
+
+        opened = open_attention(call_part, layer, args, kwargs)
+        if opened is not None:
+            return opened
         activation = last_activation(layer)
         no_activation = activation is None or activation is keras.activations.linear
         if no_activation or isinstance(layer, layers.Activation):
@@ -153,45 +174,89 @@ def _as_layer(activation: Any) -> Any:
 
 def _steps_of(calls: dict[str, Call], images: tf.Tensor) -> list[Step]:
     """Return the steps of the calls that depend on the images."""
-    dependent, steps = {id(images)}, []
+    dependent: set[int] = {id(images)}
+    steps: list[Step] = []
+
+    def depends(argument: Any) -> bool:
+        return id(argument) in dependent
+
     for name, call in calls.items():
-        tensors = keras.tree.flatten((call.args, call.kwargs))
-        inputs = {id(t): t for t in tensors if id(t) in dependent}
-        if not inputs:
+        arguments = keras.tree.flatten((call.args, call.kwargs))
+        if not any(map(depends, arguments)) or reads_shape_only(call.layer):
             continue
-        if isinstance(call.output, list | tuple | dict):
-            raise UnsupportedLayerError(
-                f"{name}: a {type(call.layer).__name__} with several outputs cannot be treated "
-                "by methods that go back layer by layer; gradient methods can"
-            )
-        dependent.add(id(call.output))
-        steps += _affine_steps(name, call) or [_other_step(name, call, tuple(inputs.values()))]
+        affine = affine_calls(call, depends)
+        steps += [
+            Step(name, "affine", call.layer, (x,), z, _function_of(affine), affine)
+            for affine, x, z in affine
+        ] or _other_steps(name, call, depends)
+        dependent.update(map(id, keras.tree.flatten(call.output)))
     return steps
-
-
-def _affine_steps(name: str, call: Call) -> list[Step]:
-    return [
-        Step(name, "affine", call.layer, (x,), z, _function_of(affine), affine)
-        for affine, x, z in affine_calls(call)
-    ]
 
 
 def _function_of(affine: Affine) -> Callable[..., tf.Tensor]:
     return lambda x: affine.product(tf.cast(x, tf.float32), affine.kernel) + affine.bias
 
 
-def _other_step(name: str, call: Call, inputs: tuple[tf.Tensor, ...]) -> Step:
+def _other_steps(name: str, call: Call, depends: Callable[[Any], bool]) -> list[Step]:
+    """Return the steps of a call without weights: one for each of its outputs."""
+    arguments = keras.tree.flatten((call.args, call.kwargs))
+    read = [t for t in arguments if depends(t)]
+    inputs = tuple({id(t): t for t in read}.values())
+    norm = normalisation_of(call)
+    common = {
+        "inputs": inputs,
+        "kind": "normalise" if norm else kind_of(call, depends),
+        "norm": norm,
+        "reads": len(read),
+        "adds_constants": any(tf.is_tensor(t) and not depends(t) for t in arguments),
+    }
+    if tf.is_tensor(call.output):
+        function = _function_of_inputs(call, inputs)
+        return [Step(name, layer=call.layer, output=call.output, function=function, **common)]
+    return [
+        Step(
+            f"{name}[{i}]",
+            layer=call.layer,
+            output=output,
+            function=_function_of_inputs(call, inputs, i),
+            **common,
+        )
+        for i, output in enumerate(keras.tree.flatten(call.output))
+    ]
+
+
+def _function_of_inputs(
+    call: Call, inputs: tuple[tf.Tensor, ...], output: int | None = None
+) -> Callable[..., tf.Tensor]:
+    """Return a call as a function of the tensors that depend on the image.
+
+    Args:
+        call: The call.
+        inputs: These tensors.
+        output: The index of one of several outputs.
+    """
     places = {id(tensor): i for i, tensor in enumerate(inputs)}
 
     def function(*values: tf.Tensor) -> tf.Tensor:
+        rows = tf.shape(values[0])[0]
         args, kwargs = keras.tree.map_structure(
-            lambda t: values[places[id(t)]] if id(t) in places else t, (call.args, call.kwargs)
+            lambda t: values[places[id(t)]] if id(t) in places else _rows_of(t, rows),
+            (call.args, call.kwargs),
         )
-        return call.layer(*args, **kwargs)
+        results = call.layer(*args, **kwargs)
+        return results if output is None else keras.tree.flatten(results)[output]
 
-    # Count a tensor each time it is read: `x * x` is not linear in its one input.
-    count = sum(id(t) in places for t in keras.tree.flatten((call.args, call.kwargs)))
-    return Step(name, kind_of(call, count), call.layer, inputs, call.output, function)
+    return function
+
+
+def _rows_of(constant: Any, rows: tf.Tensor) -> Any:
+    """Return a constant with a row for each image, such as a class token, with other rows.
+
+    Each baseline of an image gets the image's row; a single row gets the first one.
+    """
+    if not tf.is_tensor(constant) or not constant.shape.rank or constant.shape[0] is not None:
+        return constant
+    return tf.gather(constant, tf.range(rows) * tf.shape(constant)[0] // rows)
 
 
 # --- Propagation ---------------------------------------------------------------------------------
@@ -209,7 +274,8 @@ def propagate_backwards(
         steps: The steps in the order in which they were computed.
         start: The output of a step, and its signal.
         end: The input of a step.
-        rule: `rule(step, signal of its output)` returns the signals of its inputs.
+        rule: `rule(step, signal of its output)` returns the signals of its inputs; None for an
+            input that gets none.
 
     Returns:
         The signal of `end`, added up over all steps that read it; None where none arrives.
@@ -220,6 +286,8 @@ def propagate_backwards(
             continue
         arrived = signals.pop(id(step.output))
         for tensor, signal in zip(step.inputs, rule(step, arrived), strict=True):
+            if signal is None:
+                continue
             before = signals.get(id(tensor))
             total = signal if before is None else tf.nest.map_structure(tf.add, before, signal)
             signals[id(tensor)] = total
@@ -258,7 +326,7 @@ def _joined(steps: list[Step], join: Callable[[Step, Step], Step | None]) -> lis
 
 def _with_normalisation(linear: Step, step: Step) -> Step | None:
     """Return a linear step joined with a BatchNorm of its last axis; None for other steps."""
-    if not linear.affine or linear.affine.diagonal or not step.affine:
+    if not linear.affine or linear.affine.diagonal or not linear.affine.folds or not step.affine:
         return None
     axis = getattr(step.layer, "axis", None)
     if not isinstance(step.layer, layers.BatchNormalization) or axis not in (

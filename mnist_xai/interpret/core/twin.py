@@ -67,7 +67,7 @@ class Experiments:
                 twin = network.on_model(copy_model(network.model, network.runner.intake.build))
                 shape = (4, *network.inputs.typical_shape)
                 noise = np.random.default_rng(0).random(shape, np.float32)
-                z, z_twin = network.logits(noise), twin.logits(noise)
+                z, z_twin = network.logits_at(noise), twin.logits_at(noise)
                 if not agree(z, z_twin, network.runner.rounding):
                     raise ValueError(
                         f"model: expected one that its configuration and weights describe; a copy "

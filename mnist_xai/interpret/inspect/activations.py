@@ -7,10 +7,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from mnist_xai.interpret.core.head import sums_to_one
 from mnist_xai.interpret.core.inputs import Array
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import check_at_least
-from mnist_xai.interpret.core.runner import sums_to_one
 from mnist_xai.interpret.core.spatial import last_spatial_layer
 
 
@@ -21,7 +21,7 @@ def layer_outputs(
 
     Args:
         model: A Keras classifier, or a `Network` made of it.
-        images: float `(N, H, W, C)` in [0, 1].
+        images: `(N, H, W, C)`, as the model takes them.
         layers: Names of layers, `outer/inner` in a nested model; all of them by default.
 
     Returns:
@@ -46,7 +46,7 @@ def attention_map(
 
     Args:
         model: A Keras classifier, or a `Network` made of it.
-        images: float `(N, H, W, C)` in [0, 1].
+        images: `(N, H, W, C)`, as the model takes them.
         layer: Name of a layer with a spatial output; the last one by default.
         p: The power, at least 1; the larger, the more the strongest channel counts.
 
@@ -77,7 +77,7 @@ def learned_attention(
 
     Args:
         model: A network with attention over positions, such as `attention_cnn`.
-        images: float `(N, H, W, C)` in [0, 1].
+        images: `(N, H, W, C)`, as the model takes them.
         layer: Name of the layer whose output is `alpha`, `(N, positions, 1)`.
 
     Returns:

@@ -40,7 +40,7 @@ def feature_inversion(
 
     Args:
         model: A Keras classifier of images of one size, or a `Network` made of it.
-        images: float `(N, H, W, C)` in [0, 1].
+        images: `(N, H, W, C)`, as the model takes them.
         layer: Name of the layer, `outer/inner` in a nested model.
         steps: Number of steps.
         learning_rate: Adam's first learning rate, in units of a pixel from black to white.
@@ -52,8 +52,8 @@ def feature_inversion(
         progress: Called after each step with the number of finished steps and of all steps.
 
     Returns:
-        The images found, float32 `(N, H, W, C)` in [0, 1], and the relative distance of the
-        layer's outputs for them from those for the given images: `‖Φ(x) - Φ0‖ / ‖Φ0‖`, `(N,)`.
+        The images found, float32 `(N, H, W, C)` in the model's range, and the relative distance of
+        the layer's outputs for them from those for the given ones: `‖Φ(x) - Φ0‖ / ‖Φ0‖`, `(N,)`.
 
     Raises:
         TypeError, ValueError: For arguments out of shape, type or range, a model that takes
@@ -71,7 +71,7 @@ def feature_inversion(
     network.check_layer(layer)
     shape = network.inputs.fixed_shape()
     images = network.inputs.check_images(images)
-    features = network.activations(images, [layer])[layer]
+    features = network.activations_at(images, [layer])[layer]
     _check_not_all_zero(features, layer)
     image = network.runner.image_spec
     features_spec = tf.TensorSpec([None, *features.shape[1:]])
@@ -91,7 +91,8 @@ def feature_inversion(
                 progress(chunk * steps + k + 1, len(chunks) * steps)
         found.append(x.numpy())
     inverted = np.concatenate(found)
-    return inverted, _distances(network.activations(inverted, [layer])[layer], features)
+    distances = _distances(network.activations_at(inverted, [layer])[layer], features)
+    return network.pixels.to_model(inverted), distances
 
 
 def _descent(network: Network, layer: str) -> Pass:

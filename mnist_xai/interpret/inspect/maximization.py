@@ -74,8 +74,8 @@ def activation_maximization(
         progress: Called after each step with the number of finished steps and of all steps.
 
     Returns:
-        float32 `(units, H, W, C)` in [0, 1]. Where layers before a unit stay closed, it has no
-        gradient, and its image ends black.
+        float32 `(units, H, W, C)` in the model's range. Where layers before a unit stay closed, it
+        has no gradient, and its image ends black.
 
     Raises:
         TypeError, ValueError: For arguments out of shape, type or range, or a model that takes
@@ -117,7 +117,7 @@ def activation_maximization(
                 progress=progress and _counted(progress, chunk * steps, len(chunks) * steps),
             )
         )
-    return np.concatenate(made)
+    return network.pixels.to_model(np.concatenate(made))
 
 
 def _climb(

@@ -28,12 +28,12 @@ def neuron_gradient(
 
     Args:
         model: A Keras classifier, or a `Network` made of it.
-        images: float `(N, H, W, C)` in [0, 1].
+        images: `(N, H, W, C)`, as the model takes them.
         layer: Name of the layer `l`, `outer/inner` in a nested model.
         index: The unit's index in the layer's output for one image, `(y, x, k)` or `(unit,)`.
 
     Returns:
-        `(N, H, W, C)`, signed: the change of the unit for a pixel from black to white.
+        `(N, H, W, C)`, signed: the change of the unit for one unit of a pixel.
 
     Raises:
         TypeError, ValueError: For images out of shape or range, a layer that the model does
@@ -43,12 +43,13 @@ def neuron_gradient(
     Source: Simonyan, Vedaldi, Zisserman 2013, section 3, with a unit in place of the score.
     """
     network = Network.of(model)
-    images = network.inputs.check_images(images)
+    images = network.inputs.check_images(images, needs_range=False)
     unit = flat_index(network, layer, index)
 
     # The unit is an argument of the pass, so that all units share one compiled pass.
     units = np.full(len(images), unit, np.int32)
-    return network.in_chunks(_neuron_gradient, (layer,), images, units)
+    slopes: Array = network.in_chunks(_neuron_gradient, (layer,), images, units)
+    return network.pixels.per_value(slopes, 1)
 
 
 def layer_conductance(
@@ -71,7 +72,7 @@ def layer_conductance(
 
     Args:
         model: A Keras classifier, or a `Network` made of it.
-        images: float `(N, H, W, C)` in [0, 1], the images `x`.
+        images: `(N, H, W, C)`, the images `x`, as the model takes them.
         layer: Name of the layer, `outer/inner` in a nested model.
         targets: Integers `(N,)`, the classes `c`; by default each image's predicted class.
         steps: Number of points `α_k`.
@@ -132,7 +133,7 @@ def internal_influence(
 
     Args:
         model: A Keras classifier, or a `Network` made of it.
-        images: float `(N, H, W, C)` in [0, 1], the images `x`.
+        images: `(N, H, W, C)`, the images `x`, as the model takes them.
         layer: Name of the layer, `outer/inner` in a nested model.
         targets: Integers `(N,)`, the classes `c`; by default each image's predicted class.
         steps: Points of the quadrature.
@@ -277,8 +278,8 @@ def _checked(
     check_score(score)
     checked = network.inputs.check_images(images)
     if targets is None:
-        targets = network.logits(checked).argmax(axis=1)
-    return network, checked, network.inputs.check_targets(targets, len(checked))
+        targets = network.logits_at(checked).argmax(axis=1)
+    return network, checked, network.inputs.check_targets(targets, len(checked), score=score)
 
 
 def _output(network: Network, images: tf.Tensor, layer: str) -> Any:

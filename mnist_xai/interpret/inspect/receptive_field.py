@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
+from mnist_xai.interpret.core.layer_kinds import WEIGHTLESS
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.steps import Step, propagate_backwards, step_graph, vjp
 from mnist_xai.interpret.inspect.neurons import flat_index
@@ -97,7 +98,7 @@ def _reached(step: Step, seen: tf.Tensor) -> tuple[tf.Tensor, ...]:
         unit = tf.ones_like(step.affine.kernel)
         # Sums of ones are whole numbers; the rounding error of a fast convolution is below 0.5.
         return _where((step.affine.transpose(seen, ones[0], unit),), least=0.5)
-    if step.kind in ("sum", "rearrange", "product"):
+    if step.kind in WEIGHTLESS | {"rearrange", "product"}:
         return _where(vjp(step.function, ones, seen))
     if step.kind == "max":
         return _where(vjp(_mean_of(step.layer), ones, seen))

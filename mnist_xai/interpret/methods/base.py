@@ -40,11 +40,16 @@ class About(Description):
         signed: Whether a map can have both signs: evidence for the class and against it.
         class_sensitive: Whether the map depends on the class.
         unit: What one pass is: `"forward"` runs the network once, `"gradient"` forward and back.
+        pixel_power: Maps are in units of the score per pixel to this power: 0 for contributions
+            to the score, 1 for gradients, 2 for their squares.
+        needs_range: Whether the method has to know which pixels are black and white.
     """
 
     signed: bool = True
     class_sensitive: bool = True
     unit: Literal["forward", "gradient"] = "gradient"
+    pixel_power: int = 0
+    needs_range: bool = True
 
 
 @runtime_checkable
@@ -75,13 +80,23 @@ class Method(Protocol):
 
         Args:
             network: The network to explain.
-            images: float32 `(N, H, W, C)` in [0, 1].
+            images: Unit images, float32 `(N, H, W, C)` in [0, 1].
             targets: The classes `c` to explain, integers `(N,)`.
-            score: Whether to explain the class's logit or its probability.
+            score: Whether to explain the class's logit, its probability, or an output.
 
         Returns:
-            float32 `(N, H, W, C)` or `(N, H, W, 1)`.
+            float32 `(N, H, W, C)` or `(N, H, W, 1)`, with respect to unit pixels.
         """
+
+
+def pixel_power(method: Method) -> int:
+    """Return `about.pixel_power`, or the method's own if it depends on another method."""
+    return int(getattr(method, "pixel_power", method.about.pixel_power))
+
+
+def needs_range(method: Method) -> bool:
+    """Return `about.needs_range`, or the method's own if it depends on its hyper-parameters."""
+    return bool(getattr(method, "needs_range", method.about.needs_range))
 
 
 @runtime_checkable

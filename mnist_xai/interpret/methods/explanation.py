@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_xai.interpret.core.inputs import Array, Score, Targets
+from mnist_xai.interpret.core.pixels import CONVENTIONS, PixelRange
 from mnist_xai.interpret.methods.base import Method
 
 _TOLERANCE = 0.01  # Residuals above this share of the expected sum cause a warning.
@@ -19,7 +20,7 @@ class Explanation:
 
     Attributes:
         maps: float32 `(N, H, W, C)` or `(N, H, W, 1)`.
-        images: The explained images, `(N, H, W, C)`.
+        images: The explained images, `(N, H, W, C)`, as the model takes them.
         targets: The explained classes, `(N,)`.
         scores: `S_c(x)`, `(N,)`.
         score: Whether `S_c` is the class's logit or its probability.
@@ -29,6 +30,8 @@ class Explanation:
             a baseline `x'`, or `S_c(x)`; None for a method that promises no sum.
         absorbed: By name, the part of each score that reached no pixel, `(N,)`: for example what
             biases or stabilisers absorbed.
+        pixels: The range of the images' pixels.
+        note: What was read into the model's outputs; empty where nothing was.
     """
 
     maps: Array
@@ -40,6 +43,8 @@ class Explanation:
     name: str
     differences: Array | None
     absorbed: Mapping[str, Array] = field(default_factory=dict)
+    pixels: PixelRange = CONVENTIONS["unit"]
+    note: str = ""
 
     @property
     def lost(self) -> Mapping[str, Array]:
@@ -81,7 +86,30 @@ class Explanation:
             f"{'class' if len(self.maps) == 1 else 'classes'}, by {self.method}.",
             f"A map shows {about.shows}. Caveat: {about.caveat}.",
         ]
-        return "\n".join([*lines, *self._sum_check(), *self.warnings])
+        return "\n".join([*lines, *self._sum_check(), *self._assumptions(), *self.warnings])
+
+    def _assumptions(self) -> list[str]:
+        """Return sentences on what was assumed about pixels and outputs."""
+        found = [self.note] if self.note else []
+        if self.pixels.origin == "open":
+            inside = self.images.min() >= 0 and self.images.max() <= 1
+            found.append(
+                "The model shows no preprocessing, and the images lie in [0, 1]: black is taken as "
+                "0, white as 1. Pass pixels= if that is not so."
+                if inside
+                else "The range of the pixels is not known; this method does not need it."
+            )
+        return found
+
+    @property
+    def pictures(self) -> Array:
+        """The images as they look, `(N, H, W, C)` in [0, 1]; red, green, blue."""
+        if self.pixels.origin != "open":
+            return self.pixels.reversed(self.pixels.to_unit(self.images))
+        low, high = min(0.0, self.images.min()), max(1.0, self.images.max())
+        if (low, high) == (0.0, 1.0):
+            return self.images
+        return ((self.images - low) / (high - low)).astype(np.float32)
 
     def _sum_check(self) -> list[str]:
         """Return a sentence that says how close the maps are to their promised sums."""
@@ -117,7 +145,8 @@ class Explanation:
         from mnist_xai.plots import signed_maps
 
         titles = [f"class {c}, S = {s:.2f}" for c, s in zip(self.targets, self.scores, strict=True)]
-        return signed_maps(self.images, self.maps, titles, self.name, unit=self.score, stamp=stamp)
+        pictures, unit = self.pictures, self.score
+        return signed_maps(pictures, self.maps, titles, self.name, unit=unit, stamp=stamp)
 
 
 def _maps_of(indices: NDArray[np.integer], singular: str, plural: str) -> str:

@@ -73,8 +73,8 @@ class Completeness(Hyperparameters):
             return replace(explanation, maps=batch.maps)
         constant = np.full_like(images, self.baseline)
         baselines = method.baselines(images) if isinstance(method, Complete) else constant
-        scores = batch.network.scores(images, targets, score=score)
-        differences = scores - batch.network.scores(baselines, targets, score=score)
+        scores = batch.network.scores_at(images, targets, score=score)
+        differences = scores - batch.network.scores_at(baselines, targets, score=score)
         return Explanation(batch.maps, images, targets, scores, score, method, "", differences)
 
 

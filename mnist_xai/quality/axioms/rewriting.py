@@ -66,7 +66,7 @@ def encoded(network: Network, scale: float, shift: float) -> Iterator[Network]:
         layer.bias.assign(layer.bias + missing[0])
         noise = _noise(network)
         _check(
-            network.logits(noise),
+            network.logits_at(noise),
             twin.logits_at(scale * noise + np.float32(shift)),
             twin.runner.rounding,
             f"{name}: its bias cannot compensate a shift of the images, because of zero padding or "
@@ -103,9 +103,9 @@ def combined(network: Network, a: float, b: float) -> Iterator[Network]:
             value = np.asarray(weight)
             weight.assign(a * value + b * np.roll(value, -1, axis=-1))
         noise = _noise(network)
-        z = network.logits(noise)
+        z = network.logits_at(noise)
         _check(
-            a * z + b * np.roll(z, -1, axis=1), twin.logits(noise), twin.runner.rounding, refusal
+            a * z + b * np.roll(z, -1, axis=1), twin.logits_at(noise), twin.runner.rounding, refusal
         )
         yield twin
 
@@ -146,8 +146,8 @@ def reordered(network: Network, seed: int) -> Iterator[Network]:
             second.kernel.assign(rows[:, order].reshape(kernel.shape))
         noise = _noise(network)
         _check(
-            network.logits(noise),
-            twin.logits(noise),
+            network.logits_at(noise),
+            twin.logits_at(noise),
             twin.runner.rounding,
             "hidden units cannot be rescaled",
         )

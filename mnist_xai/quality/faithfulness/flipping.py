@@ -136,11 +136,12 @@ class Selectivity(Hyperparameters):
     relevance first. The curve begins with the whole image (Quantus's begins after the first patch).
 
     Attributes:
-        side: Side of a patch in pixels.
+        side: Side of a patch in pixels; by default a seventh of the image's shorter side, but at
+            least 4.
         removal: How removed patches are filled.
     """
 
-    side: Count = 4
+    side: Count | None = None
     removal: Removal = field(default_factory=Baseline)
 
     about: ClassVar[MetricAbout] = MetricAbout(
@@ -183,14 +184,15 @@ class RegionPerturbation(Hyperparameters):
     first. Higher is better, because the score should fall (Quantus says that lower is better).
 
     Attributes:
-        side: Side of a patch in pixels. The paper uses 9, for images of 224 pixels and more.
+        side: Side of a patch in pixels; by default a seventh of the image's shorter side, but at
+            least 4. The paper uses 9, for images of 224 pixels and more.
         steps: The number `L` of patches perturbed; None, or too large a number, for all patches.
         order: Whether the `"most"` or the `"least"` relevant patch is perturbed first. For
             `"least"`, lower scores are better.
         removal: How perturbed patches are filled; scores are averaged over its draws.
     """
 
-    side: Count = 4
+    side: Count | None = None
     steps: Count | None = None
     order: RemovalOrder = "most"
     removal: Removal = field(default_factory=Uniform)

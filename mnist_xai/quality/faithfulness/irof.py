@@ -5,7 +5,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from mnist_xai.interpret.methods.perturbation.features import Features, Grid, summed
+from mnist_xai.interpret.methods.perturbation.features import (
+    Features,
+    FeaturesOfImages,
+    Grid,
+    Labels,
+    summed,
+)
 from mnist_xai.quality.base import ExplainedBatch, MetricAbout, Scores, register, score_images
 from mnist_xai.quality.faithfulness.curves import area, bounds_of
 from mnist_xai.quality.faithfulness.flipping import HOLES_CAVEAT, curve_refusals, removal_curves
@@ -24,8 +30,8 @@ class IROF:
     falls.) Images whose score is not positive are refused, because a share of it has no meaning.
 
     Attributes:
-        features: The segments. The default is a grid, because the paper's superpixels merge into
-            a single one on images of 28 pixels. `Segmentation` takes any other segments.
+        features: The segments. The default is a grid, because the paper's superpixels, here
+            `Superpixels()`, merge into few on images of 28 pixels. `Segmentation` takes any others.
         removal: How removed segments are filled. The paper uses the mean of the data: on MNIST
             `Baseline(0.13)`.
     """
@@ -43,8 +49,18 @@ class IROF:
     )
 
     def __call__(self, batch: ExplainedBatch) -> Scores:
-        """Score every image; its curve has the undivided scores after each segment."""
-        labels = self.features.labels(*batch.height_width)
+        """Score every image; its curve has the undivided scores after each segment.
+
+        With superpixels the curves differ in length, and are left out.
+        """
+        if not isinstance(self.features, FeaturesOfImages):
+            return self._scores(batch, self.features.labels(*batch.height_width))
+        each = [batch.take(slice(i, i + 1)) for i in range(len(batch))]
+        found = [self._scores(one, self.features.labels_of(one.images[0])) for one in each]
+        refused = {i: one.refused[0] for i, one in enumerate(found) if one.refused}
+        return Scores(np.concatenate([one.values for one in found]), refused)
+
+    def _scores(self, batch: ExplainedBatch, labels: Labels) -> Scores:
         bounds = bounds_of(int(labels.max()) + 1, 1)
         sizes = np.bincount(labels.ravel())
 

@@ -75,7 +75,7 @@ class Consistency(Hyperparameters):
             ValueError: For images with fewer pixels along a side than the grid has cells.
         """
         Grid(self.cells).labels(*batch.height_width)
-        predicted = batch.network.logits(batch.images).argmax(axis=1)
+        predicted = batch.network.logits_at(batch.images).argmax(axis=1)
         reason = "its target is not the predicted class, which this metric explains"
         refused: Refusals = dict.fromkeys(
             np.flatnonzero(predicted != batch.targets).tolist(), reason

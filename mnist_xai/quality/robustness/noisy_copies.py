@@ -85,7 +85,7 @@ def explained_copies(
 
 def logits_of_copies(batch: ExplainedBatch, noise: Array) -> Array:
     """Return the logits of every image with every noise, `(N, K, classes)`."""
-    logits = [batch.network.logits(copies) for _, _, copies in _copies(batch, noise, None)]
+    logits = [batch.network.logits_at(copies) for _, _, copies in _copies(batch, noise, None)]
     return np.concatenate(logits).reshape(len(batch), len(noise), -1)
 
 

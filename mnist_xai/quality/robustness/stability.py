@@ -122,7 +122,7 @@ def _score_stability(
 ) -> Scores:
     def measure(batch: ExplainedBatch) -> tuple[Values, Values]:
         noise = uniform_noise(batch, metric.samples, metric.radius, metric.seed)
-        z = batch.network.logits(batch.images).astype(np.float64)
+        z = batch.network.logits_at(batch.images).astype(np.float64)
         others = logits_of_copies(batch, noise)
         ratios = np.zeros(others.shape[:2])
         for copies in explained_copies(batch, noise):

@@ -357,7 +357,7 @@ def test_unknown_geometry_is_refused_by_name(layer, message):
         (lambda m, x: neuron_gradient(m, x, "conv1", (0,)), r"index: .*\(24, 24, 32\).*'conv1'"),
         (lambda m, x: neuron_gradient(m, x, "conv1", (0, 0, 32)), r"index: .*got \(0, 0, 32\)"),
         (lambda m, x: neuron_gradient(m, x, "dense", (-1,)), r"index: .*got \(-1,\)"),
-        (lambda m, x: neuron_gradient(m, 2 * x, "dense", (1,)), r"images: expected values in"),
+        (lambda m, x: layer_conductance(m, 2 * x, "dense"), r"images: expected values in"),
         (lambda m, _: receptive_field(m, "dense", (128,)), r"index: .*got \(128,\)"),
         (lambda m, x: layer_conductance(m, x, "conv3"), "layer: expected one of conv1"),
         (lambda m, x: layer_conductance(m, x, "dense", [1]), "targets: expected 5 integers"),

@@ -241,7 +241,7 @@ def test_ablationcam_equals_its_slow_replica(network, images, conv2):
     for k in range(64):
         ablated = a.copy()
         ablated[..., k] = 0
-        score = network.scores_with_layer(images, TARGETS, "conv2", ablated)
+        score = network.scores_with_layer_at(images, TARGETS, "conv2", ablated)
         weights[:, k] = (whole - score) / np.abs(whole)
     expected = relu(np.einsum("nhwk,nk->nhw", a, weights))
     assert_close(maps_of(AblationCAM("conv2"), network, images), stretched(expected), 1e-4)
@@ -451,7 +451,7 @@ def test_ablating_the_second_call_of_a_shared_layer_does_not_change_the_first(im
     weights = []
     for k in range(4):
         ablated = a * (np.arange(4) != k)
-        weights.append(whole - network.scores_with_layer(images, TARGETS, layer, ablated))
+        weights.append(whole - network.scores_with_layer_at(images, TARGETS, layer, ablated))
     weights = np.stack(weights, axis=1) / np.abs(whole)[:, None]
     expected = relu(np.einsum("nhwk,nk->nhw", a, weights))[..., None]
     assert_close(maps_of(AblationCAM(layer), network, images), expected, 1e-4)

@@ -341,11 +341,11 @@ def test_progress_is_shown_and_an_interrupt_leaves_the_weights_unchanged(
     assert not capsys.readouterr().out
     np.testing.assert_array_equal(shown.maps, hidden.maps)
 
-    def interrupt(bar, step):
+    def interrupt(bar, current):
         raise KeyboardInterrupt
 
     weights = cnn.get_weights()
-    monkeypatch.setattr(keras.utils.Progbar, "add", interrupt)
+    monkeypatch.setattr(keras.utils.Progbar, "update", interrupt)
     with pytest.raises(KeyboardInterrupt):
         mx.explain(network, images, method="integrated_gradients", progress=True)
     for old, new in zip(weights, cnn.get_weights(), strict=True):

@@ -30,7 +30,7 @@ def test_sobol_indices_of_a_sum_and_of_a_product_equal_their_closed_forms(games)
 def test_sobol_equals_jansens_estimator_computed_from_its_masks(network, images):
     method = Sobol(Grid(2), designs=8, baseline=0.3, seed=1)
     labels = Grid(2).labels(28, 28)
-    masks = method.masks(4)[:, labels][..., np.newaxis].reshape(5, 8, 28, 28, 1)
+    masks = method.masks(4, 8)[:, labels][..., np.newaxis].reshape(5, 8, 28, 28, 1)
     s = np.array([network.scores(images[0] * m + 0.3 * (1 - m), [2] * 8) for m in masks])
     indices = [((s[i] - s[0]) ** 2).sum() / 16 / s[0].var(ddof=1) for i in range(1, 5)]
     found = run(method, network, images[:1], [2])[0, ..., 0]
@@ -38,13 +38,13 @@ def test_sobol_equals_jansens_estimator_computed_from_its_masks(network, images)
 
 
 def test_sobol_masks_exchange_one_feature_at_a_time():
-    masks = Sobol(designs=16, seed=4).masks(5).reshape(6, 16, 5)
+    masks = Sobol(seed=4).masks(5, 16).reshape(6, 16, 5)
     for i, exchanged in enumerate(masks[1:]):
         assert (exchanged[:, i] != masks[0][:, i]).all()
         others = np.delete(exchanged, i, axis=1)
         np.testing.assert_array_equal(others, np.delete(masks[0], i, axis=1))
     assert abs(masks.mean() - 0.5) < 0.05
-    assert (Sobol(designs=16, seed=5).masks(5) != masks.reshape(-1, 5)).any()
+    assert (Sobol(seed=5).masks(5, 16) != masks.reshape(-1, 5)).any()
 
 
 def test_a_black_image_gets_zero_everywhere(network):

@@ -161,7 +161,7 @@ def test_kernel_shap_solves_its_weighted_least_squares():
     """The expected values come from Lagrange multipliers, for sampled sets of ten players."""
     from mnist_xai.interpret.methods.perturbation.kernel_shap import _Regression
 
-    sets, weights = KernelSHAP(samples=200, seed=3).coalitions(10)
+    sets, weights = KernelSHAP(seed=3).coalitions(10, 200)
     game = _Regression.of(sets, weights)
     v = np.random.default_rng(0).normal(size=len(sets) + 2)
     z, y, gap = sets.astype(float), v[1:-1] - v[0], v[-1] - v[0]
@@ -173,7 +173,7 @@ def test_kernel_shap_solves_its_weighted_least_squares():
 
 
 def test_kernel_shap_draws_sizes_with_the_kernels_probabilities_and_each_set_with_its_complement():
-    sets, counts = KernelSHAP(samples=20_000).coalitions(16)
+    sets, counts = KernelSHAP().coalitions(16, 20_000)
     assert counts.sum() == 20_000
     drawn = {tuple(s): c for s, c in zip(sets.tolist(), counts, strict=True)}
     assert all(drawn[tuple(not k for k in s)] == c for s, c in drawn.items())

@@ -15,17 +15,22 @@ import tensorflow as tf
 
 from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
-from mnist_xai.interpret.core.spatial import last_spatial_layer
+from mnist_xai.interpret.core.parameters import Hyperparameters
+from mnist_xai.interpret.core.spatial import last_layer_with_positions
+from mnist_xai.interpret.core.tokens import token_grid
 from mnist_xai.interpret.methods.base import About
 
 
 @dataclass(frozen=True)
-class ActivationMap(ABC):
+class ActivationMap(Hyperparameters, ABC):
     """Base of the class activation maps.
 
     Attributes:
-        layer: Name of a layer with outputs `(N, h, w, K)`, whose channels are the `A_k`. By default
-            it is the last such layer; a convolution before the last pooling gives finer maps.
+        layer: Name of a layer with outputs `(N, h, w, K)`, whose channels are the `A_k`, or with
+            tokens `(N, t, K)`, which are folded back to the grid of patches; class and register
+            tokens are left out. By default it is the last such layer, of a transformer the last
+            one whose patches the score depends on. A convolution before the last pooling gives
+            finer maps.
     """
 
     layer: str | None = None
@@ -33,6 +38,7 @@ class ActivationMap(ABC):
     about: ClassVar[About]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.layer is not None and not (isinstance(self.layer, str) and self.layer):
             raise ValueError(f"layer: expected the name of a layer, or None; got {self.layer!r}")
 
@@ -47,7 +53,7 @@ class ActivationMap(ABC):
 
         Raises:
             ValueError: For a layer that the model does not have, or with outputs of another shape
-                than `(N, h, w, K)`.
+                than `(N, h, w, K)` or tokens of a grid.
             UnsupportedLayerError: If the model has no layer with such outputs, or if the score does
                 not depend on the layer.
         """
@@ -66,15 +72,8 @@ class ActivationMap(ABC):
             ValueError, UnsupportedLayerError: See `__call__`.
         """
         if self.layer is None:
-            return last_spatial_layer(network)
-        network.check_layer(self.layer)
-        shape = network.layer_shapes[self.layer]
-        if len(shape) != 3:
-            gives = ", ".join(map(str, ("N", *shape)))
-            raise ValueError(
-                f"layer: expected one with outputs (N, h, w, channels); {self.layer!r} gives "
-                f"({gives})"
-            )
+            return last_layer_with_positions(network)
+        token_grid(network, self.layer)  # Raises for a layer without positions.
         return self.layer
 
     def channel_count(self, network: Network) -> int:
@@ -86,6 +85,25 @@ class ActivationMap(ABC):
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
         """Return the maps at the layer's resolution, `(N, h, w)`."""
+
+
+def activations_of(network: Network, images: Array, layer: str) -> Array:
+    """Return the outputs of a layer, `(N, h, w, K)`, tokens folded back to their grid."""
+    return folded(network, layer, network.activations_at(images, [layer])[layer])
+
+
+def activations_and_gradients(
+    network: Network, images: Array, targets: Targets, layer: str, score: Score
+) -> tuple[Array, Array]:
+    """Return the outputs of a layer and the score's gradient there, `(N, h, w, K)` each."""
+    a, g, _ = network.layer_gradient_at(images, targets, layer, score=score)
+    return folded(network, layer, a), folded(network, layer, g)
+
+
+def folded(network: Network, layer: str, values: Array) -> Array:
+    """Return values of a layer as `(N, h, w, K)`: tokens folded back to their grid."""
+    grid = token_grid(network, layer)
+    return values if grid is None else grid.fold(values)
 
 
 def stretch(maps: Any, size: Any) -> tf.Tensor:

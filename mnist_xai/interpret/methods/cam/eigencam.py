@@ -8,7 +8,7 @@ import numpy as np
 from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.methods.base import About, register
-from mnist_xai.interpret.methods.cam.base import ActivationMap, weighted_sum
+from mnist_xai.interpret.methods.cam.base import ActivationMap, activations_of, weighted_sum
 
 
 @register("eigencam")
@@ -29,6 +29,7 @@ class EigenCAM(ActivationMap):
         signed=False,
         class_sensitive=False,
         unit="forward",
+        needs_range=False,
     )
 
     def passes(self, network: Network) -> float:
@@ -38,7 +39,7 @@ class EigenCAM(ActivationMap):
     def _layer_maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        a = network.activations(images, [layer])[layer]
+        a = activations_of(network, images, layer)
         positions = a.reshape(len(a), -1, a.shape[-1]).astype(np.float64)
         vectors = np.linalg.svd(positions, full_matrices=False).Vh[:, 0]
         vectors *= np.where(vectors.sum(axis=1, keepdims=True) < 0, -1, 1)

@@ -8,7 +8,12 @@ import numpy as np
 from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.methods.base import About, register
-from mnist_xai.interpret.methods.cam.base import ActivationMap, relu, weighted_sum
+from mnist_xai.interpret.methods.cam.base import (
+    ActivationMap,
+    activations_and_gradients,
+    relu,
+    weighted_sum,
+)
 
 
 @register("gradcam")
@@ -23,12 +28,13 @@ class GradCAM(ActivationMap):
         "network does not use the channel",
         reference="Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra 2017, section 3",
         signed=False,
+        needs_range=False,
     )
 
     def _layer_maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        a, g, _ = network.layer_gradient(images, targets, layer, score=score)
+        a, g = activations_and_gradients(network, images, targets, layer, score)
         return relu(weighted_sum(a, g.mean(axis=(1, 2))))
 
 
@@ -55,12 +61,13 @@ class GradCAMPlusPlus(ActivationMap):
         "negative, the coefficients have a pole, and near it they are arbitrary",
         reference="Chattopadhyay, Sarkar, Howlader, Balasubramanian 2018, section 3",
         signed=False,
+        needs_range=False,
     )
 
     def _layer_maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        a, g, _ = network.layer_gradient(images, targets, layer, score=score)
+        a, g = activations_and_gradients(network, images, targets, layer, score)
         # Dividing α by g² avoids 0/0 at g = 0. The pole remains; after a ReLU only negative
         # gradients reach it, and their weight is zero.
         denominator = 2 + g * a.sum(axis=(1, 2), keepdims=True)
@@ -82,12 +89,13 @@ class HiResCAM(ActivationMap):
         shows="what each place of the layer would contribute if the network after it were linear",
         caveat="where the score saturates, even the places that caused it get almost nothing",
         reference="Draelos, Carin 2020, section 3",
+        needs_range=False,
     )
 
     def _layer_maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        a, g, _ = network.layer_gradient(images, targets, layer, score=score)
+        a, g = activations_and_gradients(network, images, targets, layer, score)
         return np.einsum("nhwk,nhwk->nhw", a, g)
 
 
@@ -105,10 +113,11 @@ class LayerCAM(ActivationMap):
         caveat="evidence against the class at a place is ignored, not subtracted",
         reference="Jiang, Zhang, Hou, Cheng, Wei 2021, section III",
         signed=False,
+        needs_range=False,
     )
 
     def _layer_maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        a, g, _ = network.layer_gradient(images, targets, layer, score=score)
+        a, g = activations_and_gradients(network, images, targets, layer, score)
         return relu(np.einsum("nhwk,nhwk->nhw", relu(g), a))

@@ -8,11 +8,20 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from mnist_xai.interpret.core.defaults import MOST_FORWARD, by_size
 from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.pairs import Change, scores_of_pairs
+from mnist_xai.interpret.core.parameters import Count
 from mnist_xai.interpret.methods.base import About, register
-from mnist_xai.interpret.methods.cam.base import ActivationMap, relu, stretch, weighted_sum
+from mnist_xai.interpret.methods.cam.base import (
+    ActivationMap,
+    activations_of,
+    folded,
+    relu,
+    stretch,
+    weighted_sum,
+)
 
 _ROUNDING = 1e-6  # A channel is constant if its values differ by less than this share of them.
 
@@ -26,7 +35,14 @@ class ScoreCAM(ActivationMap):
     minimum and maximum in this image. A constant channel makes no mask, so `w_k = 0`. The score of
     the black image, `S_c(0)`, is not computed: it is the same for all channels, and the softmax
     cancels it.
+
+    Attributes:
+        channels: The most channels that are used as masks: those that vary most in the image. The
+            others get no weight. By default all; for images with more than 64 pixels on the
+            shorter side, 999.
     """
+
+    channels: Count | None = None
 
     about: ClassVar[About] = About(
         family="class activation map",
@@ -40,15 +56,23 @@ class ScoreCAM(ActivationMap):
 
     def passes(self, network: Network) -> float:
         """Return the forward passes: one for the activations, and one for each channel."""
-        return 1 + self.channel_count(network)
+        return 1 + self._used(network.inputs.typical_shape, self.channel_count(network))
+
+    def _used(self, shape: tuple[int, ...], channels: int) -> int:
+        return min(channels, self.channels or by_size(shape, channels, MOST_FORWARD - 1))
 
     def _layer_maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        a = network.activations(images, [layer])[layer]
-        scores = _channel_scores(network, _masked, layer, images, targets, a, a.shape[-1], score)
+        a = activations_of(network, images, layer)
         spread = np.ptp(a, axis=(1, 2))
-        weights = _softmax(scores, where=spread > _ROUNDING * np.abs(a).max(axis=(1, 2)))
+        count = self._used(images.shape[1:], a.shape[-1])
+        used = np.sort(np.argsort(-spread, axis=1, kind="stable")[:, :count], axis=1)
+        scores = _channel_scores(network, _masked, layer, images, targets, a, used, score)
+        varies = spread > _ROUNDING * np.abs(a).max(axis=(1, 2))
+        weights = np.zeros_like(spread)
+        found = _softmax(scores, where=np.take_along_axis(varies, used, axis=1))
+        np.put_along_axis(weights, used, found, axis=1)
         return relu(weighted_sum(a, weights))
 
 
@@ -60,7 +84,14 @@ class AblationCAM(ActivationMap):
     The paper divides by `S_c`, which it assumes to be positive. A logit can be negative, and the
     map would then show the channels that lower the score; dividing by `|S_c|` avoids this. If the
     score is exactly 0, the drops are not divided.
+
+    Attributes:
+        channels: The most channels that are ablated: those with the largest sum of `|A_k|` in the
+            image. The others get no weight. By default all; for images with more than 64 pixels on
+            the shorter side, 998.
     """
+
+    channels: Count | None = None
 
     about: ClassVar[About] = About(
         family="class activation map",
@@ -70,22 +101,33 @@ class AblationCAM(ActivationMap):
         reference="Desai, Ramaswamy 2020, section 3",
         signed=False,
         unit="forward",
+        needs_range=False,
     )
 
     def passes(self, network: Network) -> float:
         """Return the forward passes: activations, all channels, and each channel removed."""
-        return 2 + self.channel_count(network)
+        return 2 + self._used(network.inputs.typical_shape, self.channel_count(network))
+
+    def _used(self, shape: tuple[int, ...], channels: int) -> int:
+        return min(channels, self.channels or by_size(shape, channels, MOST_FORWARD - 2))
 
     def _layer_maps(
         self, network: Network, images: Array, targets: Targets, layer: str, score: Score
     ) -> Array:
-        a = network.activations(images, [layer])[layer]
+        a = network.activations_at(images, [layer])[layer]
+        channels = a.shape[-1]
+        count = self._used(images.shape[1:], channels)
+        maps = folded(network, layer, a)
+        strength = np.abs(maps).sum(axis=(1, 2))
+        used = np.sort(np.argsort(-strength, axis=1, kind="stable")[:, :count], axis=1)
         # Channel K does not exist: ablating it gives the score with all channels.
-        count = a.shape[-1] + 1
-        scores = _channel_scores(network, _ablated, layer, images, targets, a, count, score)
+        ablated = np.append(used, np.full((len(used), 1), channels), axis=1)
+        scores = _channel_scores(network, _ablated, layer, images, targets, a, ablated, score)
         whole = scores[:, -1:]
         scale: Array = np.where(whole == 0, np.float32(1), np.abs(whole))
-        return relu(weighted_sum(a, (whole - scores[:, :-1]) / scale))
+        weights = np.zeros_like(strength)
+        np.put_along_axis(weights, used, (whole - scores[:, :-1]) / scale, axis=1)
+        return relu(weighted_sum(maps, weights))
 
 
 def _channel_scores(
@@ -95,7 +137,7 @@ def _channel_scores(
     images: Array,
     targets: Targets,
     activations: Array,
-    channels: int,
+    channels: NDArray[np.intp],
     score: Score,
 ) -> Array:
     """Return the targets' scores with one channel at a time as the mask, or ablated.
@@ -106,18 +148,20 @@ def _channel_scores(
         layer: Name of the layer.
         images: `(N, H, W, C)`.
         targets: `(N,)`.
-        activations: The layer's outputs, `(N, h, w, K)`.
-        channels: Number of channels to go through, starting with channel 0.
+        activations: The layer's outputs, `(N, h, w, K)`; to ablate them, tokens as they are.
+        channels: The channels of each image, `(N, M)`.
         score: Whether the score is the logit or the probability.
 
     Returns:
-        `(N, channels)`.
+        `(N, M)`.
     """
-    rows, columns = np.indices((len(images), channels), np.int32).reshape(2, -1)
-    spec = tf.TensorSpec([None, None, None, activations.shape[-1]], tf.float32)
+    rows = np.repeat(np.arange(len(images), dtype=np.int32), channels.shape[1])
+    columns = channels.astype(np.int32).ravel()
+    places = [None] * (activations.ndim - 1)
+    spec = tf.TensorSpec([*places, activations.shape[-1]], tf.float32)
     arrays = [(images, network.runner.image_spec), (activations, spec)]
     scores = scores_of_pairs(network, build, (layer,), arrays, targets, rows, columns, score=score)
-    return scores.reshape(len(images), channels)
+    return scores.reshape(channels.shape)
 
 
 def _masked(network: Network, layer: str) -> Change:
@@ -144,7 +188,7 @@ def _ablated(network: Network, layer: str) -> Change:
         a = tf.gather(activations, row)
         # For a channel that does not exist, one_hot gives all ones: nothing is ablated.
         remaining = tf.one_hot(channel, a.shape[-1], on_value=0.0, off_value=1.0)
-        a = a * remaining[:, tf.newaxis, tf.newaxis]
+        a = a * tf.reshape(remaining, [-1, *[1] * (len(a.shape) - 2), a.shape[-1]])
         return tf.gather(images, row), {layer: tf.cast(a, network.runner.layer_dtypes[layer])}
 
     return change

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from mnist_xai.interpret.core.inputs import Array, Score
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.passes import NUMBERS, TARGETS, Pass
+from mnist_xai.interpret.core.progress import advance
 
 
 def path_gradient(
@@ -60,8 +61,11 @@ def path_gradient(
         d = stem(images[rows]) - base
         start, direction = (pool(base), pool(d)) if pooled else (base, d)
         total = tf.zeros_like(direction)
-        for block in _blocks(len(scales)):
-            total = add(total, start, direction, scales[block], weights[block], targets[rows])
+        for block, at_once in _blocks(network, len(scales), len(direction)):
+            total = add(
+                *(total, start, direction, scales[block], weights[block], targets[rows], at_once)
+            )
+            advance(len(scales[block]) * len(direction))
         sums.append(pull_back(spread(d, total) if pooled else total).numpy())
     return np.concatenate(sums)
 
@@ -96,10 +100,11 @@ def noisy_gradient(
     for rows in network.chunks(len(images)):
         h = stem(images[rows])
         total = tf.zeros_like(h)
-        for block in _blocks(len(noise)):
+        for block, at_once in _blocks(network, len(noise), len(h)):
             moved = stem(noise[block]) - zero
             weights = ones[block] / np.float32(len(noise))
-            total = add(total, h, moved, ones[block], weights, targets[rows])
+            total = add(total, h, moved, ones[block], weights, targets[rows], at_once)
+            advance(len(moved) * len(h))
         sums.append(pull_back(total).numpy())
     return np.concatenate(sums)
 
@@ -116,7 +121,7 @@ def _add_pass(
     return network.passes.get(
         _add_gradients,
         *(score, pooled, along),
-        signature=(h, h, h, NUMBERS, NUMBERS, TARGETS),
+        signature=(h, h, h, NUMBERS, NUMBERS, TARGETS, tf.TensorSpec([], tf.int32)),
     )
 
 
@@ -128,28 +133,44 @@ def _add_gradients(network: Network, score: Score, pooled: bool, along: bool) ->
         scales: tf.Tensor,
         weights: tf.Tensor,
         target: tf.Tensor,
+        at_once: tf.Tensor,
     ) -> tf.Tensor:
-        def next_point(k: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            direction = directions if along else directions[k]
+        images, shape = tf.size(target), total.shape[1:]
+        ends = tf.shape(total)[1:]
+
+        def next_points(k: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            s, w = scales[k : k + at_once], weights[k : k + at_once]
+            count = tf.size(s)
+            moves = directions if along else directions[k : k + at_once, tf.newaxis]
+            points = base + tf.reshape(s, [-1] + [1] * len(total.shape)) * moves
+            h = tf.reshape(points, tf.concat([[-1], ends], 0))
             slope, _ = network.runner.gradient_after_stem(
-                base + scales[k] * direction, target, score, weight=weights[k], pooled=pooled
+                *(tf.ensure_shape(h, [None, *shape]), tf.tile(target, [count]), score),
+                weight=tf.repeat(w, images),
+                pooled=pooled,
             )
-            return k + 1, total + slope
+            slopes = tf.reshape(slope, tf.concat([[count, images], ends], 0))
+            return k + at_once, total + tf.reduce_sum(slopes, axis=0)
 
         # The loop runs inside the pass, so several points cost one call.
-        count = tf.size(scales)
+        points = tf.size(scales)
         state = (tf.constant(0), total)
-        return tf.while_loop(lambda k, _: k < count, next_point, state, parallel_iterations=1)[1]
+        return tf.while_loop(lambda k, _: k < points, next_points, state, parallel_iterations=1)[1]
 
     return add
 
 
-def _blocks(count: int) -> Iterator[slice]:
-    """Return slices of the points. Ctrl-C takes effect between two of them."""
-    return (slice(start, start + _POINTS) for start in range(0, count, _POINTS))
+def _blocks(network: Network, points: int, images: int) -> Iterator[tuple[slice, int]]:
+    """Yield slices of the points for one call of a pass, and how many of them run at once.
+
+    With few images, several points fill the batch. Ctrl-C takes effect between two calls.
+    """
+    at_once = max(1, network.batch_size // images)
+    size = -(-_POINTS // at_once) * at_once
+    return ((slice(start, start + size), at_once) for start in range(0, points, size))
 
 
-_POINTS = 16  # Points in one call of a pass.
+_POINTS = 16  # The fewest points in one call of a pass.
 
 
 def _stem(network: Network) -> tuple[Pass, Pass]:

@@ -22,10 +22,11 @@ class Background:
     Two backgrounds with equal images are equal and have the same hash.
 
     Attributes:
-        images: Floats `(B, H, W, C)` in [0, 1]; a read-only copy.
+        images: Floats `(B, H, W, C)`, as the model takes them; a read-only copy.
 
     Raises:
-        TypeError, ValueError: For images of another type or shape, or with values outside [0, 1].
+        TypeError, ValueError: For images of another type or shape, or with values that are not
+            finite.
     """
 
     images: Array
@@ -33,13 +34,11 @@ class Background:
     def __post_init__(self) -> None:
         given = np.asarray(self.images)
         if given.dtype.kind != "f":
-            raise TypeError(f"images: expected floats in [0, 1]; got {given.dtype}")
+            raise TypeError(f"images: expected floats; got {given.dtype}")
         if given.ndim != 4 or not given.size:
             raise ValueError(f"images: expected (B, H, W, C), at least one; got {given.shape}")
-        if not (given.min() >= 0 and given.max() <= 1):  # False for NaN, too.
-            raise ValueError(
-                f"images: expected values in [0, 1]; got {given.min():.4g} to {given.max():.4g}"
-            )
+        if not np.isfinite(given).all():
+            raise ValueError("images: expected finite values; some are NaN or infinite")
         copied = given.astype(np.float32, order="C")
         copied.setflags(write=False)
         object.__setattr__(self, "images", copied)
@@ -77,6 +76,20 @@ def check_background(background: Background | None) -> None:
         )
 
 
+def unit_baselines(network: Network, background: Background | None, baselines: Array) -> Array:
+    """Return baselines in unit coordinates: those of a background are as the model takes them.
+
+    Raises:
+        ValueError: For a background outside the network's range.
+    """
+    if background is None:
+        return baselines
+    try:
+        return network.inputs.check_images(baselines)
+    except ValueError as error:
+        raise ValueError(f"background: {error}") from error
+
+
 def expected_gradients_over(
     network: Network,
     images: ArrayLike,
@@ -92,9 +105,9 @@ def expected_gradients_over(
 
     Args:
         network: The network.
-        images: float `(N, H, W, C)` in [0, 1], `x`.
+        images: Unit images `(N, H, W, C)`, `x`.
         targets: Integers `(N,)`, the classes `c`.
-        baselines: `x'_k`, shared by all images, `(K, H, W, C)`.
+        baselines: `x'_k`, unit images shared by all images, `(K, H, W, C)`.
         alphas: `α_k`, `(K,)` in [0, 1].
         score: Whether `S_c` is the logit or the probability.
 
@@ -106,7 +119,7 @@ def expected_gradients_over(
 
     Source: Erion, Janizek, Sturmfels, Lundberg, Lee 2021, section 2; Lundberg, Lee 2017.
     """
-    images, others = network.inputs.check_images(images), network.inputs.check_points(baselines)
+    images, others = map(network.inputs.check_points, (images, baselines))
     scales = np.asarray(alphas, np.float32)
     if scales.shape != (len(others),) or not ((scales >= 0) & (scales <= 1)).all():
         raise ValueError(
@@ -183,24 +196,28 @@ class ExpectedGradients(Hyperparameters):
             index = rng.integers(len(images), size=k)
         return images[index], alphas.astype(np.float32)
 
+    def _unit_draws(self, network: Network, shape: tuple[int, ...]) -> tuple[Array, Array]:
+        baselines, alphas = self.draws(shape)
+        return unit_baselines(network, self.background, baselines), alphas
+
     def __call__(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> Array:
         """Return `(N, H, W, C)`, in units of the score."""
-        baselines, alphas = self.draws(images.shape[1:])
+        baselines, alphas = self._unit_draws(network, images.shape[1:])
         return expected_gradients_over(network, images, targets, baselines, alphas, score=score)
 
     def explain_and_absorb(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> tuple[Array, dict[str, Array]]:
         """Return the maps and the mean score of the baselines: together they sum to `S_c(x)`."""
-        baselines, alphas = self.draws(images.shape[1:])
+        baselines, alphas = self._unit_draws(network, images.shape[1:])
         maps = expected_gradients_over(network, images, targets, baselines, alphas, score=score)
         return maps, {"baselines": mean_score(network, baselines, targets, score)}
 
 
 def mean_score(network: Network, baselines: Array, targets: Targets, score: Score) -> Array:
     """Return the mean score of the baselines for each target, `(N,)`."""
-    values = network.logits(baselines) if score == "logit" else network.probabilities(baselines)
-    means: Array = values.mean(axis=0)
+    values = network.runner.head.values(network.logits_at(baselines), score)
+    means: Array = np.asarray(values).mean(axis=0)
     return means[targets]

@@ -20,7 +20,7 @@ from mnist_xai.interpret.core.parameters import (
     Seed,
     check_counts,
 )
-from mnist_xai.interpret.methods.base import About, Method, register
+from mnist_xai.interpret.methods.base import About, Method, pixel_power, register
 from mnist_xai.interpret.methods.gradients.averages import noisy_gradient, path_gradient
 
 
@@ -38,20 +38,19 @@ def gradient_map(
 
     Args:
         model: A Keras classifier, or a `Network` on one.
-        images: float `(N, H, W, C)` in [0, 1].
+        images: `(N, H, W, C)`, as the model takes them.
         targets: Integers `(N,)`, the classes `c`; by default each image's predicted class.
-        score: `"logit"` or `"probability"`.
+        score: `"logit"`, `"probability"` or `"output"`.
 
     Returns:
-        `(N, H, W, C)`, signed, in units of the score for a pixel from black to white.
+        `(N, H, W, C)`, signed, in units of the score for one unit of a pixel.
 
     Raises:
         TypeError, ValueError: For images or targets of the wrong shape, type or range.
 
     Source: Simonyan, Vedaldi, Zisserman 2013, section 3.
     """
-    network = Network.of(model, images)
-    images = network.inputs.check_images(images)
+    network = Network.with_options(model, images=images)
     if targets is None:
         targets = network.logits(images).argmax(axis=1)
     maps, _ = network.gradient(images, targets, score=score)
@@ -68,6 +67,8 @@ class Gradient:
         shows="how the score changes when a pixel changes a little",
         caveat="where the score saturates, even the pixels that caused it get almost nothing",
         reference="Simonyan, Vedaldi, Zisserman 2013, section 3",
+        pixel_power=1,
+        needs_range=False,
     )
 
     def passes(self, network: Network) -> float:
@@ -78,7 +79,7 @@ class Gradient:
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> Array:
         """Return `(N, H, W, C)`, in units of the score for a pixel from black to white."""
-        return network.gradient(images, targets, score=score)[0]
+        return network.gradient_at(images, targets, score=score)[0]
 
 
 @register("input_x_gradient")
@@ -91,6 +92,7 @@ class InputXGradient:
         shows="what each pixel would contribute to the score if the network were linear",
         caveat="black pixels get nothing, even where their blackness matters to the network",
         reference="Shrikumar, Greenside, Shcherbina, Kundaje 2016, section 2",
+        needs_range=False,
     )
 
     def passes(self, network: Network) -> float:
@@ -101,7 +103,9 @@ class InputXGradient:
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> Array:
         """Return `(N, H, W, C)`, in units of the score."""
-        return images * network.gradient(images, targets, score=score)[0]
+        slopes, _ = network.gradient_at(images, targets, score=score)
+        # x is the model's own input, so that this is the linear term of its Taylor expansion.
+        return network.pixels.to_model(images) * network.pixels.per_value(slopes, 1)
 
 
 Quadrature = Literal["gauss_legendre", "trapezoid", "riemann_left", "riemann_middle"]
@@ -190,6 +194,11 @@ class _NoisyCopies(Hyperparameters):
     sigma: NonNegative = 0.15
     seed: Seed = 0
 
+    @property
+    def pixel_power(self) -> int:
+        """Return the power of pixels in the unit of the maps, that of the wrapped method."""
+        return pixel_power(self.method)
+
     def passes(self, network: Network) -> float:
         """Return the passes of the wrapped method for all copies."""
         return self.samples * self.method.passes(network)
@@ -202,8 +211,14 @@ class _NoisyCopies(Hyperparameters):
         self, network: Network, images: Array, targets: Targets, score: Score
     ) -> Iterator[Array]:
         """Yield the maps of one noisy copy of all images after the other."""
-        for noise in self._noise(images.shape[1:]):
-            yield self.method(network, images + noise, targets, score=score)
+        noise, count = self._noise(images.shape[1:]), len(images)
+        # With few images, explain several copies at once: they fill the batch.
+        size = max(1, network.batch_size // count)
+        for start in range(0, len(noise), size):
+            copies = images + noise[start : start + size, np.newaxis]
+            points = copies.reshape(-1, *images.shape[1:])
+            maps = self.method(network, points, np.tile(targets, len(copies)), score=score)
+            yield from maps.reshape(len(copies), count, *maps.shape[1:])
 
 
 @register("smoothgrad")
@@ -243,6 +258,11 @@ class SmoothGradSquared(_NoisyCopies):
         signed=False,
     )
 
+    @property
+    def pixel_power(self) -> int:
+        """Return twice the power of the wrapped method, because its maps are squared."""
+        return 2 * pixel_power(self.method)
+
     def __call__(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> Array:
@@ -263,6 +283,11 @@ class VarGrad(_NoisyCopies):
         reference="Adebayo, Gilmer, Goodfellow, Kim 2018, section 2",
         signed=False,
     )
+
+    @property
+    def pixel_power(self) -> int:
+        """Return twice the power of the wrapped method, because its maps are squared."""
+        return 2 * pixel_power(self.method)
 
     def __call__(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"

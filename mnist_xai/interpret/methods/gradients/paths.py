@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from mnist_xai.interpret.core.defaults import by_size
 from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import (
@@ -55,7 +56,7 @@ def add_legs(
         # With few images, run several legs at once: one image costs as much as ten in a pass.
         while block := list(islice(legs, max(size // len(x), 1))):
             points, moves = (np.stack(parts) for parts in zip(*block, strict=True))
-            slopes, _ = network.gradient(
+            slopes, _ = network.gradient_at(
                 points.reshape(-1, *x.shape[1:]), np.tile(c, len(points)), score=score
             )
             total += (slopes.reshape(moves.shape) * moves).sum(axis=0, dtype=np.float64)
@@ -97,13 +98,14 @@ class BlurIntegratedGradients(Hyperparameters):
     in the middle of each leg, which is exact for quadratic scores.
 
     Attributes:
-        steps: Number of legs `K`.
+        steps: Number of legs `K`; by default 512, and 256 for images with more than 64 pixels on
+            the shorter side.
         sigma: `σ_max` as a share of the image's shorter side. At a quarter, which is 7 pixels for
             MNIST, a network recognises digits only by chance. The scales are
             `σ_k = σ_max (1 - k/K)²`: denser towards the sharp image, which changes fastest there.
     """
 
-    steps: Count = 512
+    steps: Count | None = None
     sigma: Positive = 0.25
 
     about: ClassVar[About] = About(
@@ -116,15 +118,18 @@ class BlurIntegratedGradients(Hyperparameters):
 
     def passes(self, network: Network) -> float:
         """Return the number of steps: one gradient pass for each."""
-        return self.steps
+        return self._steps(network.inputs.typical_shape)
+
+    def _steps(self, shape: tuple[int, ...]) -> int:
+        return self.steps or by_size(shape, 512, 256)
 
     def baselines(self, images: Array) -> Array:
         """Return the most blurred images, `(N, H, W, C)`."""
         return blurred(images, self._scales(images)[0])
 
     def _scales(self, images: Array) -> list[float]:
-        largest = self.sigma * min(images.shape[1:3])
-        return [largest * (1 - k / self.steps) ** 2 for k in range(self.steps + 1)]
+        largest, steps = self.sigma * min(images.shape[1:3]), self._steps(images.shape[1:])
+        return [largest * (1 - k / steps) ** 2 for k in range(steps + 1)]
 
     def __call__(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
@@ -157,7 +162,8 @@ class GuidedIntegratedGradients(Hyperparameters, ConstantBaseline):
     `x`.
 
     Attributes:
-        steps: Number of legs.
+        steps: Number of legs; by default 64, and 32 for images with more than 64 pixels on the
+            shorter side.
         points: Number of points of the quadrature on each leg.
         fraction: Share of the pixels that move together, in (0, 1], among the pixels that differ
             from the baseline. Among all pixels, a tenth would be a whole stroke of a digit and the
@@ -168,7 +174,7 @@ class GuidedIntegratedGradients(Hyperparameters, ConstantBaseline):
         baseline: The value of every pixel of `x'`, in [0, 1].
     """
 
-    steps: Count = 64
+    steps: Count | None = None
     points: Count = 8
     fraction: Share = 0.1
     max_dist: float = 0.02
@@ -189,7 +195,10 @@ class GuidedIntegratedGradients(Hyperparameters, ConstantBaseline):
 
     def passes(self, network: Network) -> float:
         """Return the gradient passes: in each step, one to find the path and one for each point."""
-        return self.steps * (1 + self.points)
+        return self._steps(network.inputs.typical_shape) * (1 + self.points)
+
+    def _steps(self, shape: tuple[int, ...]) -> int:
+        return self.steps or by_size(shape, 64, 32)
 
     def __call__(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
@@ -209,11 +218,12 @@ class GuidedIntegratedGradients(Hyperparameters, ConstantBaseline):
 
         done = np.zeros_like(way)  # The share of its way that each pixel has moved so far.
         sums = np.zeros(images.shape)
-        for step in range(1, self.steps + 1):
+        steps = self._steps(images.shape[1:])
+        for step in range(1, steps + 1):
             here = (self.baseline + done * way).reshape(images.shape)
-            slope, _ = network.gradient(here, targets, score=score)
+            slope, _ = network.gradient_at(here, targets, score=score)
             steepness = np.abs(slope).reshape(way.shape)
-            next_done = self._advance(done, steepness, weight, step / self.steps)
+            next_done = self._advance(done, steepness, weight, step / steps)
             move = ((next_done - done) * way).reshape(images.shape)
             sums += self._integrate(network, here, move, targets, score)
             done = next_done

@@ -12,6 +12,8 @@ from mnist_xai.interpret.methods.base import About, register
 from mnist_xai.interpret.methods.perturbation.features import (
     Features,
     Grid,
+    Labels,
+    explain_by_features,
     feature_count,
     spread,
 )
@@ -47,7 +49,11 @@ class FeatureAblation(Hyperparameters):
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> Array:
         """Return `(N, H, W, 1)`, in units of the score."""
-        labels = self.features.labels(*images.shape[1:3])
+        return explain_by_features(self._maps, self.features, network, images, targets, score)
+
+    def _maps(
+        self, network: Network, images: Array, targets: Targets, labels: Labels, score: Score
+    ) -> Array:
         # One more row than features: the last mask keeps all and gives the score of the image.
         masks = ~np.eye(labels.max() + 2, labels.max() + 1, dtype=np.bool_)
         scores = scores_of_masks(

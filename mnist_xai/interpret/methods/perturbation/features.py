@@ -4,13 +4,14 @@ Labels `(H, W)` from 0 to F - 1 give the feature of each pixel. A feature covers
 pixels. In terms of game theory (`shapley.py`), the features are the players.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.inputs import Array
+from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import Count, Hyperparameters
 
@@ -22,6 +23,17 @@ class Features(Protocol):
 
     def labels(self, height: int, width: int) -> Labels:
         """Return the feature of each pixel of an image of this size, `(H, W)`, from 0 upwards."""
+
+
+@runtime_checkable
+class FeaturesOfImages(Features, Protocol):
+    """Features that differ from image to image, such as superpixels."""
+
+    def labels_of(self, image: Array) -> Labels:
+        """Return the feature of each pixel of one image `(H, W, C)`, `(H, W)`, from 0 upwards."""
+
+    def count(self, height: int, width: int) -> int:
+        """Return the largest number of features in an image of this size."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +50,16 @@ class Patches(Hyperparameters):
     """Square patches, cut off at the right and lower edges of the image.
 
     Attributes:
-        side: Side of a patch in pixels.
+        side: Side of a patch in pixels; by default a seventh of the image's shorter side, but at
+            least 4.
     """
 
-    side: Count = 4
+    side: Count | None = None
 
     def labels(self, height: int, width: int) -> Labels:
         """Return the feature of each pixel, `(H, W)`."""
-        return _product(np.arange(height) // self.side, np.arange(width) // self.side)
+        side = self.side or max(4, min(height, width) // 7)
+        return _product(np.arange(height) // side, np.arange(width) // side)
 
 
 @dataclass(frozen=True)
@@ -112,7 +126,38 @@ class Segmentation:
 def feature_count(features: Features, network: Network) -> int:
     """Return the number of features in the network's images; a side of any length counts as 32."""
     height, width = network.inputs.typical_shape[:2]
+    if isinstance(features, FeaturesOfImages):
+        return features.count(height, width)
     return int(features.labels(height, width).max()) + 1
+
+
+def explain_by_features(
+    explain: Callable[[Network, Array, Targets, Labels, Score], Array],
+    features: Features,
+    network: Network,
+    images: Array,
+    targets: Targets,
+    score: Score,
+) -> Array:
+    """Return the maps of `explain`, called once for all images that share their features.
+
+    Args:
+        explain: Function from network, images, targets, labels `(H, W)` and score to maps.
+        features: The features.
+        network: The network.
+        images: float `(N, H, W, C)`.
+        targets: Integers `(N,)`.
+        score: Whether the score is the logit or the probability.
+    """
+    if not isinstance(features, FeaturesOfImages):
+        return explain(network, images, targets, features.labels(*images.shape[1:3]), score)
+    each = (slice(i, i + 1) for i in range(len(images)))
+    return np.concatenate(
+        [
+            explain(network, images[i], targets[i], features.labels_of(images[i][0]), score)
+            for i in each
+        ]
+    )
 
 
 def present(images: Array, labels: Labels, baseline: float) -> NDArray[np.bool_]:

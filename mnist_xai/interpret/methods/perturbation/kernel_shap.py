@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_xai.interpret.core.defaults import MOST_FORWARD, by_size
 from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.pairs import PAIRS
@@ -21,7 +22,14 @@ from mnist_xai.interpret.core.parameters import (
     Seed,
 )
 from mnist_xai.interpret.methods.base import About, register
-from mnist_xai.interpret.methods.perturbation.features import Features, Grid, present, shared
+from mnist_xai.interpret.methods.perturbation.features import (
+    Features,
+    Grid,
+    Labels,
+    explain_by_features,
+    present,
+    shared,
+)
 from mnist_xai.interpret.methods.perturbation.masking import masked_scores
 from mnist_xai.interpret.methods.perturbation.shapley import Coalitions, every_coalition
 
@@ -40,14 +48,15 @@ class KernelSHAP(Hyperparameters, ConstantBaseline):
         features: The features. The pixels of a feature share its value equally.
         samples: Number of sets `T`, an even number: each is drawn together with its complement, and
             the kernel gives the probabilities of their sizes. If there are no more than `samples`
-            sets, all are used and the values are exact.
+            sets, all are used and the values are exact. By default 1,000, and 998 for images with
+            more than 64 pixels on the shorter side.
         baseline: The value of pixels that are switched off, in [0, 1].
         seed: Seed of the sets. Images with equally many features that differ from the baseline get
             the same sets.
     """
 
     features: Features = field(default_factory=Grid)
-    samples: EvenCount = 1000
+    samples: EvenCount | None = None
     baseline: Pixel = 0.0
     seed: Seed = 0
 
@@ -62,16 +71,19 @@ class KernelSHAP(Hyperparameters, ConstantBaseline):
 
     def passes(self, network: Network) -> float:
         """Return the most forward passes: one for each sample, and 2 for no and all features."""
-        return self.samples + 2
+        return self._samples(network.inputs.typical_shape) + 2
 
-    def coalitions(self, players: int) -> tuple[Coalitions, NDArray[np.float64]]:
+    def _samples(self, shape: tuple[int, ...]) -> int:
+        return self.samples or by_size(shape, 1000, MOST_FORWARD - 2)
+
+    def coalitions(self, players: int, samples: int) -> tuple[Coalitions, NDArray[np.float64]]:
         """Return coalitions of this number of players, and the weight of each in the regression.
 
         The empty and the full coalition are left out.
         """
         if players < 2:
             return np.zeros((0, players), np.bool_), np.zeros(0)
-        if 2.0**players - 2 <= self.samples:
+        if 2.0**players - 2 <= samples:
             sets = every_coalition(players)[1:-1]
             size = sets.sum(axis=1)
             binomial = np.array([comb(players, s) for s in size])
@@ -79,7 +91,7 @@ class KernelSHAP(Hyperparameters, ConstantBaseline):
         rng = np.random.default_rng(self.seed)
         sizes = np.arange(1, players)
         chances = 1 / (sizes * (players - sizes))
-        size = rng.choice(sizes, self.samples // 2, p=chances / chances.sum())
+        size = rng.choice(sizes, samples // 2, p=chances / chances.sum())
         order = rng.permuted(np.tile(np.arange(players), (len(size), 1)), axis=1)
         half = order < size[:, np.newaxis]
         sets, counts = np.unique(np.concatenate([half, ~half]), axis=0, return_counts=True)
@@ -89,12 +101,17 @@ class KernelSHAP(Hyperparameters, ConstantBaseline):
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> Array:
         """Return `(N, H, W, 1)`, in units of the score, summing to `S_c(x) - S_c(x')`."""
-        labels = self.features.labels(*images.shape[1:3])
+        return explain_by_features(self._maps, self.features, network, images, targets, score)
+
+    def _maps(
+        self, network: Network, images: Array, targets: Targets, labels: Labels, score: Score
+    ) -> Array:
         players = present(images, labels, self.baseline)
         counts = np.unique(players.sum(axis=1)).tolist()
-        regressions = {m: _Regression.of(*self.coalitions(m)) for m in counts}
+        samples = self._samples(images.shape[1:])
+        regressions = {m: _Regression.of(*self.coalitions(m, samples)) for m in counts}
         values = np.zeros(players.shape)
-        step = max(1, PAIRS // (self.samples + 2))
+        step = max(1, PAIRS // (samples + 2))
         for start in range(0, len(images), step):
             block = range(start, min(start + step, len(images)))
             fits = [regressions[int(players[i].sum())] for i in block]

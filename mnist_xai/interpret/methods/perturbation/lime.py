@@ -10,7 +10,13 @@ from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import Count, Hyperparameters, Pixel, Positive, Seed
 from mnist_xai.interpret.methods.base import About, register
-from mnist_xai.interpret.methods.perturbation.features import Features, Grid, shared
+from mnist_xai.interpret.methods.perturbation.features import (
+    Features,
+    Grid,
+    Labels,
+    explain_by_features,
+    shared,
+)
 from mnist_xai.interpret.methods.perturbation.masking import scores_of_masks
 
 
@@ -70,7 +76,11 @@ class LIME(Hyperparameters):
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> Array:
         """Return `(N, H, W, 1)`, in units of the score."""
-        labels = self.features.labels(*images.shape[1:3])
+        return explain_by_features(self._maps, self.features, network, images, targets, score)
+
+    def _maps(
+        self, network: Network, images: Array, targets: Targets, labels: Labels, score: Score
+    ) -> Array:
         masks = self.masks(labels.max() + 1)
         scores = scores_of_masks(
             network, images, targets, masks, labels, baseline=self.baseline, score=score

@@ -14,6 +14,7 @@ from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.pairs import PAIRS, Change, Indices, scores_of_pairs
 from mnist_xai.interpret.core.passes import NUMBER
+from mnist_xai.interpret.core.progress import advance
 from mnist_xai.interpret.methods.perturbation.features import Labels, present
 
 
@@ -60,6 +61,7 @@ def scores_of_masks(
             baseline=baseline,
             score=score,
         )
+        advance(same.size - len(rows))
         found.append(np.take_along_axis(values, same, axis=1))
     return np.concatenate(found)
 

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.pairs import Change, scores_of_pairs
 from mnist_xai.interpret.core.parameters import Count, Hyperparameters, Seed, Share
 from mnist_xai.interpret.methods.base import About, register
-from mnist_xai.interpret.methods.perturbation.features import Pixels, spread
-from mnist_xai.interpret.methods.perturbation.masking import masked_scores
 
 
 @register("rise")
@@ -51,10 +51,15 @@ class RISE(Hyperparameters):
 
     def masks(self, height: int, width: int) -> Array:
         """Return the masks `m_k`, `(n, H, W)` in [0, 1]."""
+        down, grids, across = self._factors(height, width)
+        return (down @ grids @ across.swapaxes(1, 2)).astype(np.float32)
+
+    def _factors(self, height: int, width: int) -> tuple[NDArray[np.float64], ...]:
+        """Return `D_k`, `G_k` and `A_k` with `m_k = D_k G_k A_kᵀ`: masks are too large to hold."""
         rng = np.random.default_rng(self.seed)
         grids = rng.random((self.samples, self.cells, self.cells)) < self.probability
         down, across = (self._interpolation(side, rng) for side in (height, width))
-        return (down @ grids @ across.swapaxes(1, 2)).astype(np.float32)
+        return down, grids.astype(np.float64), across
 
     def _interpolation(self, side: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Return the bilinear weights of cells for pixels along a side, `(n, side, cells)`."""
@@ -70,11 +75,48 @@ class RISE(Hyperparameters):
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> Array:
         """Return `(N, H, W, 1)`, in units of the score."""
-        height, width = images.shape[1:3]
-        masks = self.masks(height, width).reshape(self.samples, -1)
-        labels = Pixels().labels(height, width)
-        rows, columns = np.indices((len(images), self.samples), np.int32).reshape(2, -1)
-        scores = masked_scores(
-            network, images, targets, masks, labels, rows, columns, score=score
-        ).reshape(len(images), -1)
-        return spread(scores @ masks / (self.samples * self.probability), labels)
+        count, height, width = images.shape[:3]
+        down, grids, across = self._factors(height, width)
+        rows, columns = np.indices((count, self.samples), np.int32).reshape(2, -1)
+        numbers = tf.TensorSpec([None, None, None], tf.float64)
+        scores = scores_of_pairs(
+            network,
+            _masked_images,
+            (),
+            [
+                (images, network.runner.image_spec),
+                *((factor, numbers) for factor in (down, grids, across)),
+            ],
+            targets,
+            rows,
+            columns,
+            score=score,
+        ).reshape(count, -1)
+        total: Array = np.zeros((), np.float32)
+        for start in range(0, self.samples, size := max(1, _MASKS // (height * width))):
+            b = slice(start, start + size)
+            masks = (down[b] @ grids[b] @ across[b].swapaxes(1, 2)).astype(np.float32)
+            total = total + scores[:, b] @ masks.reshape(len(masks), -1)
+        maps: Array = total / np.float32(self.samples * self.probability)
+        return maps.reshape(count, height, width, 1)
+
+
+_MASKS = 2**24  # Numbers in the masks that are held at once.
+
+
+def _masked_images(network: Network) -> Change:
+    """Return the change that multiplies an image by a mask, which is made from its factors."""
+
+    def change(
+        row: tf.Tensor,
+        column: tf.Tensor,
+        images: tf.Tensor,
+        down: tf.Tensor,
+        grids: tf.Tensor,
+        across: tf.Tensor,
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        d, g, a = (tf.gather(factor, column) for factor in (down, grids, across))
+        masks = tf.cast(tf.matmul(tf.matmul(d, g), a, transpose_b=True), tf.float32)
+        return tf.gather(images, row) * masks[..., tf.newaxis], {}
+
+    return change

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
+from mnist_xai.interpret.core.defaults import by_size
 from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import (
@@ -17,7 +18,14 @@ from mnist_xai.interpret.core.parameters import (
     check_counts,
 )
 from mnist_xai.interpret.methods.base import About, register
-from mnist_xai.interpret.methods.perturbation.features import Features, Grid, feature_count, spread
+from mnist_xai.interpret.methods.perturbation.features import (
+    Features,
+    Grid,
+    Labels,
+    explain_by_features,
+    feature_count,
+    spread,
+)
 from mnist_xai.interpret.methods.perturbation.masking import scores_of_masks
 
 
@@ -32,13 +40,14 @@ class Sobol(Hyperparameters):
 
     Attributes:
         features: The features; all pixels of one are mixed with the baseline equally.
-        designs: Number of points `n`, a power of two.
+        designs: Number of points `n`, a power of two; by default 32, and 16 for images with more
+            than 64 pixels on the shorter side.
         baseline: The value of pixels of a feature that is fully masked, in [0, 1].
         seed: Seed of the scrambling. Every image gets the same masks.
     """
 
     features: Features = field(default_factory=Grid)
-    designs: int = 32
+    designs: int | None = None
     baseline: Pixel = 0.0
     seed: Seed = 0
 
@@ -53,20 +62,25 @@ class Sobol(Hyperparameters):
     )
 
     def __post_init__(self) -> None:
-        check_counts(2, designs=self.designs)
-        if self.designs & (self.designs - 1):
-            raise ValueError(f"designs: expected a power of two; got {self.designs}")
+        if self.designs is not None:
+            check_counts(2, designs=self.designs)
+            if self.designs & (self.designs - 1):
+                raise ValueError(f"designs: expected a power of two; got {self.designs}")
         super().__post_init__()
 
     def passes(self, network: Network) -> float:
         """Return the forward passes: one for each point `a_k` and `c_ik`, `n (F + 1)` in all."""
         # Jansen's estimator does not use the scores of the b_k.
-        return self.designs * (feature_count(self.features, network) + 1)
+        designs = self._designs(network.inputs.typical_shape)
+        return designs * (feature_count(self.features, network) + 1)
 
-    def masks(self, count: int) -> Array:
+    def _designs(self, shape: tuple[int, ...]) -> int:
+        return self.designs or by_size(shape, 32, 16)
+
+    def masks(self, count: int, designs: int) -> Array:
         """Return the points `a_k`, then the `c_ik` feature by feature, `(n (F + 1), F)`."""
         sequence = qmc.Sobol(2 * count, seed=np.random.default_rng(self.seed))
-        a, b = np.split(sequence.random(self.designs), 2, axis=1)
+        a, b = np.split(sequence.random(designs), 2, axis=1)
         chosen = np.eye(count + 1, count, -1, dtype=np.bool_)[:, np.newaxis]
         return np.where(chosen, b, a).reshape(-1, count).astype(np.float32)
 
@@ -74,12 +88,17 @@ class Sobol(Hyperparameters):
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> Array:
         """Return `(N, H, W, 1)`, at least 0: each pixel has the index of its feature."""
-        labels = self.features.labels(*images.shape[1:3])
-        masks = self.masks(labels.max() + 1)
+        return explain_by_features(self._maps, self.features, network, images, targets, score)
+
+    def _maps(
+        self, network: Network, images: Array, targets: Targets, labels: Labels, score: Score
+    ) -> Array:
+        designs = self._designs(images.shape[1:])
+        masks = self.masks(labels.max() + 1, designs)
         scores = scores_of_masks(
             network, images, targets, masks, labels, baseline=self.baseline, score=score
         )
-        s = scores.reshape(len(images), -1, self.designs).astype(np.float64)
+        s = scores.reshape(len(images), -1, designs).astype(np.float64)
         variance = s[:, :1].var(axis=2, ddof=1)
         remaining = ((s[:, 1:] - s[:, :1]) ** 2).mean(axis=2) / 2
         # If the score never varies, all indices are 0.
@@ -132,7 +151,11 @@ class HSIC(Hyperparameters):
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> Array:
         """Return `(N, H, W, 1)`, at least 0: each pixel has the criterion of its feature."""
-        labels = self.features.labels(*images.shape[1:3])
+        return explain_by_features(self._maps, self.features, network, images, targets, score)
+
+    def _maps(
+        self, network: Network, images: Array, targets: Targets, labels: Labels, score: Score
+    ) -> Array:
         masks = self.masks(labels.max() + 1)
         scores = scores_of_masks(
             network, images, targets, masks, labels, baseline=self.baseline, score=score

@@ -30,6 +30,8 @@ from mnist_xai.interpret.methods.base import About, register
 from mnist_xai.interpret.methods.perturbation.features import (
     Features,
     Grid,
+    Labels,
+    explain_by_features,
     feature_count,
     shared,
 )
@@ -83,7 +85,11 @@ class ExactShapley(Hyperparameters, ConstantBaseline):
         Raises:
             ValueError: For more than 16 features.
         """
-        labels = self.features.labels(*images.shape[1:3])
+        return explain_by_features(self._maps, self.features, network, images, targets, score)
+
+    def _maps(
+        self, network: Network, images: Array, targets: Targets, labels: Labels, score: Score
+    ) -> Array:
         players = int(labels.max()) + 1
         if players > _MOST_PLAYERS:
             raise ValueError(
@@ -157,7 +163,11 @@ class ShapleySampling(Hyperparameters, ConstantBaseline):
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> Array:
         """Return `(N, H, W, 1)`, in units of the score, summing to `S_c(x) - S_c(x')`."""
-        labels = self.features.labels(*images.shape[1:3])
+        return explain_by_features(self._maps, self.features, network, images, targets, score)
+
+    def _maps(
+        self, network: Network, images: Array, targets: Targets, labels: Labels, score: Score
+    ) -> Array:
         players = int(labels.max()) + 1
         orders = self.orders(players)
         position = np.argsort(orders, axis=1)[:, np.newaxis]

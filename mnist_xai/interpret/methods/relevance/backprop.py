@@ -1,4 +1,4 @@
-"""Gradients with another rule at each ReLU: guided backpropagation and the deconvnet."""
+"""Gradients with another rule at each activation: guided backpropagation and the deconvnet."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,28 +10,33 @@ from numpy.typing import ArrayLike, NDArray
 
 from mnist_xai.interpret.core.graph import UnsupportedLayerError
 from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.layer_kinds import function_name
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.passes import Pass
-from mnist_xai.interpret.core.runner import score_of
 from mnist_xai.interpret.core.shortcuts import is_relu
-from mnist_xai.interpret.core.steps import Step, propagate_backwards, step_graph
+from mnist_xai.interpret.core.steps import Step, propagate_backwards, step_graph, vjp
 from mnist_xai.interpret.methods.base import About, register
 from mnist_xai.interpret.methods.cam.gradient_based import GradCAM
 
 Targets = NDArray[np.int32]
 
-_WITHOUT_RELU = (
-    keras.layers.GroupNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.RMSNormalization,
-    keras.layers.UnitNormalization,
-)
-"""Unclassified layers that contain no ReLU."""
+_RECTIFIERS = {
+    *("relu", "relu6", "leakyrelu", "prelu", "elu", "selu", "celu", "threshold", "maximum"),
+    *("gelu", "silu", "swish", "hardsilu", "hardswish", "mish", "softplus", "squareplus"),
+    "sparseplus",
+}
+"""Activations that are about zero below zero and about the identity above it."""
+
+_SQUASHING = {
+    *("sigmoid", "hardsigmoid", "sparsesigmoid", "tanh", "hardtanh", "softsign", "logsigmoid"),
+    *("tanhshrink", "softshrink", "hardshrink"),
+}
+"""Other activations. What is in neither set, such as a square root, is arithmetic."""
 
 
 @dataclass(frozen=True)
 class _RectifiedBackprop:
-    """The gradient, with another rule at each ReLU `a = max(z, 0)`."""
+    """The gradient, with another rule at each activation `a = f(z)`."""
 
     def passes(self, network: Network) -> float:
         """Return 1: one gradient pass."""
@@ -43,29 +48,37 @@ class _RectifiedBackprop:
         """Return `(N, H, W, C)`.
 
         Raises:
-            UnsupportedLayerError: For an activation other than ReLU, a layer that may contain
+            UnsupportedLayerError: For an activation without a rule, a layer that may contain
                 one, or a network without activations.
         """
         maps: Array = network.in_chunks(_rectified_gradient, (self, score), images, targets)
         return maps
 
     def _rule(self, step: Step, slope: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        if step.kind == "other" and not isinstance(step.layer, _WITHOUT_RELU):
-            step.refuse(type(self).__name__, "it may contain a ReLU, which cannot be reached")
-        if step.kind != "elementwise":
+        if step.kind == "other":
+            step.refuse(type(self).__name__, "it may contain an activation, which has a rule")
+        if not _is_activation(step):
             return step.vjp(slope)
-        if not is_relu(step.layer):
-            step.refuse(type(self).__name__, "its rule is for ReLU only")
-        return (self._rectify(tf.cast(step.inputs[0], tf.float32), slope),)
+        return (self._rectify(step, tf.cast(step.inputs[0], tf.float32), slope),)
 
-    def _rectify(self, z: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
+    def _rectify(self, step: Step, z: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
         raise NotImplementedError
+
+
+def _is_activation(step: Step) -> bool:
+    known = _RECTIFIERS | _SQUASHING
+    return step.kind == "elementwise" and function_name(step.layer) in known
 
 
 @register("guided_backprop")
 @dataclass(frozen=True)
 class GuidedBackprop(_RectifiedBackprop):
-    """Guided backpropagation: at a ReLU `g ↦ 1[z > 0] max(g, 0)`."""
+    """Guided backpropagation: at a ReLU `g ↦ 1[z > 0] max(g, 0)`.
+
+    The paper has networks of ReLUs only. At any other activation `a = f(z)` the rule here is
+    `g ↦ max(f'(z), 0) max(g, 0)`: what goes on is the part of the gradient on paths where more `z`
+    means more `a` and more `a` a higher score. For a ReLU that is the paper's rule.
+    """
 
     about: ClassVar[About] = About(
         family="relevance",
@@ -73,16 +86,26 @@ class GuidedBackprop(_RectifiedBackprop):
         caveat="it redraws the image's edges, hardly depends on the class, and hardly changes "
         "when the upper layers' weights are randomised (Adebayo et al. 2018)",
         reference="Springenberg, Dosovitskiy, Brox, Riedmiller 2015, section 3.4",
+        pixel_power=1,
+        needs_range=False,
     )
 
-    def _rectify(self, z: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
-        return tf.where(z > 0, tf.maximum(slope, 0.0), 0.0)
+    def _rectify(self, step: Step, z: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
+        if is_relu(step.layer):
+            return tf.where(z > 0, tf.maximum(slope, 0.0), 0.0)
+        (derivative,) = vjp(step.function, (z,), tf.ones_like(z))
+        return tf.maximum(derivative, 0.0) * tf.maximum(slope, 0.0)
 
 
 @register("deconvnet")
 @dataclass(frozen=True)
 class DeconvNet(_RectifiedBackprop):
-    """Deconvnet: at a ReLU `g ↦ max(g, 0)`, whatever `z`; max-pooling is undone by its switches."""
+    """Deconvnet: at a ReLU `g ↦ max(g, 0)`, whatever `z`; max-pooling is undone by its switches.
+
+    The same rule is used at ReLU6, LeakyReLU, ELU, GELU, SiLU and other activations that are about
+    the identity above zero, because it stands for an inverse with outputs above zero. A sigmoid
+    or tanh is far from the identity, and a network with one is refused.
+    """
 
     about: ClassVar[About] = About(
         family="relevance",
@@ -90,9 +113,17 @@ class DeconvNet(_RectifiedBackprop):
         caveat="the image enters only through the switches of the poolings; below dense layers "
         "the pattern looks like noise",
         reference="Zeiler, Fergus 2014, section 2.1",
+        pixel_power=1,
+        needs_range=False,
     )
 
-    def _rectify(self, z: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
+    def _rectify(self, step: Step, z: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
+        if function_name(step.layer) not in _RECTIFIERS:
+            step.refuse(
+                "DeconvNet",
+                "its rule puts the identity in place of an activation, which fits a ReLU or GELU "
+                "and no bounded function; use 'guided_backprop'",
+            )
         return tf.maximum(slope, 0.0)
 
 
@@ -112,6 +143,8 @@ class GuidedGradCAM:
         shows="fine detail of the image inside the region that Grad-CAM finds",
         caveat="the detail comes from guided backpropagation, which redraws the image's edges",
         reference="Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra 2017, section 3.2",
+        pixel_power=1,
+        needs_range=False,
     )
 
     def passes(self, network: Network) -> float:
@@ -142,7 +175,7 @@ def project_feature_map(
 
     Args:
         model: A Keras classifier, or a `Network` made of it.
-        images: float `(N, H, W, C)` in [0, 1].
+        images: `(N, H, W, C)`, as the model takes them.
         layer: Name of a layer with outputs `(N, h, w, K)`.
         channel: The feature map, from 0 to `K - 1`.
         position: Row and column of the activation; by default each image's largest.
@@ -152,12 +185,12 @@ def project_feature_map(
 
     Raises:
         ValueError: For a layer without a spatial output, or a channel or position out of range.
-        UnsupportedLayerError: For an activation before the layer other than ReLU.
+        UnsupportedLayerError: For an activation before the layer that is bounded, or unknown.
 
     Source: Zeiler, Fergus 2014, section 2.1; document 000, section 7.4.
     """
     network = Network.of(model)
-    images = network.inputs.check_images(images)
+    images = network.inputs.check_images(images, needs_range=False)
     network.check_layer(layer)
     network.inputs.fixed_shape()
     shape = network.layer_shapes[layer]
@@ -168,22 +201,23 @@ def project_feature_map(
     if position and not (0 <= position[0] < shape[0] and 0 <= position[1] < shape[1]):
         raise ValueError(f"position: expected within {shape[:2]}; got {position}")
     maps: Array = network.in_chunks(_projection, (layer, channel, position), images)
-    return maps
+    return network.pixels.per_value(maps, 1)
 
 
 def _rectified_gradient(network: Network, method: _RectifiedBackprop, score: Score) -> Pass:
     def backwards(x: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         graph = step_graph(network, x)
-        if not any(step.kind == "elementwise" for step in graph.steps):
+        if not any(map(_is_activation, graph.steps)):
             raise UnsupportedLayerError(
-                f"{network.model.name}: has no activation, and without a ReLU "
+                f"{network.model.name}: has no activation, and without one "
                 f"{type(method).__name__} is the plain gradient; use 'gradient'"
             )
-        logits = tf.cast(graph.logits, tf.float32)
+        raw = tf.cast(graph.logits, tf.float32)
         with tf.GradientTape() as tape:
-            tape.watch(logits)
-            s = score_of(logits, target, score)
-        start = (graph.logits, tape.gradient(s, logits))
+            tape.watch(raw)
+            head = network.runner.head
+            s = head.score(head.logits(raw), target, score)
+        start = (graph.logits, tape.gradient(s, raw))
         return propagate_backwards(graph.steps, start, x, method._rule)
 
     return backwards

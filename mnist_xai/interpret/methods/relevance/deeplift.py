@@ -22,7 +22,12 @@ from mnist_xai.interpret.core.parameters import (
 from mnist_xai.interpret.core.passes import TARGETS, Pass
 from mnist_xai.interpret.core.steps import StepGraph, propagate_backwards, step_graph
 from mnist_xai.interpret.methods.base import METHODS, About, register
-from mnist_xai.interpret.methods.gradients.expected import Background, check_background, mean_score
+from mnist_xai.interpret.methods.gradients.expected import (
+    Background,
+    check_background,
+    mean_score,
+    unit_baselines,
+)
 from mnist_xai.interpret.methods.relevance.deeplift_rules import (
     Rescale,
     RevealCancel,
@@ -54,7 +59,7 @@ def contributions(
     """
     check_score(score)
     # Without this check a class out of range would get a map of zeros.
-    targets = network.inputs.check_targets(targets, len(images))
+    targets = network.inputs.check_targets(targets, len(images), score=score)
     one = len(baselines) == 1
     spec = tf.TensorSpec([1 if one else None, *network.image_shape], tf.float32)
 
@@ -76,17 +81,19 @@ def contributions(
 
 
 def _multipliers_times_differences(network: Network, rule: Rule, score: Score, one: bool) -> Pass:
+    head = network.runner.head
+
     def total(x: tf.Tensor, other: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         of_images, of_baselines = (
             _prepared(step_graph(network, points), rule) for points in (x, other)
         )
         pairs = pair_steps(of_images, of_baselines)
         count = tf.shape(other)[0]
-        m = tf.repeat(tf.one_hot(target, network.classes), count, axis=0)
-        if score == "probability":
+        m = tf.repeat(head.raw_slope(target, score), count, axis=0)
+        if squash := head.squash(score):
             z, z_base = (tf.cast(g.logits, tf.float32) for g in (of_images, of_baselines))
             ends = (tf.repeat(z, count, axis=0), tf.tile(z_base, [tf.shape(x)[0], 1]))
-            (m,) = mean_vjp(tf.nn.softmax, ends, m)
+            (m,) = mean_vjp(squash, (ends,), m)
         of_pixels = propagate_backwards(
             of_images.steps,
             (of_images.logits, rule.start(m)),
@@ -216,6 +223,7 @@ class DeepSHAP(Hyperparameters):
     ) -> tuple[Array, dict[str, Array]]:
         """Return the maps, and the mean score of the baselines; together they sum to `S_c(x)`."""
         baselines = self.compared_with(images.shape[1:])
+        baselines = unit_baselines(network, self.background, baselines)
         maps = contributions(network, images, baselines, targets, score, Rescale())
         return maps, {"baselines": mean_score(network, baselines, targets, score)}
 
@@ -228,6 +236,7 @@ class DeepSHAP(Hyperparameters):
             UnsupportedLayerError: For a layer without a rule.
         """
         baselines = self.compared_with(images.shape[1:])
+        baselines = unit_baselines(network, self.background, baselines)
         return contributions(network, images, baselines, targets, score, Rescale())
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_xai.interpret.core.affine import Affine
+from mnist_xai.interpret.core.layer_kinds import WEIGHTLESS
 from mnist_xai.interpret.core.shortcuts import is_relu
 from mnist_xai.interpret.core.steps import (
     Step,
@@ -22,6 +23,8 @@ from mnist_xai.interpret.core.steps import (
 
 UpDown = tuple[tf.Tensor, tf.Tensor]
 """One tensor for contributions that raise a number, and one for those that lower it."""
+
+LINEAR = WEIGHTLESS | {"rearrange"}
 
 SMALL = 1e-6
 """Smaller differences count as zero, because a quotient of two of them is rounding error."""
@@ -49,38 +52,53 @@ def multipliers(pair: Pair, m: tf.Tensor) -> tuple[tf.Tensor, ...]:
 
     Linear steps: `Wᵀ m`, exactly. An activation `a = f(z)`: the rescale rule `m Δa / Δz`.
     Max-pooling: the larger of the two maxima splits the difference into two parts, one for the
-    place of each maximum. A product: `Δ(ab) = (b + b')/2 Δa + (a + a')/2 Δb`. Softmax: the mean
-    of its Jacobian on the straight line; for one input that is the rescale rule.
+    place of each maximum. A product: `Δ(ab) = (b + b')/2 Δa + (a + a')/2 Δb`. Softmax, quotients
+    and normalisation by a deviation: the mean of the Jacobian on the straight line, which for one
+    input is the rescale rule.
     """
     step = pair.step
     of_image = tuple(x for x, _ in pair.inputs)
     if step.kind == "affine" and step.affine:
         return (step.affine.transpose(m, of_image[0]),)
-    if step.kind in ("sum", "rearrange"):
+    if step.kind in LINEAR:
         return vjp(step.function, of_image, m)
     if step.kind == "elementwise":
         return (m * _ratio(pair),)
+    if step.norm:
+        return (step.norm.mean_transpose(m, *pair.inputs[0]),)
     if step.kind == "max":
         return _of_maximum(pair, m)
     if step.kind == "relu_max":
         return _of_relu_and_maximum(pair, m)
-    if step.kind == "product":
+    if step.kind == "product" and step.reads == 2:
         return vjp(step.function, tuple((x + y) / 2 for x, y in pair.inputs), m)
-    if step.kind != "softmax":
+    if step.kind not in ("product", "quotient", "softmax"):
         step.refuse("DeepLIFT", "no rule is known for it")
-    return mean_vjp(step.function, pair.inputs[0], m)
+    return mean_vjp(step.function, pair.inputs, m)
 
 
 def mean_vjp(
-    function: Callable[[tf.Tensor], tf.Tensor], ends: tuple[tf.Tensor, tf.Tensor], m: tf.Tensor
+    function: Callable[..., tf.Tensor],
+    ends: Sequence[tuple[tf.Tensor, tf.Tensor]],
+    m: tf.Tensor,
 ) -> tuple[tf.Tensor, ...]:
-    """Return `∫₀¹ J(x' + α (x - x'))ᵀ m dα` of a smooth function, by Gauss-Legendre quadrature."""
-    x, base = ends
-    parts = [
-        w / 2 * vjp(function, (base + (n + 1) / 2 * (x - base),), m)[0]
-        for n, w in zip(_NODES, _WEIGHTS, strict=True)
-    ]
-    return (tf.add_n(parts),)
+    """Return `∫₀¹ J(x' + α (x - x'))ᵀ m dα` of a smooth function, by Gauss-Legendre quadrature.
+
+    Args:
+        function: A function of one or several tensors.
+        ends: `x` and `x'` of each.
+        m: `m`.
+    """
+
+    def add(total: tuple[tf.Tensor, ...], point: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        inputs = tuple(base + point[0] * (x - base) for x, base in ends)
+        return tuple(
+            t + point[1] * one for t, one in zip(total, vjp(function, inputs, m), strict=True)
+        )
+
+    zeros = tuple(tf.zeros_like(x + base) for x, base in ends)
+    points = tf.constant(np.stack([(_NODES + 1) / 2, _WEIGHTS / 2], axis=1), tf.float32)
+    return tf.foldl(add, points, zeros)
 
 
 def _ratio(pair: Pair) -> tf.Tensor:
@@ -133,15 +151,24 @@ def _of_relu_and_maximum(pair: Pair, m: tf.Tensor) -> tuple[tf.Tensor, ...]:
 
 
 def pair_steps(of_images: StepGraph, of_baselines: StepGraph) -> dict[int, Pair]:
-    """Return the pair of each step by the step's id, with a row for each image and baseline."""
-    n, b = tf.shape(of_images.logits)[0], of_baselines.logits.shape[0]
+    """Return the pair of each step by the step's id, with a row for each image and baseline.
+
+    A step on windows of an image has several rows for each of them.
+    """
+    n, b = tf.shape(of_images.logits)[0], tf.shape(of_baselines.logits)[0]
 
     def rows(x: tf.Tensor, x_base: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         x, x_base = tf.cast(x, tf.float32), tf.cast(x_base, tf.float32)
-        if b == 1:  # A single baseline broadcasts.
+        if x_base.shape[0] == 1:  # A single baseline broadcasts.
             return x, x_base
-        count = tf.shape(of_baselines.logits)[0]
-        return tf.repeat(x, count, axis=0), tf.tile(x_base, [n, *[1] * (len(x_base.shape) - 1)])
+        inner = tf.shape(x_base)[1:]
+        images = tf.repeat(tf.reshape(x, tf.concat([[n, -1], inner], 0)), b, axis=0)
+        baselines = tf.reshape(x_base, tf.concat([[b, -1], inner], 0))
+        tiled = tf.tile(baselines, tf.concat([[n], tf.ones_like(tf.shape(baselines)[1:])], 0))
+        return tuple(
+            tf.ensure_shape(tf.reshape(t, tf.concat([[-1], inner], 0)), [None, *x.shape[1:]])
+            for t in (images, tiled)
+        )
 
     return {
         id(step): Pair(
@@ -223,7 +250,7 @@ class RevealCancel:
             of_image = tuple(x for x, _ in pair.inputs)
             up, down = (vjp(step.function, of_image, one) for one in m)
             return tuple(zip(up, down, strict=True))
-        if step.kind in ("affine", "sum"):
+        if step.affine or step.kind in WEIGHTLESS:
             return tuple((one, one) for one in _through_linear(pair, m))
         y, y_base = pair.outputs
         return tuple((one, one) for one in multipliers(pair, _by_sign(y - y_base, *m)))
@@ -288,7 +315,7 @@ def _up_down(pairs: dict[int, Pair], tensor: tf.Tensor) -> UpDown:
     pair = next((p for p in pairs.values() if p.step.output is tensor), None)
     if pair and pair.step.affine:
         return _up_down_of_affine(pair, pair.step.affine)
-    if pair and pair.step.kind == "sum":
+    if pair and pair.step.kind in WEIGHTLESS:
         return _up_down_of_sum(pair)
     if pair and pair.step.kind == "rearrange" and len(pair.inputs) == 1:
         up, down = _up_down(pairs, pair.step.inputs[0])

@@ -1,16 +1,18 @@
 """Layer-wise relevance propagation: the score, propagated layer by layer to the pixels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import get_args
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from mnist_xai.interpret.core.affine import Affine
+from mnist_xai.interpret.core.graph import UnsupportedLayerError
 from mnist_xai.interpret.core.inputs import Array, Score
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.passes import Pass
-from mnist_xai.interpret.core.runner import score_of
 from mnist_xai.interpret.core.steps import (
     Step,
     fold_normalisation,
@@ -18,6 +20,8 @@ from mnist_xai.interpret.core.steps import (
     step_graph,
 )
 from mnist_xai.interpret.methods.base import METHODS, About, register
+from mnist_xai.interpret.methods.relevance.factors import Products, shares_of_factors
+from mnist_xai.interpret.methods.relevance.preprocessing import Preprocessing
 from mnist_xai.interpret.methods.relevance.rules import (
     AlphaBeta,
     Epsilon,
@@ -27,15 +31,22 @@ from mnist_xai.interpret.methods.relevance.rules import (
     WSquare,
     ZBox,
     ZPlus,
-    epsilon_unweighted,
     propagate,
-    sum_per_image,
+)
+from mnist_xai.interpret.methods.relevance.unweighted import (
+    Relevances,
+    activation_rule,
+    epsilon_unweighted,
+    normalisation_rule,
+    product_rule,
+    rearranged,
+    softmax_rule,
 )
 
 Targets = NDArray[np.int32]
 
 ABSORBERS = ("biases", "stabilisers", "empty shares", "padding")
-"""What can absorb relevance on the way to the pixels."""
+"""What can absorb relevance on the way to the pixels; beside these, a softmax."""
 
 
 @register("lrp_epsilon")
@@ -46,18 +57,34 @@ class LRP:
     A rule splits the relevance of each layer with weights among its inputs. BatchNorm is folded
     into the layer before it. Average pooling and additions split the relevance in
     proportion to their inputs, max-pooling gives all of it to the largest input, and activations
-    leave it as it is.
+    leave it as it is; where `f(0)` is not zero, as at a sigmoid, it counts as a bias. What
+    preprocesses the pixels before the first layer with a kernel (scaling, arithmetic with
+    constants, padding, resizing) does not change how relevance is shared.
+
+    In a product of two branches (a gate, squeeze and excitation, attention weights times values)
+    each factor gets half. Layer, group, RMS and unit normalisation divide by a constant, and
+    softmax passes on `R_x = x ⊙ (R_s - s Σ R_s)` and absorbs the rest (AttnLRP, Achtibat et al.
+    2024). With `products="signal"` the factor with bounded values (a sigmoid's or softmax's
+    output) is a constant: all relevance goes through the values of an attention layer and none
+    through queries and keys (Ali et al. 2022; for gates Arras et al. 2017).
 
     Attributes:
         convolution: The rule of convolutions.
         dense: The rule of dense layers.
-        first: The rule of the layer that reads the pixels; by default the convolution or dense
+        first: The rule of the first layer with a kernel; by default the convolution or dense
             rule, as for other layers.
+        products: How factors that both depend on the image share relevance: `"uniform"`, equally;
+            or `"signal"`, where the signal takes all and the gate nothing.
     """
 
     convolution: Rule = field(default_factory=Epsilon)
     dense: Rule = field(default_factory=Epsilon)
     first: Rule | None = None
+    products: Products = "uniform"
+
+    def __post_init__(self) -> None:
+        if self.products not in get_args(Products):
+            raise ValueError(f"products: expected uniform or signal; got {self.products!r}")
 
     @property
     def about(self) -> About:
@@ -70,6 +97,7 @@ class LRP:
             reference="Bach, Binder, Montavon, Klauschen, Müller, Samek 2015, section 4"
             + ("; several rules together: Kohlbrenner et al. 2020" if len(set(rules)) > 1 else ""),
             signed=any(rule.signed for rule in rules),
+            needs_range=any(isinstance(rule, ZBox) for rule in rules),
         )
 
     def passes(self, network: Network) -> float:
@@ -86,11 +114,12 @@ class LRP:
     ) -> tuple[Array, dict[str, Array]]:
         """Return the maps `(N, H, W, C)`, and by name the relevance that no pixel gets, `(N,)`.
 
-        Biases, stabilisers and the zeros of a padding absorb relevance. So does a share to which
-        no input contributes: under alpha-beta, an output may have no input that lowers it.
+        Biases (and other constants that a network adds), stabilisers, a softmax and the zeros of a
+        padding absorb relevance. So does a share to which no input contributes: under alpha-beta,
+        an output may have no input that lowers it.
         """
-        maps, *absorbed = network.in_chunks(_relevance, (self, score), images, targets)
-        return maps, dict(zip(ABSORBERS, absorbed, strict=True))
+        maps, absorbed = network.in_chunks(_relevance, (self, score), images, targets)
+        return maps, absorbed
 
     def __call__(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
@@ -102,69 +131,91 @@ class LRP:
         """
         return self.explain_and_absorb(network, images, targets, score=score)[0]
 
-    def _propagate_step(self, step: Step, relevance: tf.Tensor, first: list[Step]) -> Any:
+    def _propagate_step(self, step: Step, relevance: tf.Tensor, run: "_Run") -> Relevances:
         """Return the relevance of a step's inputs, and by name what the step absorbs."""
-        if step.kind == "elementwise":
-            return (relevance,), {}
-        if step.kind in ("rearrange", "max"):
-            inputs = step.vjp(relevance)
-            if not type(step.layer).__name__.startswith(("ZeroPadding", "Pad")):
-                return inputs, {}
-            return inputs, {"padding": sum_per_image(relevance) - sum_per_image(inputs[0])}
-        if step.kind == "sum":
-            return epsilon_unweighted(step, relevance)
-        if step.affine is None:
+        if step in run.preprocessing.steps:
+            found = run.preprocessing.propagate(step, relevance)
+            if found:
+                return found
+        if step.affine:
+            rule = run.first.get(id(step)) or self._rule_of(step.affine)
+            of_input, absorbed = propagate(rule, step, step.affine, relevance)
+            return (of_input,), absorbed
+        if step.kind in ("product", "quotient"):
+            return product_rule(step, relevance, run.factors[id(step)])
+        unweighted = _UNWEIGHTED.get(step.kind)
+        if unweighted is None:
             step.refuse("relevance propagation", f"no rule is known for this kind ({step.kind})")
-        rule = self.convolution if step.affine.convolution else self.dense
-        if self.first and step in first:
-            rule = self.first
-        elif step.affine.diagonal:
-            rule = Epsilon()  # Each output has one input, which gets all relevance by any rule.
-        of_input, absorbed = propagate(rule, step, step.affine, relevance)
-        return (of_input,), absorbed
+        return unweighted(step, relevance)
 
-    def _first_steps(self, steps: list[Step], images: tf.Tensor) -> list[Step]:
-        """Return the steps that the rule `first` applies to.
+    def _rule_of(self, affine: Affine) -> Rule:
+        if affine.diagonal:
+            return Epsilon()  # Each output has one input, which gets all relevance by any rule.
+        return self.convolution if affine.convolution else self.dense
 
-        They have weights and read the pixels, directly or after steps that only move, scale or
-        add them.
-        """
+    def _first_rules(self, preprocessing: Preprocessing, images: tf.Tensor) -> dict[int, Rule]:
+        """Return the rule of each layer that reads the pixels, by the step's id."""
         if self.first is None:
-            return []
-        pixels, first = {id(images)}, []
-        for step in steps:
-            if any(id(tensor) not in pixels for tensor in step.inputs):
-                continue
-            scales = step.kind == "sum" or (step.affine is not None and step.affine.diagonal)
-            if scales and isinstance(self.first, ZBox):
-                step.refuse("the box rule", "it changes the range of the pixels")
-            if scales or step.kind == "rearrange":
-                pixels.add(id(step.output))
-            elif step.affine:
-                first.append(step)
-        if not first:
-            steps[0].refuse(
-                "the rule of the first layer", "no layer with weights reads the pixels directly"
+            return {}
+        if not preprocessing.first:
+            raise UnsupportedLayerError(
+                "the rule of the first layer cannot be used: no layer with weights reads the "
+                "pixels directly"
             )
-        return first
+        if isinstance(self.first, ZBox):
+            return preprocessing.bounded(self.first, images)
+        return {id(step): self.first for step in preprocessing.first}
+
+
+_UNWEIGHTED: dict[str, Callable[[Step, tf.Tensor], Relevances]] = {
+    "elementwise": activation_rule,
+    "rearrange": rearranged,
+    "max": rearranged,
+    "sum": epsilon_unweighted,
+    "scale": epsilon_unweighted,
+    "resample": epsilon_unweighted,
+    "normalise": normalisation_rule,
+    "softmax": softmax_rule,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What the rules of one network depend on beside the step.
+
+    Attributes:
+        preprocessing: The steps before the first layer with a kernel.
+        first: The rules of the layers that read the pixels, by the step's id.
+        factors: The share of each factor of a product, by the step's id.
+    """
+
+    preprocessing: Preprocessing
+    first: dict[int, Rule]
+    factors: dict[int, tuple[float, ...]]
 
 
 def _relevance(network: Network, method: LRP, score: Score) -> Pass:
-    def relevance(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def relevance(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         graph = step_graph(network, x)
         steps = fold_normalisation(graph.to_logits)
-        first = method._first_steps(steps, x)
+        preprocessing = Preprocessing.of(steps, x)
+        factors = shares_of_factors(steps, method.products)
+        run = _Run(preprocessing, method._first_rules(preprocessing, x), factors)
         absorbed = dict.fromkeys(ABSORBERS, tf.zeros(tf.shape(x)[:1]))
 
-        def rule(step: Step, of_output: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            of_inputs, absorbed_here = method._propagate_step(step, of_output, first)
+        def rule(step: Step, of_output: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
+            of_inputs, absorbed_here = method._propagate_step(step, of_output, run)
             for name, amount in absorbed_here.items():
-                absorbed[name] += amount
+                # A step on windows of an image has several rows for each image.
+                rows = tf.reshape(amount, [tf.shape(x)[0], -1])
+                absorbed[name] = absorbed.get(name, 0.0) + tf.reduce_sum(rows, axis=1)
             return of_inputs
 
-        s = score_of(tf.cast(graph.logits, tf.float32), target, score)
-        start = s[:, tf.newaxis] * tf.one_hot(target, network.classes)
-        return propagate_backwards(steps, (graph.logits, start), x, rule), *absorbed.values()
+        head = network.runner.head
+        s = head.score(head.logits(graph.logits), target, score)
+        # All of the score belongs to the one number that the target's logit is made of.
+        start = s[:, tf.newaxis] * tf.abs(head.raw_slope(target, score))
+        return propagate_backwards(steps, (graph.logits, start), x, rule), absorbed
 
     return relevance
 

@@ -211,7 +211,8 @@ class Flat(Hyperparameters):
 class ZBox(Hyperparameters):
     """`R_i = Σ_j (x_i w_ij - l w_ij⁺ - h w_ij⁻) / Σ_i (…) R_j`; Montavon et al. 2017, section 4.2.
 
-    For inputs in `[low, high]`, such as pixels; `l` is `low`, `h` is `high`.
+    For inputs in `[low, high]`, such as pixels; `l` is `low`, `h` is `high`. Where the pixels are
+    shifted, scaled, resized or padded before the first layer with a kernel, so are the bounds.
     """
 
     caveat: ClassVar[str] = "black pixels get relevance for not being white"
@@ -232,13 +233,30 @@ class ZBox(Hyperparameters):
     @property
     def shares(self) -> tuple[Share, ...]:
         """The differences from the lowest and the highest possible inputs."""
+        return self._shares(
+            lambda x: tf.fill(tf.shape(x[:1]), self.low),
+            lambda x: tf.fill(tf.shape(x[:1]), self.high),
+        )
 
-        def constant(value: float) -> Change:
-            return lambda x: tf.fill(tf.shape(x[:1]), value)
+    def with_bounds(self, low: tf.Tensor, high: tf.Tensor) -> "Rule":
+        """Return the rule for inputs between two tensors `(1, …)`, one bound for each input."""
+        return _Box(self.epsilon, self._shares(lambda _: low, lambda _: high))
 
-        lowest = Part(constant(self.low), _positive, _positive, -1.0)
-        highest = Part(constant(self.high), _negative, _negative, -1.0)
+    def _shares(self, low: Change, high: Change) -> tuple[Share, ...]:
+        lowest = Part(low, _positive, _positive, -1.0)
+        highest = Part(high, _negative, _negative, -1.0)
         return (Share((Part(), lowest, highest)),)
+
+
+@dataclass(frozen=True, eq=False)
+class _Box:
+    """The box rule of inputs with a bound of their own each."""
+
+    epsilon: float
+    shares: tuple[Share, ...]
+
+    caveat: ClassVar[str] = ZBox.caveat
+    signed: ClassVar[bool] = ZBox.signed
 
 
 def stabiliser(z: tf.Tensor, epsilon: float) -> tf.Tensor:
@@ -277,14 +295,14 @@ def propagate(
         for p, x_p, w, _ in changed:
             total += p.sign * x_p * affine.transpose(quotient, x, w)
         bias = functools.reduce(tf.add, [p.sign * b for p, _, _, b in changed])
-        by_bias += _product(quotient, bias)
-        by_stabiliser += _product(quotient, added)
+        by_bias += product_per_image(quotient, bias)
+        by_stabiliser += product_per_image(quotient, added)
     if any(share.only for share in rule.shares):
         empty += sum_per_image(tf.where(z == 0, relevance, 0.0))  # Neither above nor below zero.
     return total, {"biases": by_bias, "stabilisers": by_stabiliser, "empty shares": empty}
 
 
-def _product(q: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+def product_per_image(q: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
     """Return the sum of `q ⊙ other` for each image, `(N,)`; `other` broadcasts to `q`."""
     if other.shape.rank <= 1:  # One number per channel: add up the positions first, it is faster.
         by_channel = tf.reduce_sum(q, axis=range(1, len(q.shape) - 1))
@@ -295,22 +313,3 @@ def _product(q: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
 def sum_per_image(t: tf.Tensor) -> tf.Tensor:
     """Return the sum over all axes but the first, `(N,)`."""
     return tf.reduce_sum(t, axis=range(1, len(t.shape)))
-
-
-def epsilon_unweighted(
-    step: Step, relevance: tf.Tensor
-) -> tuple[tuple[tf.Tensor, ...], dict[str, tf.Tensor]]:
-    """Apply the epsilon rule to a step without weights, such as an addition.
-
-    Returns:
-        As `propagate`, with the relevance of each input.
-    """
-    z = tf.cast(step.output, tf.float32)
-    added = stabiliser(z, Epsilon.epsilon)
-    quotient = relevance / (z + added)
-    inputs = [tf.cast(x, tf.float32) for x in step.inputs]
-    relevances = [x * r for x, r in zip(inputs, step.vjp(quotient), strict=True)]
-    # The output for zeros is a constant that the step adds, and counts as a bias.
-    constant = tf.cast(step.function(*(tf.zeros_like(x[:1]) for x in step.inputs)), tf.float32)
-    absorbed = {"biases": _product(quotient, constant), "stabilisers": _product(quotient, added)}
-    return tuple(relevances), absorbed
