@@ -65,7 +65,9 @@ def explain(
         )
     method, name = named_method(method)
     check_score(score)
-    network = Network.with_options(model, pixels=pixels, preprocess=preprocess, output=output)
+    network = Network.with_options(
+        model, images=images, pixels=pixels, preprocess=preprocess, output=output
+    )
     points = network.inputs.check_images(images, needs_range=needs_range(method))
     z = network.logits_at(points)
     classes = network.inputs.check_targets(

@@ -50,7 +50,7 @@ def gradient_map(
 
     Source: Simonyan, Vedaldi, Zisserman 2013, section 3.
     """
-    network = Network.of(model)
+    network = Network.with_options(model, images=images)
     if targets is None:
         targets = network.logits(images).argmax(axis=1)
     maps, _ = network.gradient(images, targets, score=score)
