@@ -122,7 +122,8 @@ class DeconvNet(_RectifiedBackprop):
             step.refuse(
                 "DeconvNet",
                 "its rule puts the identity in place of an activation, which fits a ReLU or GELU "
-                "and no bounded function; use 'guided_backprop'",
+                "and no bounded function",
+                instead="use 'guided_backprop'",
             )
         return tf.maximum(slope, 0.0)
 
