@@ -18,7 +18,7 @@ from mnist_xai.interpret.core.entry import (
     traced_preprocess,
 )
 from mnist_xai.interpret.core.graph import Caller, functional_graph
-from mnist_xai.interpret.core.inputs import Array, InputSpec, Score, check_score
+from mnist_xai.interpret.core.inputs import Array, InputSpec, Score, Targets, check_score
 from mnist_xai.interpret.core.intake import Context, Intake, intake_of, tells_its_images
 from mnist_xai.interpret.core.memory import planned_batch
 from mnist_xai.interpret.core.own_function import OwnFunction
@@ -293,8 +293,15 @@ class Network:
         """Return the gradients with respect to unit points, and the scores."""
         points = self.inputs.check_points(points)
         targets = self.inputs.check_targets(targets, len(points), score=score)
-        slopes, scores = self.in_chunks(_gradient, (score,), points, targets)
-        return slopes, scores
+        slopes, z = self.gradient_and_logits_at(points, targets, score=score)
+        return slopes, np.asarray(self.runner.head.score(z, targets, score))
+
+    def gradient_and_logits_at(
+        self, points: Array, targets: Targets, *, score: Score = "logit"
+    ) -> tuple[Array, Array]:
+        """Return the gradients and the logits; targets may be `PREDICTED`."""
+        slopes, z = self.in_chunks(_gradient, (score,), points, targets)
+        return slopes, z
 
     def layer_gradient(
         self, images: ArrayLike, targets: ArrayLike, layer: str, *, score: Score = "logit"
@@ -324,10 +331,15 @@ class Network:
         self.check_layer(layer)
         points = self.inputs.check_points(points)
         targets = self.inputs.check_targets(targets, len(points), score=score)
-        activations, slopes, scores = self.in_chunks(
-            _layer_gradient, (layer, score), points, targets
-        )
-        return activations, slopes, scores
+        a, slopes, z = self.layer_gradient_and_logits_at(points, targets, layer, score=score)
+        return a, slopes, np.asarray(self.runner.head.score(z, targets, score))
+
+    def layer_gradient_and_logits_at(
+        self, points: Array, targets: Targets, layer: str, *, score: Score = "logit"
+    ) -> tuple[Array, Array, Array]:
+        """Return outputs, gradients and logits; targets may be `PREDICTED`."""
+        a, slopes, z = self.in_chunks(_layer_gradient, (layer, score), points, targets)
+        return a, slopes, z
 
     def scores_with_layer_at(
         self,
@@ -411,8 +423,8 @@ def _gradient(network: Network, score: Score) -> Pass:
     runner = network.runner
 
     def gradient(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        slope, s = runner.gradient_after_stem(runner.stem.forward(x), target, score)
-        return runner.stem.transpose(slope), s
+        slope, z = runner.gradient_after_stem(runner.stem.forward(x), target, score)
+        return runner.stem.transpose(slope), z
 
     return gradient
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mnist_xai.interpret.core.defaults import by_size
 from mnist_xai.interpret.core.entry import Entry
 from mnist_xai.interpret.core.graph import (
     Call,
@@ -61,7 +62,9 @@ class Runner:
         self._output = output
         self.image_spec = tf.TensorSpec([None, *image_shape], tf.float32)
         sides = [side or 32 for side in image_shape]
-        noise = np.random.default_rng(0).random((4, *sides))
+        # All outputs are held meanwhile, so that one large image has to do.
+        count = by_size(tuple(sides), 4, 1)
+        noise = np.random.default_rng(0).random((count, *sides))
         images = tf.constant(noise, tf.float32)
         self._open_for_any_size()
         calls, output_of_noise = self._run_with_open_head(images)
@@ -137,13 +140,14 @@ class Runner:
         weight: tf.Tensor | float = 1.0,
         pooled: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return `weight` times the score's gradient with respect to `h`, and the score.
+        """Return `weight` times the score's gradient with respect to `h`, and the logits.
 
         `h` is the output of the stem, or with `pooled` of the pooling after it.
         """
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(h)
-            s = self.head.score(self.logits_after_stem(h, pooled=pooled), target, score)
+            z = self.logits_after_stem(h, pooled=pooled)
+            s = self.head.score(z, self.head.chosen(z, target), score)
         # Weigh here, one number per image, rather than the many numbers of `h`.
         slope = tape.gradient(s, h, weight * tf.ones_like(s))
         if slope is None:
@@ -153,20 +157,29 @@ class Runner:
                 + ". Perturbation methods need none"
             )
         slope.set_shape(h.shape)  # Some gradients lose it, such as that of a global maximum.
-        return slope, s
+        return slope, z
 
     def layer_gradient(
         self, images: tf.Tensor, target: tf.Tensor, layer: str, score: Score
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return a layer's output, the score's gradient with respect to it, and the score."""
-        output = self.run(images)[0][layer].output
-        with tf.GradientTape() as tape:
-            tape.watch(output)
-            s = self.head.score(self.logits_replaced(images, {layer: output}), target, score)
+        """Return a layer's output, the score's gradient with respect to it, and the logits."""
+        found: list[tf.Tensor] = []
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+
+            def call(name: str, one: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+                output = one(*args, **kwargs)
+                if name == layer:
+                    tape.watch(output)  # Nothing before it is recorded.
+                    found.append(output)
+                return output
+
+            z = self.logits(images, call)
+            s = self.head.score(z, self.head.chosen(z, target), score)
+        (output,) = found
         slope = tape.gradient(s, output)
         if slope is None:
             raise UnsupportedLayerError(f"{layer}: the score does not depend on its output")
-        return tf.cast(output, tf.float32), tf.cast(slope, tf.float32), s
+        return tf.cast(output, tf.float32), tf.cast(slope, tf.float32), z
 
     def _open_for_any_size(self) -> None:
         """Find out what stays closed for images of any size, and so for all of them."""
