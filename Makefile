@@ -6,7 +6,7 @@ READY := $(VENV)/.installed
 SECONDS ?= 600
 EXPLANATIONS ?= 10000
 
-.PHONY: reproduce test quick docs faults fuzz soak lint format clean
+.PHONY: reproduce test quick docs faults fuzz soak zoo lint format clean
 
 reproduce: $(READY)  ## Train the case study; write model, figures and pictures to one folder.
 	@$(BIN)/mnist-xai reproduce $(ARGS)
@@ -31,6 +31,9 @@ fuzz: $(READY)  ## Long: random inputs, then each reader fuzzed for SECONDS (Lin
 
 soak: $(READY)  ## Long: EXPLANATIONS explanations in one process; memory, traces, threads, files.
 	@$(BIN)/python -m tests.load.soak $(EXPLANATIONS)
+
+zoo: $(READY)  ## Long: every family of methods on every model of the zoo; writes docs/zoo.md.
+	@$(BIN)/python -m tests.zoo --save-to docs/zoo.md $(ARGS)
 
 lint: $(READY)
 	@$(BIN)/ruff check .

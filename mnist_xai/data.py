@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mnist_xai.io.datasets import LOADERS
-from mnist_xai.io.readers import DataError, read_path
+from mnist_xai.io.readers import DataError, ImageShape, read_path
 from mnist_xai.io.safe_text import escape_controls
 
 SOURCES = tuple(LOADERS)
@@ -30,6 +30,9 @@ class Dataset:
         test_images: uint8 `(M, H, W, C)`, 0 to 255.
         test_labels: Integers `(M,)`, indices into `class_names`.
         class_names: The name of each class.
+        notes: What was changed in pictures to bring them to one shape.
+
+    There may be no training images; there is at least one test image.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Dataset:
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.integer]
     class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part in ("train", "test"):
@@ -52,9 +56,9 @@ class Dataset:
                     f"{self.name}: expected {len(images)} integer {part} labels; "
                     f"got {labels.dtype} {labels.shape}"
                 )
-            if not images.size:
-                raise DataError(f"{self.name}: expected {part} images; got none")
-            if labels.min() < 0 or labels.max() >= len(self.class_names):
+            if part == "test" and not images.size:
+                raise DataError(f"{self.name}: expected test images; got none")
+            if len(labels) and (labels.min() < 0 or labels.max() >= len(self.class_names)):
                 raise DataError(
                     f"{self.name}: expected {part} labels from 0 to {len(self.class_names) - 1}; "
                     f"got {labels.min()} to {labels.max()}"
@@ -68,7 +72,7 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Return height, width and channels of an image."""
-        height, width, channels = self.train_images.shape[1:]
+        height, width, channels = self.test_images.shape[1:]
         return height, width, channels
 
     @cached_property
@@ -83,7 +87,9 @@ class Dataset:
         return digest.hexdigest()
 
 
-def load_data(source: str | os.PathLike[str] = "mnist") -> Dataset:
+def load_data(
+    source: str | os.PathLike[str] = "mnist", *, image_shape: ImageShape | None = None
+) -> Dataset:
     """Load a data set by name or from a path.
 
     MNIST is loaded from the path in the environment variable `MNIST_XAI_DATA` when it is set.
@@ -92,8 +98,11 @@ def load_data(source: str | os.PathLike[str] = "mnist") -> Dataset:
 
     Args:
         source: One of `SOURCES`, or the path of a folder of IDX files (plain or gzip), of an
-            `.npz` file like Keras's `mnist.npz`, or of a folder with
-            `train/<label>/*.png` and `test/<label>/*.png`.
+            `.npz` file like Keras's `mnist.npz`, of a folder with `train/<label>/*.png` and
+            `test/<label>/*.png`, or of a folder with `<label>/*.png`, which are all test images.
+        image_shape: Height, width and channels of a model. Pictures in folders are resized, and
+            grey ones repeated in three channels or colours turned to grey; `Dataset.notes` says
+            which. None for a side of any length. Without it, all pictures must have one shape.
 
     Returns:
         The data set, its images as uint8.
@@ -112,7 +121,7 @@ def load_data(source: str | os.PathLike[str] = "mnist") -> Dataset:
         raise ValueError(
             f"data: expected one of {', '.join(SOURCES)} or an existing path; got {str(source)!r}"
         )
-    return Dataset(escape_controls(path.resolve().stem), *read_path(path))
+    return Dataset(escape_controls(path.resolve().stem), *read_path(path, image_shape))
 
 
 def normalise(images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -1,17 +1,24 @@
 """Accuracy, calibration and confusion of a classifier."""
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from mnist_xai.interpret.core.entry import Preprocess
+from mnist_xai.interpret.core.network import Network
+from mnist_xai.interpret.core.pixels import CONVENTIONS, Pixels
+
 _BINS = 15
 _CHUNK = 1000
+_COMPARED = 64  # Images whose accuracy in other ranges is compared.
+_FAR_MORE = 0.2  # A range is suspicious if another one is that much more accurate.
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,53 +137,96 @@ class Evaluation:
 
 
 def evaluate(
-    model: keras.Model, images: NDArray[np.floating], labels: NDArray[np.integer]
+    model: keras.Model | Network,
+    images: ArrayLike,
+    labels: NDArray[np.integer],
+    *,
+    pixels: Pixels | None = None,
+    preprocess: Preprocess | None = None,
+    output: str | int | None = None,
 ) -> Evaluation:
     """Run a classifier on labelled images.
 
     Args:
-        model: A classifier that outputs a probability for each class.
-        images: float `(N, H, W, C)` in [0, 1]; `normalise` converts uint8.
+        model: A classifier, or a `Network` on one. Its outputs may be probabilities or logits, one
+            for each class, or one unit for two classes.
+        images: `(N, H, W, C)`, as the model takes them; `normalise` converts uint8 to [0, 1].
         labels: Integers `(N,)` from 0 to classes - 1.
+        pixels: The range of the images, see `Network`.
+        preprocess: What makes the model's pixels from these images, see `Network`.
+        output: Which of several outputs to evaluate, see `Network`.
 
     Returns:
         The probabilities with all metrics computed from them.
 
     Raises:
-        TypeError: When the images are not floats.
-        ValueError: For images or labels of a wrong shape, labels outside the classes, or a
-            model whose outputs are not probabilities.
+        TypeError: When the images have a type that the model does not take.
+        ValueError: For images or labels of a wrong shape or range, or a model whose outputs are
+            no classification.
+
+    Warns:
+        UserWarning: When the model is far more accurate on the same images in another range.
     """
-    if images.dtype.kind != "f":
-        raise TypeError(
-            f"images: expected floats in [0, 1]; got {images.dtype}; convert them with "
-            "mnist_xai.normalise"
-        )
-    if images.shape[1:] != model.input_shape[1:]:
+    network = Network.with_options(model, pixels=pixels, preprocess=preprocess, output=output)
+    points = network.inputs.check_images(images, needs_range=False)
+    if labels.shape != points.shape[:1] or labels.dtype.kind not in "iu":
         raise ValueError(
-            f"images: expected (N, {', '.join(map(str, model.input_shape[1:]))}); "
-            f"got {images.shape}"
+            f"labels: expected {len(points)} integers; got {labels.dtype} {labels.shape}"
         )
-    if not len(images):
-        raise ValueError("images: expected at least one; got none")
-    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+    classes = network.classes
+    if classes < 2:
         raise ValueError(
-            f"labels: expected {len(images)} integers; got {labels.dtype} {labels.shape}"
+            f"model: expected a classification; {network.model.name!r} has one output in [0, 1] of "
+            "unknown origin: let a sigmoid layer, or a layer with that activation, come last"
         )
-    classes = model.output_shape[-1]
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(
             f"labels: expected 0 to {classes - 1}, the classes of the model; "
             f"got {labels.min()} to {labels.max()}"
         )
-    chunks = (images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK))
-    probabilities = np.concatenate([np.asarray(model(chunk, training=False)) for chunk in chunks])
-    if np.abs(probabilities.sum(axis=1) - 1).max() > 1e-3 or probabilities.min() < 0:
-        raise ValueError(
-            f"model: expected outputs that are probabilities and sum to one; those of "
-            f"{model.name!r} do not (is its softmax layer missing?)"
+    evaluation = Evaluation(_probabilities(network, points), labels)
+    warn_of_other_range(network, points, evaluation)
+    return evaluation
+
+
+def _probabilities(network: Network, points: NDArray[np.float32]) -> NDArray[np.float32]:
+    size = min(_CHUNK, 4 * network.batch_size)
+    chunks = (points[start : start + size] for start in range(0, len(points), size))
+    return np.concatenate([network.runner.probabilities_of(chunk) for chunk in chunks])
+
+
+def warn_of_other_range(
+    network: Network, points: NDArray[np.float32], evaluation: Evaluation
+) -> None:
+    """Warn if the model is far more accurate when the same images are put into another range.
+
+    Args:
+        network: The network.
+        points: Unit images.
+        evaluation: The evaluation on them.
+    """
+    some = np.unique(np.linspace(0, len(points) - 1, _COMPARED).astype(int))
+    labels = evaluation.labels[some]
+    accuracy = float(np.mean(evaluation.predictions[some] == labels))
+    undecided = len(some) < _COMPARED // 2 or len(set(labels)) < 2
+    if undecided or accuracy > 1 - _FAR_MORE or network.runner.entry.preprocess is not None:
+        return
+    found = {}
+    for name, other in CONVENTIONS.items():
+        if len({len(other.low), network.image_shape[-1]}) > 1 and len(other.low) > 1:
+            continue  # The convention is for images of three channels.
+        pixels = other.to_model(other.reversed(points[some]))
+        predictions = network.runner.probabilities_in(pixels).argmax(axis=1)
+        found[name] = float(np.mean(predictions == labels))
+    best = max(found, key=lambda name: found[name])
+    if found[best] > accuracy + _FAR_MORE:
+        warnings.warn(
+            f"{network.model.name!r} is right for {accuracy:.0%} of these images taken as "
+            f"{network.pixels}, and for {found[best]:.0%} of them in the range "
+            f"{CONVENTIONS[best]} (pixels={best!r}). Its pixels seem to be misread",
+            UserWarning,
+            stacklevel=3,
         )
-    return Evaluation(probabilities, labels)
 
 
 def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ from mnist_xai.evaluation import Evaluation, evaluate
 from mnist_xai.io.checkpoint import Checkpoint, versions
 from mnist_xai.io.files import check_writable, unfinished_path, write_atomically
 from mnist_xai.io.locks import output_lock
+from mnist_xai.io.readers import DataError
 from mnist_xai.io.saving import card_path, check_model_path, load_model, model_bytes
 from mnist_xai.model_builder import build_model
 from mnist_xai.recipes import RECIPES, Recipe
@@ -87,7 +88,8 @@ def train(
         ValueError: For an unknown name, a negative seed, or fewer images than one batch.
         OutputExistsError: When a file at `save_to` exists and `overwrite` is False.
         OutputBusyError: When another process is training to `save_to`.
-        DataError, DataUnavailableError: When `load_data` raises them.
+        DataError: When `load_data` raises it, or without training images.
+        DataUnavailableError: When `load_data` raises it.
 
     Source: document 000, sections 8.2 and 8.3.
     """
@@ -102,6 +104,8 @@ def train(
     _check_logs(tensorboard, history_file)
     with output_lock(target):
         dataset = data if isinstance(data, Dataset) else load_data(data)
+        if not len(dataset.train_images):
+            raise DataError(f"{dataset.name}: expected training images, in train/; got none")
         commit = _commit()  # At the start: the code may be edited during the training.
         identity = _identity(model, dataset, recipe, seed)
         checkpoint = Checkpoint(unfinished, identity)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from scipy.special import expit, softmax
 from sklearn import metrics
 
 from mnist_xai import Evaluation, build_model, evaluate
@@ -89,7 +90,7 @@ def test_evaluate_agrees_with_keras(cnn, digits):
         (
             lambda x, y: ((255 * x).astype(np.uint8), y),
             TypeError,
-            "expected floats in .0, 1.; got uint8; convert them with mnist_xai.normalise",
+            r"expected floats in \[0, 1\]; got uint8. mnist_xai.normalise",
         ),
         (
             lambda x, y: (x[:, :14], y),
@@ -112,10 +113,52 @@ def test_invalid_images_and_labels_are_refused(cnn, images, change, error, messa
         evaluate(cnn, *change(images, np.arange(5)))
 
 
-def test_a_model_whose_outputs_are_not_probabilities_is_refused(images):
+def test_logits_are_turned_into_probabilities(images):
     model = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10)])
-    with pytest.raises(ValueError, match="expected outputs that are probabilities"):
-        evaluate(model, images, np.arange(5))
+    found = evaluate(model, images, np.arange(5)).probabilities
+    np.testing.assert_allclose(found, softmax(model(images), axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("activation", [None, "sigmoid"])
+def test_one_unit_is_evaluated_as_two_classes(images, activation):
+    model = keras.Sequential(
+        [keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(1, activation)]
+    )
+    out = model(images).numpy()
+    p = out if activation else expit(out)
+    found = evaluate(model, images, np.array([0, 1, 1, 0, 1])).probabilities
+    np.testing.assert_allclose(found, np.hstack([1 - p, p]), rtol=1e-5)
+
+
+def mean_of_channel(network_input, slope):
+    """Two classes: whether the mean pixel is above or below the middle of [0, 1]."""
+    mean = layers.GlobalAveragePooling2D()(network_input)
+    unit = layers.Dense(1, "sigmoid")
+    out = unit(mean)
+    unit.set_weights([np.full((1, 1), slope), np.array([-slope / 2])])
+    return out
+
+
+def test_a_range_in_which_the_model_is_far_more_accurate_is_reported():
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, mean_of_channel(image, 20.0))
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 80)
+    units = np.clip(labels[:, None, None, None] * 0.5 + 0.5 * rng.random((80, 8, 8, 1)), 0, 1)
+    units = units.astype(np.float32)
+    assert evaluate(model, units, labels).accuracy > 0.9
+    with pytest.warns(UserWarning, match=r"in the range \[0, 1\] \(pixels='unit'\).*misread"):
+        evaluate(model, 255 * units, labels, pixels="bytes")
+
+
+def test_a_classifier_behind_preprocessing_has_its_own_accuracy(images):
+    image = keras.Input((28, 28, 1))
+    inner = build_model("dense", seed=0)
+    model = keras.Model(image, inner(layers.Rescaling(1 / 255)(image)))
+    labels = np.asarray(inner(images)).argmax(axis=1)
+    assert evaluate(model, (255 * images).astype(np.float32), labels).accuracy == 1
+    with pytest.raises(ValueError, match="Multiply them by 255"):
+        evaluate(model, images, labels)
 
 
 def test_dropout_is_off_during_evaluation(images):

@@ -65,6 +65,7 @@ LISTS_OF_LAYERS = {
     "interpret/core/normalisation.py": "normalisations, and where they keep gain and offset",
     "interpret/core/layer_kinds.py": "the kind of every layer without weights",
     "interpret/core/graph.py": "layers that apply their activation last",
+    "interpret/core/linear_stem.py": "layers that scale pixels before the first convolution",
     "interpret/core/shortcuts.py": "max poolings, which take a ReLU before them along",
     "interpret/inspect/receptive_field.py": "normalisations that read all along an axis",
     "quality/axioms/rewriting.py": "layers that allow a rewriting of the network",

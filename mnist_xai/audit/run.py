@@ -25,14 +25,16 @@ from mnist_xai.audit.tasks import (
     tasks_of,
 )
 from mnist_xai.data import Dataset, load_data
-from mnist_xai.evaluation import Evaluation
+from mnist_xai.evaluation import Evaluation, warn_of_other_range
 from mnist_xai.interpret import METHODS, Method, Network, UnsupportedLayerError, explain
+from mnist_xai.interpret.core.entry import Preprocess
 from mnist_xai.interpret.core.inputs import Array
+from mnist_xai.interpret.core.pixels import Pixels
 from mnist_xai.interpret.methods.explanation import Explanation
 from mnist_xai.io.checkpoint import versions
 from mnist_xai.io.files import check_writable, unfinished_path, write_atomically
 from mnist_xai.io.locks import output_lock
-from mnist_xai.io.saving import load_model
+from mnist_xai.io.saving import load_model, said_of_images
 from mnist_xai.quality import CONTROLS, ExplainedBatch, Scores
 
 Examples = tuple[Array, NDArray[np.int32]]
@@ -40,7 +42,7 @@ Examples = tuple[Array, NDArray[np.int32]]
 
 
 def audit(
-    model: str | os.PathLike[str] | keras.Model,
+    model: str | os.PathLike[str] | keras.Model | Network,
     data: str | os.PathLike[str] | Dataset = "mnist",
     *,
     methods: Sequence[str] | Mapping[str, Method] | None = None,
@@ -50,6 +52,9 @@ def audit(
     overwrite: bool = False,
     seed: int = 0,
     progress: bool = True,
+    pixels: Pixels | None = None,
+    preprocess: Preprocess | None = None,
+    output: str | int | None = None,
 ) -> Audit:
     """Audit a model and its explanation methods, and write one page about the outcome.
 
@@ -57,7 +62,7 @@ def audit(
     written, so that an interrupted audit continues where it stopped.
 
     Args:
-        model: A Keras classifier, or the path of a `.keras` file.
+        model: A Keras classifier, a `Network` on one, or the path of a `.keras` file.
         data: A `Dataset`, or an argument of `load_data`; only its test images are used.
         methods: Names of methods, or your own methods by name; by default all of `METHODS`.
             The controls always take part.
@@ -68,6 +73,10 @@ def audit(
         overwrite: Whether existing files may be replaced.
         seed: Seed of the sample of test images.
         progress: Whether to show how many methods are done.
+        pixels: The range of the model's pixels, see `Network`; by default what the model shows,
+            or else [0, 1].
+        preprocess: What makes the model's pixels from pictures, see `Network`.
+        output: Which of several outputs to audit, see `Network`.
 
     Returns:
         The outcome, with the path of the page.
@@ -87,9 +96,15 @@ def audit(
         # If an unfinished audit lies here, the outputs may be its own: allow them for now.
         _check_outputs(page, overwrite or bool(folder and folder.exists()))
     with output_lock(page):
-        keras_model = model if isinstance(model, keras.Model) else load_model(Path(model))
-        dataset = data if isinstance(data, Dataset) else load_data(data)
-        network = Network(keras_model)
+        name, loaded = _loaded(model)
+        said = {} if isinstance(model, keras.Model | Network) else said_of_images(model)
+        if pixels is not None or preprocess is not None:
+            said = {}
+        options = {"pixels": pixels, "preprocess": preprocess, "output": output} | said
+        network = Network.with_options(loaded, **options)
+        dataset = (
+            data if isinstance(data, Dataset) else load_data(data, image_shape=network.image_shape)
+        )
         _check_fit(network, dataset)
         store = None
         if folder:
@@ -98,14 +113,23 @@ def audit(
             # Some methods are still to run, so existing outputs are not this audit's.
             _check_outputs(page, overwrite)
         outcome = _run(network, dataset, limits, chosen, seed, store, progress)
-        if not isinstance(model, keras.Model):
-            outcome = dataclasses.replace(outcome, model=Path(model).name)
+        if name:
+            outcome = dataclasses.replace(outcome, model=name)
         if page and store:
             outcome = dataclasses.replace(outcome, path=page)
             # Raises if an output has appeared meanwhile; it and the stored results are kept.
             _write(outcome, page, overwrite)
             store.remove()
     return outcome
+
+
+def _loaded(
+    model: str | os.PathLike[str] | keras.Model | Network,
+) -> tuple[str, keras.Model | Network]:
+    """Return the model, and the name of its file if it comes from one."""
+    if isinstance(model, keras.Model | Network):
+        return "", model
+    return Path(model).name, load_model(Path(model))
 
 
 def _run(
@@ -118,8 +142,10 @@ def _run(
     progress: bool,
 ) -> Audit:
     """Evaluate the model, and score the methods whose results are not stored yet."""
-    probabilities = network.probabilities(network.images_of(dataset.test_images))
+    images = network.images_of(dataset.test_images)
+    probabilities = network.probabilities(images)
     evaluation = Evaluation(probabilities, dataset.test_labels)
+    warn_of_other_range(network, network.inputs.check_images(images), evaluation)
     chosen = choose_examples(evaluation)
     rows = np.concatenate(list(chosen.values()))
     examples = (
@@ -263,6 +289,9 @@ def _fingerprint(
         weights.update(np.ascontiguousarray(value).data)
     return {
         "weights": weights.hexdigest(),
+        "pixels": str(network.pixels),
+        "preprocess": str(network.runner.entry.preprocess),
+        "head": repr(network.runner.head),
         "data": dataset.sha256,
         "versions": versions(),
         "budget": dataclasses.asdict(budget),

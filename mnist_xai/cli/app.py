@@ -11,7 +11,7 @@ import click
 
 from mnist_xai.cli import auditing, explaining, options, training
 from mnist_xai.cli.interrupts import ignore_interrupts, resend_lost_interrupts
-from mnist_xai.cli.terminal import say
+from mnist_xai.cli.terminal import said_warnings, say
 
 _INTERRUPTED = 130  # The exit code that a shell reports after Ctrl-C.
 
@@ -21,7 +21,7 @@ class _Program(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            with resend_lost_interrupts():
+            with resend_lost_interrupts(), said_warnings():
                 sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
         except click.ClickException as error:
             context = getattr(error, "ctx", None)

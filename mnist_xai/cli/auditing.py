@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from mnist_xai.cli import options, terminal
+from mnist_xai.cli import inputs, options, terminal
 from mnist_xai.cli.outputs import confirm_overwrite, run_with_consent
 from mnist_xai.cli.terminal import say
 
@@ -13,6 +13,7 @@ from mnist_xai.cli.terminal import say
 @click.command()
 @options.model
 @options.data
+@options.network
 @click.option("--methods", multiple=True, help="Names, separated by commas; by default all.")
 @click.option("--images", type=click.IntRange(min=2), help="Number of test images to explain.")
 @click.option(
@@ -35,6 +36,9 @@ from mnist_xai.cli.terminal import say
 def audit(
     model_path: Path,
     data: str,
+    pixels: str | None,
+    preprocess: str | None,
+    output: str | None,
     methods: tuple[str, ...],
     images: int | None,
     budget: str,
@@ -55,9 +59,11 @@ def audit(
     terminal.start_tensorflow()
     import mnist_xai as mx
 
+    told = any((pixels, preprocess, output))
+    model = inputs.load_network(model_path, pixels, preprocess, output) if told else model_path
     work = partial(
         mx.audit,
-        model_path,
+        model,
         data,
         methods=[name for given in methods for name in given.split(",")] or None,
         budget=budget,

@@ -6,20 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mnist_xai.cli import options, terminal
+from mnist_xai.cli import inputs, options, terminal
 from mnist_xai.cli.outputs import confirm_overwrite, save_array, save_figure
 from mnist_xai.cli.terminal import print_table, say
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from mnist_xai.interpret import Network
+    from mnist_xai.interpret import Explanation, Network
 
 
 @click.command()
 @options.model
 @options.image
+@options.network
 @click.option(
     "--method",
     default="integrated_gradients",
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--target", type=int, help="Class to explain; by default the predicted class.")
 @click.option(
     "--score",
-    type=click.Choice(["logit", "probability"]),
+    type=click.Choice(["logit", "probability", "output"]),
     default="logit",
     show_default=True,
     help="Score to explain.",
@@ -45,9 +43,12 @@ if TYPE_CHECKING:
 @options.debug
 def explain(
     model_path: Path,
-    data: str,
+    data: str | None,
     index: int | None,
     image: Path | None,
+    pixels: str | None,
+    preprocess: str | None,
+    output: str | None,
     method: str,
     target: int | None,
     score: Any,
@@ -68,31 +69,44 @@ def explain(
     from mnist_xai.interpret import METHODS
 
     chosen = METHODS.named(method)
-    network = mx.Network(mx.load_model(model_path))
-    x, stamp = _one_image(network, data, index, image)
-    explanation = mx.explain(network, x, target, method=chosen, score=score)
+    network = inputs.load_network(model_path, pixels, preprocess, output)
+    given = inputs.one_image(network, data, index, image)
+    explanation = mx.explain(network, given.values, target, method=chosen, score=score)
     if save_to.suffix == ".npy":
         save_array(explanation.maps[0], save_to)
     else:
-        save_figure(explanation.plot(stamp=stamp), save_to, overwrite=True)
-    probabilities = network.probabilities(x)[0]
-    say(
-        f"Predicted class {probabilities.argmax()} (p = {probabilities.max():.3f}); explained: "
-        f"class {explanation.targets[0]}\n{explanation}\nSaved {save_to}"
+        save_figure(explanation.plot(stamp=given.stamp), save_to, overwrite=True)
+    say(f"{_answer(network, given, explanation)}\n{explanation}\nSaved {save_to}")
+
+
+def _answer(network: "Network", given: inputs.OneImage, explanation: "Explanation") -> str:
+    """Return a sentence on what the network predicts and what was explained."""
+    target = int(explanation.targets[0])
+    if explanation.score == "output":
+        return f"Explained: output {target}, which is {explanation.scores[0]:.4g}"
+    probabilities = network.probabilities(given.values)[0]
+    predicted = given.class_name(int(probabilities.argmax()))
+    return (
+        f"Predicted class {predicted} (p = {probabilities.max():.3f}); explained: "
+        f"class {given.class_name(target)}"
     )
 
 
 @click.command()
 @options.model
 @options.image
+@options.network
 @click.option("--save-to", type=click.Path(path_type=Path), help="Folder for the pictures.")
 @options.overwrite
 @options.debug
 def layers(
     model_path: Path,
-    data: str,
+    data: str | None,
     index: int | None,
     image: Path | None,
+    pixels: str | None,
+    preprocess: str | None,
+    output: str | None,
     save_to: Path | None,
     overwrite: bool,
 ) -> None:
@@ -105,18 +119,19 @@ def layers(
     terminal.start_tensorflow()
     import mnist_xai as mx
 
-    network = mx.Network(mx.load_model(model_path))
+    network = inputs.load_network(model_path, pixels, preprocess, output)
     rows = [[name, " x ".join(map(str, shape))] for name, shape in network.layer_shapes.items()]
     print_table([["layer", "output shape"], *rows])
     if save_to is None:
         return
     from mnist_xai.plots import feature_maps
 
-    x, stamp = _one_image(network, data, index, image)
+    given = inputs.one_image(network, data, index, image)
     spatial = [name for name, shape in network.layer_shapes.items() if len(shape) == 3]
-    for name, maps in mx.layer_outputs(network, x, spatial).items():
+    for name, maps in mx.layer_outputs(network, given.values, spatial).items():
         path = save_to / f"{name.replace('/', '.')}.png"
-        save_figure(feature_maps(x[0], maps[0], name, stamp=stamp), path, overwrite=overwrite)
+        figure = feature_maps(given.picture, maps[0], name, stamp=given.stamp)
+        save_figure(figure, path, overwrite=overwrite)
         say(f"Saved {path}")
 
 
@@ -149,22 +164,3 @@ def methods(name: str | None, family: str | None) -> None:
         say(catalogue.details(name, method, network, width))
         return
     say(catalogue.table(chosen, network, width))
-
-
-def _one_image(
-    network: "Network", data: str, index: int | None, image: Path | None
-) -> tuple["NDArray[np.float32]", str]:
-    """Return the image that the options choose, `(1, H, W, C)`, and the stamp for its picture."""
-    import mnist_xai as mx
-    from mnist_xai.io.readers import read_picture
-
-    if (index is None) == (image is None):
-        raise click.UsageError("expected either --index N or --image FILE")
-    if image is not None:
-        return network.inputs.check_images(mx.normalise(read_picture(image)[None])), image.name
-    dataset = mx.load_data(data)
-    count = len(dataset.test_images)
-    if not 0 <= (index or 0) < count:
-        raise click.UsageError(f"--index: expected 0 to {count - 1}; got {index}")
-    chosen = mx.normalise(dataset.test_images[index : index + 1])  # type: ignore[operator]
-    return network.inputs.check_images(chosen), f"{dataset.name}, test image {index}"

@@ -1,9 +1,11 @@
 """What the commands print, and how TensorFlow starts without printing."""
 
+import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -14,6 +16,24 @@ from mnist_xai.io.safe_text import escape_controls
 def say(text: str, *, err: bool = False) -> None:
     """Print text with control characters escaped: it may quote names from files."""
     click.echo(escape_controls(text, keep="\n"), err=err)
+
+
+@contextlib.contextmanager
+def said_warnings() -> Iterator[None]:
+    """Print warnings for users in one line, without file and source code, while the block runs."""
+    shown = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        if category is UserWarning:
+            say(f"Warning: {' '.join(str(message).split())}", err=True)
+        else:
+            shown(message, category, *where, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
 
 
 def print_table(rows: Sequence[Sequence[Any]]) -> None:

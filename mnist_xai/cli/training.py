@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mnist_xai.cli import options, terminal
+from mnist_xai.cli import inputs, options, terminal
 from mnist_xai.cli.outputs import confirm_overwrite, run_with_consent, save_figure
 from mnist_xai.cli.terminal import print_table, say
 
@@ -69,9 +69,17 @@ def train(
 @click.command()
 @options.model
 @options.data
+@options.network
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @options.debug
-def evaluate(model_path: Path, data: str, as_json: bool) -> None:
+def evaluate(
+    model_path: Path,
+    data: str,
+    pixels: str | None,
+    preprocess: str | None,
+    output: str | None,
+    as_json: bool,
+) -> None:
     """Print accuracy, loss and calibration of a saved model on the test images.
 
     \b
@@ -81,12 +89,15 @@ def evaluate(model_path: Path, data: str, as_json: bool) -> None:
     terminal.start_tensorflow()
     import mnist_xai as mx
 
-    model = mx.load_model(model_path)
-    dataset = mx.load_data(data)
-    result = mx.evaluate(model, mx.normalise(dataset.test_images), dataset.test_labels)
+    network = inputs.load_network(model_path, pixels, preprocess, output)
+    dataset = inputs.load_data_for(network, data)
+    inputs.check_classes(network, dataset)
+    images = network.images_of(dataset.test_images)
+    result = mx.evaluate(network, images, dataset.test_labels)
     if as_json:
         figures = {
             "data": dataset.name,
+            "pixels": str(network.pixels),
             **result.summary(),
             "per_class": result.per_class(dataset.class_names),
             "confusion": result.confusion.tolist(),
@@ -95,7 +106,7 @@ def evaluate(model_path: Path, data: str, as_json: bool) -> None:
         say(json.dumps(figures, indent=2))
         return
     say(
-        f"{dataset.name}, {len(result.labels):,} test images\n"
+        f"{dataset.name}, {len(result.labels):,} test images with pixels in {network.pixels}\n"
         f"accuracy           {result.accuracy:.4f} ({len(result.misclassified)} mistakes)\n"
         f"cross-entropy      {result.loss:.4f} nats\n"
         f"calibration error  {result.calibration_error:.4f}\n"
@@ -136,9 +147,11 @@ def data(source: str, save_to: Path | None, overwrite: bool) -> None:
     if save_to:
         from mnist_xai.plots import image_grid
 
-        labels = [dataset.class_names[label] for label in dataset.train_labels[:40]]
-        images = mx.normalise(dataset.train_images[:40])
-        figure = image_grid(images, labels, f"Training images of {dataset.name}", columns=10)
+        part = "train" if len(dataset.train_images) else "test"
+        shown, labels = (getattr(dataset, f"{part}_{what}")[:40] for what in ("images", "labels"))
+        names = [dataset.class_names[label] for label in labels]
+        title = f"{'Training' if part == 'train' else 'Test'} images of {dataset.name}"
+        figure = image_grid(mx.normalise(shown), names, title, columns=10)
         save_figure(figure, save_to, overwrite=overwrite)
         say(f"Saved {save_to}")
 

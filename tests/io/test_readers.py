@@ -1,14 +1,18 @@
 """Every reader with good files and with every kind of bad file."""
 
 import gzip
+import shutil
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
-from mnist_xai import DataError, load_data
-from mnist_xai.io.readers import read_idx
+from mnist_xai import DataError, load_data, train
+from mnist_xai.io.readers import Fitting, read_idx
+from mnist_xai.io.readers.fitting import resized
 
 TRAIN = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
 TEST = TRAIN[:3] + 7
@@ -322,3 +326,89 @@ def test_a_folder_with_one_label_is_refused(tmp_path):
     (tmp_path / "train" / "0").mkdir(parents=True)
     with pytest.raises(DataError, match="at least two labels; got \\['0'\\]"):
         load_data(tmp_path)
+
+
+# --- pictures of other sizes -------------------------------------------------------------
+
+
+@pytest.fixture
+def class_folders(tmp_path):
+    """Cats in colour, dogs in grey, of several sizes."""
+    draw = np.random.default_rng(0)
+    for label, shapes in (("cat", [(8, 10, 3), (16, 12, 3)]), ("dog", [(9, 9), (5, 7), (8, 10)])):
+        (tmp_path / "pets" / label).mkdir(parents=True)
+        for i, shape in enumerate(shapes):
+            pixels = draw.integers(0, 256, shape, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pets" / label / f"{i}.png")
+    return tmp_path / "pets"
+
+
+@pytest.mark.parametrize("size", [(4, 5), (16, 16), (7, 31), (1, 1)])
+def test_pictures_are_resized_as_tensorflow_does(size):
+    picture = np.random.default_rng(1).integers(0, 256, (11, 17, 3), np.uint8)
+    expected = tf.image.resize(picture, size, method="bilinear")
+    np.testing.assert_allclose(resized(picture, *size), expected, atol=0.501)
+
+
+def test_a_folder_of_class_folders_is_read_as_test_images(class_folders):
+    dataset = load_data(class_folders, image_shape=(6, 7, 3))
+    assert dataset.name == "pets"
+    assert dataset.class_names == ("cat", "dog")
+    assert dataset.test_labels.tolist() == [0, 0, 1, 1, 1]
+    assert dataset.train_images.shape == (0, 6, 7, 3)
+    assert dataset.image_shape == (6, 7, 3)
+    with Image.open(class_folders / "dog" / "0.png") as picture:
+        expected = resized(np.asarray(picture)[..., None].repeat(3, axis=2), 6, 7)
+    np.testing.assert_array_equal(dataset.test_images[2], expected)
+
+
+def test_what_was_changed_in_pictures_is_said(class_folders):
+    assert load_data(class_folders, image_shape=(8, 10, 3)).notes == (
+        "3 of 5 pictures resized to 8 x 10 (first: 1.png, 16 x 12)",
+        "3 of 5 pictures grey, given three channels (first: 0.png, 9 x 9)",
+    )
+
+
+def test_sides_of_any_length_are_the_first_pictures(class_folders):
+    dataset = load_data(class_folders, image_shape=(None, None, 1))
+    assert dataset.image_shape == (8, 10, 1)
+    assert any("2 of 5 pictures shown in grey" in note for note in dataset.notes)
+
+
+def test_colours_turn_to_the_grey_of_pillow():
+    picture = np.random.default_rng(2).integers(0, 256, (6, 7, 3), np.uint8)
+    grey = Fitting((6, 7))(Path("a.png"), picture)
+    expected = np.asarray(Image.fromarray(picture).convert("L"))[..., None]
+    np.testing.assert_allclose(grey.astype(int), expected.astype(int), atol=1)
+
+
+def test_pictures_of_several_sizes_are_refused_without_a_shape(class_folders):
+    with pytest.raises(DataError, match=r"1.png: expected .*pass image_shape=\(height, width"):
+        load_data(class_folders)
+
+
+def test_a_shape_with_other_channels_than_grey_or_colour_is_refused(class_folders):
+    with pytest.raises(DataError, match="1 or 3 channels, and the model takes 4; pass an .npz"):
+        load_data(class_folders, image_shape=(8, 8, 4))
+
+
+def test_train_and_test_folders_are_resized_to_one_shape(class_folders, tmp_path):
+    for part in ("train", "test"):
+        shutil.copytree(class_folders, tmp_path / "split" / part)
+    dataset = load_data(tmp_path / "split", image_shape=(6, 6, 3))
+    np.testing.assert_array_equal(dataset.train_images, dataset.test_images)
+    assert dataset.train_images.shape == (5, 6, 6, 3)
+
+
+def test_an_order_of_classes_other_than_keras_is_said(picture_folder):
+    assert load_data(picture_folder).notes == ()
+    for part in ("train", "test"):
+        (picture_folder / part / "2").rename(picture_folder / part / "10")
+        (picture_folder / part / "1").rename(picture_folder / part / "9")
+    assert "numerical order, 9 before 10" in load_data(picture_folder).notes[0]
+
+
+def test_a_training_without_training_images_is_refused(class_folders):
+    dataset = load_data(class_folders, image_shape=(28, 28, 1))
+    with pytest.raises(DataError, match="pets: expected training images, in train/; got none"):
+        train("cnn", data=dataset, recipe="small")

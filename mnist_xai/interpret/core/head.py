@@ -92,6 +92,14 @@ class Head:
         own = self.probabilities(z) if self.undone or self.kind == "log-probabilities" else z
         return own[:, 1:] if self.kind == "one unit" else own
 
+    def probabilities_of(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Return the probabilities of the classes, `(N, classes)`, from the model's own outputs."""
+        outputs = tf.cast(outputs, tf.float32)
+        if self.kind == "one unit":
+            p = outputs if self.undone else tf.sigmoid(outputs)
+            return tf.concat([1 - p, p], axis=1)
+        return tf.nn.softmax(outputs) if self.kind == "linear" else outputs
+
     def values(self, z: tf.Tensor, score: Score) -> tf.Tensor:
         """Return logits, probabilities or outputs, `(N, classes)` or `(N, units)`."""
         check_score(score)
@@ -102,6 +110,10 @@ class Head:
     def score(self, z: tf.Tensor, target: tf.Tensor, score: Score) -> tf.Tensor:
         """Return the targets' scores of logits: `(N,)`."""
         return tf.gather(self.values(z, score), target, batch_dims=1)
+
+    def chosen(self, z: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        """Return the targets `(N,)`, with the predicted class for each `PREDICTED`."""
+        return tf.where(target < 0, tf.argmax(z, axis=1, output_type=tf.int32), target)
 
     def squash(self, score: Score) -> Callable[[tf.Tensor], tf.Tensor] | None:
         """Return the softmax or sigmoid between `raw` and a score; None for none."""

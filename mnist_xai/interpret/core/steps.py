@@ -120,9 +120,14 @@ class StepGraph:
 
 
 def step_graph(network: Network, images: tf.Tensor) -> StepGraph:
-    """Run a network on images and return its steps."""
+    """Run a network on images and return its steps.
+
+    Raises:
+        UnsupportedLayerError: For a layer or model whose own code cannot be opened.
+    """
     split: dict[str, Call] = {}
-    calls, output = network.runner.run(images, _splitting_caller(split))
+    calls, output = network.runner.run(images, _splitting_caller(split), open_layers=True)
+    network.runner.openings.check_open(split)
     return StepGraph(
         _steps_of(without_identities(split), images),
         undo_activation(split, output)[0] if network.runner.head.undone else output,

@@ -14,13 +14,17 @@ class DataError(OneLineError):
 
 
 class Arrays(NamedTuple):
-    """Training and test images with their labels, and the names of the classes."""
+    """Training and test images with their labels, and the names of the classes.
+
+    `notes` says what was changed in the pictures to bring them to one shape.
+    """
 
     train_images: NDArray[np.uint8]  # (N, H, W, C)
     train_labels: NDArray[np.integer]  # (N,)
     test_images: NDArray[np.uint8]  # (M, H, W, C)
     test_labels: NDArray[np.integer]  # (M,)
     class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def refuse_link_out(path: Path, folder: Path) -> None:

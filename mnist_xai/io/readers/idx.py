@@ -46,8 +46,8 @@ def _find(folder: Path, name: str) -> Path:
             refuse_link_out(candidate, folder.resolve())
             return candidate
     raise DataError(
-        f"{folder}: expected {name} or {name}.gz (IDX), or folders train/ and test/ with a "
-        "folder of pictures for each label"
+        f"{folder}: expected {name} or {name}.gz (IDX), or a folder of pictures for each of at "
+        "least two labels, in train/ and test/ or without them"
     )
 
 

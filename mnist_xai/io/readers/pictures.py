@@ -1,19 +1,16 @@
-"""Pictures, one by one and in a folder for each label."""
+"""One picture: read as data from a stranger."""
 
 import io
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnist_xai.io.limits import format_bytes, unpacked_limit
-from mnist_xai.io.readers.base import Arrays, DataError, refuse_link_out
-from mnist_xai.io.safe_text import escape_controls, first_line
+from mnist_xai.io.readers.base import DataError
+from mnist_xai.io.safe_text import first_line
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 _FORMATS = ("PNG", "JPEG", "BMP")
 _GREY_MODES = {"1", "L", "LA"}
 _MAX_PIXELS = 1 << 24  # 4096 x 4096.
@@ -23,97 +20,6 @@ _JPEG_MAGIC = b"\xff\xd8"
 _MAX_SCANS = 30
 _MAX_APP1_SEGMENTS = 100
 _RUN_LENGTH_BMP = (1, 2)  # Pillow unpacks run lengths one pixel at a time.
-# Line drawings shrink to a hundredth of their pixels; a blank page of the largest size to less.
-_MIN_UNPACKED = 256 << 20
-_MAX_RATIO = 200
-_DESKTOP_FILES = {"Thumbs.db", "desktop.ini"}
-
-
-def read_picture_folders(root: Path) -> Arrays:
-    """Read `train/<label>/*` and `test/<label>/*`: pictures of one size, grey or colour."""
-    train_labels = _label_folders(root / "train", root)
-    test_labels = _label_folders(root / "test", root)
-    if train_labels != test_labels:
-        difference = sorted(set(train_labels) ^ set(test_labels))
-        raise DataError(
-            f"{root}: expected the same label folders in train/ and test/; only one of the "
-            f"two has {', '.join(difference)}"
-        )
-    first = next(_picture_paths(root / "train" / train_labels[0], root))
-    pattern = read_picture(first)
-    train = _read_part(root, "train", train_labels, first, pattern)
-    test = _read_part(root, "test", train_labels, first, pattern)
-    return Arrays(*train, *test, tuple(map(escape_controls, train_labels)))
-
-
-def _label_folders(part: Path, root: Path) -> list[str]:
-    if not part.is_dir():
-        raise DataError(f"{part}: no such folder")
-    refuse_link_out(part, root.resolve())  # First, because messages name the folders in it.
-    names = [entry.name for entry in part.iterdir() if entry.is_dir() and entry.name[0] != "."]
-    if len(names) < 2:
-        raise DataError(f"{part}: expected a folder for each of at least two labels; got {names}")
-    # Numbers in numerical order: 10 comes after 9, not after 1.
-    return sorted(
-        names, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name)
-    )
-
-
-def _picture_paths(folder: Path, root: Path) -> Iterator[Path]:
-    found, root = False, root.resolve()
-    refuse_link_out(folder, root)
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name in _DESKTOP_FILES:
-            continue
-        if path.suffix.lower() not in _SUFFIXES:
-            raise DataError(f"{path}: expected a picture ({', '.join(sorted(_SUFFIXES))})")
-        found = True
-        refuse_link_out(path, root)
-        yield path
-    if not found:
-        raise DataError(f"{folder}: expected pictures of this label; the folder is empty")
-
-
-def _read_part(
-    root: Path, part: str, labels: list[str], first: Path, pattern: NDArray[np.uint8]
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    pictures: list[NDArray[np.uint8]] = []
-    targets: list[int] = []
-    total = _UnpackedTotal()
-    for target, label in enumerate(labels):
-        for path in _picture_paths(root / part / label, root):
-            picture = read_picture(path)
-            if picture.shape != pattern.shape:
-                raise DataError(
-                    f"{path}: expected a picture of {_describe(pattern)}, like {first}; "
-                    f"got {_describe(picture)}"
-                )
-            total.add(path, picture)
-            pictures.append(picture)
-            targets.append(target)
-    return np.stack(pictures), np.asarray(targets, np.int64)
-
-
-class _UnpackedTotal:
-    """Compares how much the pictures of a folder unpack to with the size of their files."""
-
-    def __init__(self) -> None:
-        self._files: set[tuple[int, int]] = set()
-        self._packed = self._unpacked = 0
-
-    def add(self, path: Path, picture: NDArray[np.uint8]) -> None:
-        """Count a picture; raise DataError when the pictures so far unpack to too much."""
-        status = path.stat()
-        if (status.st_dev, status.st_ino) not in self._files:  # Links share one file's bytes.
-            self._files.add((status.st_dev, status.st_ino))
-            self._packed += status.st_size
-        self._unpacked += picture.nbytes
-        limit = unpacked_limit(self._packed, min_bytes=_MIN_UNPACKED, max_ratio=_MAX_RATIO)
-        if self._unpacked > limit:
-            raise DataError(
-                f"{path}: the pictures up to this one ({format_bytes(self._packed)}) would unpack "
-                f"to {format_bytes(self._unpacked)}; expected at most {format_bytes(limit)}"
-            )
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -167,8 +73,3 @@ def _check_picture(picture: Image.Image, path: Path) -> None:
     frames = getattr(picture, "n_frames", 1)
     if picture.format == "PNG" and frames > 1:
         raise DataError(f"{path}: expected one picture; the file holds {frames}")
-
-
-def _describe(picture: NDArray[np.uint8]) -> str:
-    height, width, channels = picture.shape
-    return f"{height} x {width} pixels in {'grey' if channels == 1 else 'colour'}"

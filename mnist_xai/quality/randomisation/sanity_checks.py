@@ -200,7 +200,8 @@ class RandomLogit(Hyperparameters):
     similarity is that of flattened maps.)
 
     Attributes:
-        others: Number of other classes, drawn by the seed; None for all of them.
+        others: Number of other classes, drawn by the seed; None for all of them, and all of them
+            where the network has fewer.
         similarity: `"ssim"`, `"rank"` or `"rank_of_magnitudes"`.
         seed: Seed of the distances.
     """
@@ -221,11 +222,7 @@ class RandomLogit(Hyperparameters):
     )
 
     def __call__(self, batch: ExplainedBatch) -> Scores:
-        """Score every image; its curve has the similarity at each distance.
-
-        Raises:
-            ValueError: If the network has fewer other classes than `others`.
-        """
+        """Score every image; its curve has the similarity at each distance."""
         distances = self.distances(batch.network.classes)
 
         def measure(batch: ExplainedBatch) -> tuple[Values, Values]:
@@ -237,8 +234,6 @@ class RandomLogit(Hyperparameters):
         """Return the distances `d_k` between classes, `(K,)`; ascending if `others` is None."""
         if self.others is None:
             return np.arange(1, classes)
-        if self.others >= classes:
-            raise ValueError(f"others: expected at most {classes - 1} classes; got {self.others}")
         rng = np.random.default_rng(self.seed)
         return 1 + rng.permutation(classes - 1)[: self.others]
 

@@ -161,6 +161,11 @@ def test_random_logit_is_the_mean_similarity_of_the_classes_maps(network, images
     np.testing.assert_array_equal(metric(batch).values[2:4], metric(batch).values[[2, 2]])
 
 
+def test_random_logit_takes_all_other_classes_where_there_are_no_more():
+    assert sorted(RandomLogit(5).distances(3).tolist()) == [1, 2]
+    assert RandomLogit(2).distances(2).tolist() == [1]
+
+
 def test_flat_maps_are_refused(network, images):
     maps = np.random.default_rng(0).normal(size=(5, 28, 28, 1)).astype(np.float32)
     maps[1] = 2
@@ -202,7 +207,6 @@ def test_a_smooth_map_that_is_flat_is_refused(network, images):
         (lambda: SmoothParameterRandomisation(noise=0), "noise: expected above 0; got 0"),
         (lambda: EfficientParameterRandomisation(1), "bins: expected at least 2; got 1"),
         (lambda: RandomLogit(0), "others: expected at least 1; got 0"),
-        (lambda: RandomLogit(10).distances(10), "others: expected at most 9 classes; got 10"),
     ],
 )
 def test_errors_name_the_hyper_parameter_that_is_out_of_range(make, message):

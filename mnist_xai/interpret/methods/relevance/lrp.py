@@ -119,8 +119,15 @@ class LRP:
         padding absorb relevance. So does a share to which no input contributes: under alpha-beta,
         an output may have no input that lowers it.
         """
-        maps, absorbed = network.in_chunks(_relevance, (self, score), images, targets)
+        maps, absorbed, _ = self.explain_with_logits(network, images, targets, score=score)
         return maps, absorbed
+
+    def explain_with_logits(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> tuple[Array, dict[str, Array], Array]:
+        """Return the maps, the absorbed parts, and the logits."""
+        maps, absorbed, z = network.in_chunks(_relevance, (self, score), images, targets)
+        return maps, absorbed, z
 
     def __call__(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
@@ -205,7 +212,9 @@ class _Run:
 
 
 def _relevance(network: Network, method: LRP, score: Score) -> Pass:
-    def relevance(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    def relevance(
+        x: tf.Tensor, target: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
         graph = step_graph(network, x)
         steps = fold_normalisation(graph.to_logits)
         preprocessing = Preprocessing.of(steps, x)
@@ -223,10 +232,12 @@ def _relevance(network: Network, method: LRP, score: Score) -> Pass:
             return of_inputs
 
         head = network.runner.head
-        s = head.score(head.logits(graph.logits), target, score)
+        z = head.logits(graph.logits)
+        target = head.chosen(z, target)
+        s = head.score(z, target, score)
         # All of the score belongs to the one number that the target's logit is made of.
         start = s[:, tf.newaxis] * tf.abs(head.raw_slope(target, score))
-        return propagate_backwards(steps, (graph.logits, start), x, rule), absorbed
+        return propagate_backwards(steps, (graph.logits, start), x, rule), absorbed, z
 
     return relevance
 
