@@ -78,9 +78,9 @@ def explain(
     maps: list[Array] = []
     promises: list[Array] = []
     absorbed: list[dict[str, Array]] = []
-    for rows in network.chunks(len(z)):
+    for rows in network.image_chunks(len(z)):
         given = points[rows], classes[rows], scores[rows]
-        with heard_by(bar):
+        with heard_by(bar), network.context.at(rows):
             made, promised, parts = _explain_chunk(network, method, *given, score)
         maps.append(made)
         promises += [] if promised is None else [promised]
