@@ -97,7 +97,7 @@ class Intake:
 def intake_of(
     model: Any,
     *,
-    image_shape: Shape | None = None,
+    image_shape: Sequence[int | None] | None = None,
     classes: int | None = None,
     context: OtherInputs | None = None,
     image_input: str | int | None = None,
