@@ -335,3 +335,21 @@ def _check_channels(model: keras.Model, shape: Shape) -> None:
             "channels first. Explain keras.Sequential([keras.Input("
             f"({height}, {width}, {first})), keras.layers.Permute((3, 1, 2)), model])"
         )
+
+
+def output_index(intake: Intake, output: str | int | None) -> int:
+    """Return the index of an output, named by its layer, its key or its index."""
+    names, model = intake.output_names(), intake.model
+    if output is None and len(names) == 1:
+        return 0
+    if isinstance(output, int) and not isinstance(output, bool) and 0 <= output < len(names):
+        return output
+    made = functional_graph(model)._outputs_struct if functional_graph(model) else None
+    keys: list[Any] = sorted(made) if isinstance(made, dict) else []
+    for known in (keys, names):
+        if output in known:
+            return list(known).index(output)
+    raise ValueError(
+        f"output: expected one of {', '.join(map(str, keys or names))}, or an index from 0 to "
+        f"{len(names) - 1}; got {output!r}"
+    )
