@@ -26,10 +26,7 @@ def explainer(job):
     model = resnet50(job.weights) if twin else OnKeras(job.built())
     order = torch.channels_last if twin else torch.contiguous_format
     model = model.to(memory_format=order)
-    if job.contestant == "zennit":
-        attribute = zennit(job, model)
-    else:
-        attribute = captum(job, model)
+    attribute = {"zennit": zennit, "captum": captum}[job.contestant](job, model)
 
     def run(x, c):
         points = torch.tensor(x).permute(0, 3, 1, 2).contiguous(memory_format=order)

@@ -8,10 +8,13 @@ import tensorflow as tf
 
 import mnist_xai as mx
 from mnist_xai.interpret import METHODS, InputXGradient, Network
+from mnist_xai.interpret.methods.base import pixel_power
 from tests.zoo.conventions import CONVENTIONS, SPECIMENS, Convention, pictures
 
 TARGETS = np.array([0, 1, 3])
 _TOLERANCE = 5e-3  # Of the largest value: a ReLU at its kink may switch by rounding.
+# This path turns to the pixels with the smallest gradients, so a last digit may turn it elsewhere.
+_ADAPTIVE_TOLERANCE = 0.1
 
 # Every method behind four conventions that differ most; one method of each kind behind all.
 _EVERY_METHOD = (
@@ -54,11 +57,12 @@ def test_maps_are_the_same_up_to_the_change_of_units(name, method):
     images = convention.values(pictures())
     found = mx.explain(network_behind(name), images, TARGETS, method=method).maps
     width = np.asarray(convention.high, np.float32) - np.asarray(convention.low, np.float32)
-    power = METHODS[method].about.pixel_power
+    power = pixel_power(METHODS[method])
     expected = unit_maps(method, convention.blue_first)
     if power:
         expected = expected / width**power
-    limit = _TOLERANCE * np.abs(expected).max()
+    tolerance = _ADAPTIVE_TOLERANCE if method == "guided_integrated_gradients" else _TOLERANCE
+    limit = tolerance * np.abs(expected).max()
     assert limit > 0
     np.testing.assert_allclose(found, expected, rtol=0, atol=limit)
 
@@ -85,6 +89,6 @@ def test_maps_of_raw_pictures_are_those_of_bytes(name, method):
     given = SPECIMENS[name]()
     network = Network(given.model, **given.needs)
     found = mx.explain(network, given.images, TARGETS, method=method).maps
-    expected = unit_maps(method, blue_first=False) / 255 ** METHODS[method].about.pixel_power
+    expected = unit_maps(method, blue_first=False) / 255 ** pixel_power(METHODS[method])
     limit = _TOLERANCE * np.abs(expected).max()
     np.testing.assert_allclose(found, expected, rtol=0, atol=limit)

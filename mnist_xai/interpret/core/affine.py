@@ -5,7 +5,7 @@ Weights are read when a pass runs, never copied, so an explanation is of the cur
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,8 @@ class Affine:
         overlap_padding: Padding of a convolution whose transpose `overlap_add` computes; None for
             every other layer.
         folds: Whether a normalisation of the outputs' last axis can be multiplied into the kernel.
+        input_axis: The axis of the kernel along which the inputs' last axis lies; None where a
+            change of the inputs cannot be multiplied into the kernel.
     """
 
     product: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -39,6 +41,7 @@ class Affine:
     convolution: bool = False
     overlap_padding: str | None = None
     folds: bool = True
+    input_axis: int | None = -2
 
     def transpose(
         self, g: tf.Tensor, like: tf.Tensor, kernel: tf.Tensor | None = None
@@ -53,6 +56,19 @@ class Affine:
             tape.watch(x)
             z = self.product(x, kernel)
         return tape.gradient(z, x, g)
+
+    def of_scaled_inputs(self, scale: tf.Tensor, shift: tf.Tensor) -> "Affine":
+        """Return the map of `x` for inputs `s x + t`: `W (s x + t) + b = (W s) x + (W t + b)`.
+
+        Args:
+            scale: `s`, one number for each entry of the inputs' last axis.
+            shift: `t`, of the shape of the inputs of one image, `(1, …)`.
+        """
+        shape = [1] * len(self.kernel.shape)
+        if self.input_axis is not None:
+            shape[self.input_axis] = -1
+        kernel = self.kernel * tf.reshape(scale, shape)
+        return replace(self, kernel=kernel, bias=self.product(shift, self.kernel) + self.bias)
 
 
 def affine_parts(layer: Any) -> list[Affine]:
@@ -96,7 +112,8 @@ def _operation(call: Call, depends: Callable[[Any], bool]) -> list[Affine]:
         return call.layer(*((w, x) if places == [1] else (x, w)))
 
     kernel = _tensor(call.args[1 - places[0]])
-    return [Affine(product, kernel, tf.zeros(()), convolution="Conv" in name, folds=False)]
+    convolution = "Conv" in name
+    return [Affine(product, kernel, tf.zeros(()), False, convolution, None, False, None)]
 
 
 _PRODUCTS = {"Conv", "DepthwiseConv", "Dot", "Einsum", "Matmul", "Tensordot"}
@@ -116,7 +133,7 @@ def normalised(affine: Affine, norm: Affine, layer: Any) -> Affine:
         spread = scale
     kernel = affine.kernel * spread
     bias = affine.bias * scale + tf.reshape(norm.bias, [-1])
-    return Affine(affine.product, kernel, bias, False, affine.convolution, affine.overlap_padding)
+    return replace(affine, kernel=kernel, bias=bias)
 
 
 def _tensor(variable: Any) -> tf.Tensor:
@@ -134,7 +151,7 @@ def _dense(layer: Any) -> list[Affine]:
 def _einsum_dense(layer: Any) -> list[Affine]:
     product = partial(keras.ops.einsum, layer.equation)
     bias = tf.zeros(()) if layer.bias is None else _tensor(layer.bias)
-    return [Affine(product, _tensor(layer.kernel), bias, folds=False)]
+    return [Affine(product, _tensor(layer.kernel), bias, folds=False, input_axis=None)]
 
 
 def _spatial(operation: Any, layer: Any, **more: Any) -> Callable[..., tf.Tensor]:
@@ -154,7 +171,9 @@ def _convolution(layer: Any) -> list[Affine]:
         return []
     overlap_padding = layer.padding if is_plain_convolution(layer) else None
     product = _spatial(keras.ops.conv, layer)
-    return [Affine(product, _tensor(layer.kernel), _bias(layer), False, True, overlap_padding)]
+    axis = -2 if layer.groups == 1 else None
+    affine = Affine(product, _tensor(layer.kernel), _bias(layer), convolution=True, input_axis=axis)
+    return [replace(affine, overlap_padding=overlap_padding)]
 
 
 def _depthwise(layer: Any) -> list[Affine]:
@@ -179,7 +198,8 @@ def _transposed(layer: Any) -> list[Affine]:
     if layer.data_format != "channels_last":
         return []
     product = _spatial(keras.ops.conv_transpose, layer, output_padding=layer.output_padding)
-    return [Affine(product, _tensor(layer.kernel), _bias(layer), convolution=True)]
+    kernel = _tensor(layer.kernel)
+    return [Affine(product, kernel, _bias(layer), convolution=True, input_axis=-1)]
 
 
 def _normalisation(layer: Any) -> list[Affine]:

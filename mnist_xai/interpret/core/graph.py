@@ -3,14 +3,19 @@
 The only module that knows how Keras stores a model's graph.
 """
 
+import collections
+import functools
+import inspect
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.backend.common import global_state
 
 
 class UnsupportedLayerError(ValueError):
@@ -31,11 +36,23 @@ Caller = Callable[[str, Any, tuple[Any, ...], dict[str, Any]], Any]
 """`caller(name, layer, args, kwargs)` calls a layer and returns its output."""
 
 
-def functional_graph(model: keras.Model) -> Any:
-    """Return the functional graph of a Sequential or Functional model; None for other models."""
-    if isinstance(model, keras.Sequential):
-        return model._functional  # Keras has no public access to it.
-    return model if isinstance(model, keras.src.models.functional.Functional) else None
+Opener = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+"""`opener(layer, args, kwargs)` returns the graph of a layer's `call`, or None to call it whole."""
+
+
+def functional_graph(model: Any) -> Any:
+    """Return the functional graph of a model that has one, and does no more than run it.
+
+    None for other layers and models: for subclassed ones, and for those that override `call`.
+    """
+    kinds = (keras.Sequential, keras.src.models.functional.Functional)
+    if not any(isinstance(model, kind) and type(model).call is kind.call for kind in kinds):
+        return None
+    return model._functional if isinstance(model, keras.Sequential) else model
+
+
+def leave_whole(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Open no layer."""
 
 
 def call_plainly(name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -50,6 +67,8 @@ def run_graph(
     *,
     prefix: str = "",
     caller: Caller = call_plainly,
+    opener: Opener = leave_whole,
+    kwargs: dict[str, Any] | None = None,
 ) -> Any:
     """Call a model's layers in the model's own order, in inference mode, and return its output.
 
@@ -57,36 +76,93 @@ def run_graph(
     nodes to the user's layers.
 
     Args:
-        model: A Sequential or Functional model.
-        inputs: The images.
-        calls: Receives every call, by the layer's name.
-        prefix: Put before each name: the name of the model that contains this one, and a slash.
+        model: The model. One without a graph is opened, or called as a single layer.
+        inputs: The images, or the inputs in the structure that the model takes.
+        calls: Receives every call, by the layer's name; those inside another layer are named
+            `outer/inner`.
+        prefix: Put before each name.
         caller: Calls each layer.
+        opener: Finds the graphs of layers and models that Keras keeps none of.
+        kwargs: Further arguments of the model.
     """
-    return functional_graph(model)._run_through_graph(
-        inputs, operation_fn=lambda layer: partial(_call_layer, layer, calls, prefix, caller)
-    )
+    return _Run(calls, caller, opener).inside(model, (inputs,), kwargs or {}, prefix)
 
 
-def _call_layer(
-    layer: Any, calls: dict[str, Call], prefix: str, caller: Caller, *args: Any, **kwargs: Any
-) -> Any:
-    name, count = prefix + layer.name, 2
-    if isinstance(layer, keras.Model) and functional_graph(layer):
-        return run_graph(layer, args[0], calls, prefix=f"{name}/", caller=caller)
-    while name in calls:
-        name, count = f"{prefix}{layer.name}:{count}", count + 1
-    if getattr(layer, "_call_has_training_arg", False):
-        kwargs["training"] = False
-    if isinstance(layer, keras.src.ops.numpy.Copy):
-        layer = _return_input  # A copy would hide that the call is the identity.
-    output = caller(name, layer, args, kwargs)
-    calls[name] = Call(layer, args, kwargs, output)
-    return output
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One run through a model and the graphs inside it."""
+
+    calls: dict[str, Call]
+    caller: Caller
+    opener: Opener
+
+    def inside(self, model: Any, args: Any, kwargs: dict[str, Any], prefix: str) -> Any:
+        """Call what a model consists of; call a model whole that cannot be opened."""
+        call = partial(self.call, prefix)
+        if graph := functional_graph(model):
+            return graph._run_through_graph(
+                _inputs_in_order(graph, args[0]), operation_fn=lambda layer: partial(call, layer)
+            )
+        if type(model) is keras.Sequential:  # One of layers that Keras cannot trace.
+            return functools.reduce(lambda x, layer: call(layer, x), model.layers, args[0])
+        opened = self.opener(model, args, kwargs)
+        if opened:
+            return opened.run(args, kwargs, call)
+        return self.whole(prefix + model.name, model, args, kwargs)
+
+    def call(self, prefix: str, layer: Any, *args: Any, **kwargs: Any) -> Any:
+        name = prefix + layer.name
+        if functional_graph(layer) or type(layer) is keras.Sequential:
+            return self.inside(layer, args, kwargs, f"{name}/")
+        opened = self.opener(layer, args, kwargs)
+        if not opened:
+            return self.whole(name, layer, args, kwargs)
+        output = opened.run(args, kwargs, partial(self.call, f"{name}/"))
+        if isinstance(layer, keras.Model) or not tf.is_tensor(output):
+            return output
+        # The layer has a name of its own for its output; as an identity it is no neighbour.
+        return self.whole(name, _return_input, (output,), {})
+
+    def whole(self, name: str, layer: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        args, kwargs = for_inference(layer, args, kwargs)
+        if isinstance(layer, keras.src.ops.numpy.Copy):
+            layer = _return_input  # A copy would hide that the call is the identity.
+        first, count = name, 2
+        while name in self.calls:
+            name, count = f"{first}:{count}", count + 1
+        output = self.caller(name, layer, args, kwargs)
+        self.calls[name] = Call(layer, args, kwargs, output)
+        return output
+
+
+def for_inference(
+    layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of a call in inference mode: `training=False`, if it takes that."""
+    if not getattr(layer, "_call_has_training_arg", False):
+        return args, kwargs
+    if len(args) == 1:
+        return args, kwargs | {"training": False}
+    bound = inspect.signature(layer.call).bind_partial(*args, **kwargs)
+    bound.arguments["training"] = False  # It may have come without its name.
+    return bound.args, bound.kwargs
+
+
+def call_for_inference(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a layer or operation in inference mode."""
+    args, kwargs = for_inference(layer, args, kwargs)
+    return layer(*args, **kwargs)
 
 
 def _return_input(x: Any) -> Any:
     return x
+
+
+def _inputs_in_order(graph: Any, inputs: Any) -> Any:
+    """Return the inputs of a functional graph in its own order, where they came by name."""
+    if isinstance(inputs, dict) and not isinstance(graph.input, dict):
+        return [inputs[tensor.name] for tensor in graph.inputs]
+    return inputs
 
 
 # --- Calls that change nothing -------------------------------------------------------------------
@@ -181,15 +257,24 @@ def without_activation(layer: keras.layers.Layer) -> keras.layers.Layer:
 # --- Copies and their layers ---------------------------------------------------------------------
 
 
-def copy_model(model: keras.Model) -> keras.Model:
+def copy_model(model: keras.Model, build: Callable[[keras.Model], Any]) -> keras.Model:
     """Return a model of the same configuration, with a copy of the weights.
+
+    Args:
+        model: The model.
+        build: Calls the copy of a subclassed model once, so that it has its weights.
 
     Raises:
         ValueError: When Keras cannot rebuild the model from its configuration.
     """
-    state = random.getstate()  # Keras seeds the initialisers of new layers from it.
     try:
-        copy = keras.models.clone_model(model)
+        with names_and_seeds_kept():
+            if functional_graph(model):
+                copy = keras.models.clone_model(model)
+            else:
+                copy = type(model).from_config(model.get_config())
+                build(copy)
+        _name_alike(copy, model)
         copy.set_weights(model.get_weights())
         for layer in sublayers(copy):
             if isinstance(layer, keras.layers.Normalization):
@@ -199,22 +284,54 @@ def copy_model(model: keras.Model) -> keras.Model:
             f"model: expected one that Keras can make again from its configuration; {model.name!r} "
             f"cannot be copied: {error}"
         ) from error
-    finally:
-        random.setstate(state)
     return copy
+
+
+def _name_alike(copy: Any, model: Any) -> None:
+    """Give the layers of a copy the names of the model's; Keras counts those it names itself."""
+    pairs = list(zip(sublayers(copy), sublayers(model), strict=True))
+    if any(type(one) is not type(other) for one, other in pairs):
+        raise ValueError("its copy has other layers")
+    for one, other in pairs:
+        if one.name != other.name:
+            one.name = other.name
 
 
 def prepend_to_model(model: keras.Model, step: Callable[[Any], Any]) -> keras.Model:
     """Return a model that applies `step` to the image and then calls this model's layers.
 
     It adds a node to each of these layers, so pass a copy of a user's model.
+
+    Raises:
+        ValueError: For a model with several inputs.
     """
-    image = keras.Input(model.inputs[0].shape[1:])
-    return keras.Model(
-        image, functional_graph(model)._run_through_graph(step(image), lambda op: op)
-    )
+    graph = functional_graph(model)
+    if graph and len(graph.inputs) == 1:
+        image = keras.Input(graph.inputs[0].shape[1:])
+        return keras.Model(image, graph._run_through_graph(step(image), lambda op: op))
+    shape = None if graph else (model.get_build_config() or {}).get("input_shape")
+    if not shape or not all(side is None or isinstance(side, int) for side in shape):
+        raise ValueError(f"model: expected one with one image input; got {model.name!r}")
+    image = keras.Input(shape[1:])
+    return keras.Model(image, model(step(image)))
 
 
 def sublayers(layer: Any) -> list[Any]:
     """Return a layer and all layers inside it, each once, in the order in which Keras has them."""
     return list({id(inner): inner for inner in layer._flatten_layers()}.values())
+
+
+# --- What Keras counts ---------------------------------------------------------------------------
+
+
+@contextmanager
+def names_and_seeds_kept() -> Iterator[None]:
+    """Count names from zero inside the block; restore the counters and the seeds after it."""
+    counters = global_state.get_global_attribute("object_name_uids")
+    seeds = random.getstate()  # Keras seeds new layers from it.
+    global_state.set_global_attribute("object_name_uids", collections.defaultdict(int))
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute("object_name_uids", counters)
+        random.setstate(seeds)

@@ -111,6 +111,10 @@ class Head:
         """Return the targets' scores of logits: `(N,)`."""
         return tf.gather(self.values(z, score), target, batch_dims=1)
 
+    def chosen(self, z: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        """Return the targets `(N,)`, with the predicted class for each `PREDICTED`."""
+        return tf.where(target < 0, tf.argmax(z, axis=1, output_type=tf.int32), target)
+
     def squash(self, score: Score) -> Callable[[tf.Tensor], tf.Tensor] | None:
         """Return the softmax or sigmoid between `raw` and a score; None for none."""
         if score == "logit" or self.kind == "plain" or (score == "output" and not self.undone):

@@ -12,6 +12,9 @@ Array = NDArray[np.float32]
 Targets = NDArray[np.int32]
 Score = Literal["logit", "probability", "output"]
 
+PREDICTED = np.int32(-1)
+"""In place of a target inside a pass: the class with the largest logit."""
+
 
 def check_score(score: str) -> None:
     """Raise ValueError unless `score` is `"logit"`, `"probability"` or `"output"`."""

@@ -17,12 +17,14 @@ from mnist_xai.interpret.core.entry import (
     named_preprocess,
     traced_preprocess,
 )
-from mnist_xai.interpret.core.graph import Caller, functional_graph, run_graph
-from mnist_xai.interpret.core.inputs import Array, InputSpec, Score, check_score
+from mnist_xai.interpret.core.graph import Caller, functional_graph
+from mnist_xai.interpret.core.inputs import Array, InputSpec, Score, Targets, check_score
+from mnist_xai.interpret.core.intake import Context, Intake, intake_of, tells_its_images
 from mnist_xai.interpret.core.memory import planned_batch
+from mnist_xai.interpret.core.own_function import OwnFunction
 from mnist_xai.interpret.core.parameters import check_counts
 from mnist_xai.interpret.core.passes import TARGETS, Pass, PassCache
-from mnist_xai.interpret.core.pixels import CONVENTIONS, PixelRange, Pixels, pixel_range
+from mnist_xai.interpret.core.pixels import CONVENTIONS, OPEN, PixelRange, Pixels, pixel_range
 from mnist_xai.interpret.core.preprocessing import found_range
 from mnist_xai.interpret.core.progress import advance
 from mnist_xai.interpret.core.runner import Runner
@@ -41,9 +43,11 @@ class Network:
     methods, metrics and everything inside the package use these.
 
     Args:
-        model: Any Keras 3 classifier with one image input: Sequential or Functional, nested,
-            with shared layers; the softmax inside the last layer, a layer of its own, or absent;
-            one sigmoid or linear unit; one sigmoid for each class.
+        model: Any Keras 3 classifier of images: Sequential, Functional or subclassed, nested, with
+            shared layers and custom layers; the softmax inside the last layer, a layer of its own,
+            or absent; one sigmoid or linear unit; one sigmoid for each class. Or a callable:
+            images `(N, H, W, C)` to scores `(N, classes)`. One of TensorFlow's tensors has
+            gradients, one of NumPy arrays has none.
             A model of mixed precision runs in its own precision: its explanations have three
             digits in bfloat16, and in float16 small gradients may vanish. Explain a float32 copy
             where that matters.
@@ -57,6 +61,13 @@ class Network:
         preprocess: What makes the model's pixels from the images that are passed: a callable, a
             Keras layer, or the name of a module of `keras.applications`. Maps are then of the
             pixels before it.
+        image_shape: Shape `(height, width, channels)` of one image, for a model that does not
+            tell it: a callable, or a subclassed model or Sequential that has not been built.
+        classes: Number of scores that a callable returns for an image; checked when given.
+        context: The other inputs of a model with several, held fixed: a mapping by name or a
+            sequence in their order, each with one row for all images.
+        image_input: Name or position of the image among several inputs, where it is not the only
+            one left.
 
     Attributes:
         inputs: Validates images and targets.
@@ -65,44 +76,57 @@ class Network:
         experiments: Copies of the network for experiments that change weights.
 
     Raises:
-        TypeError: When `model` is not a Keras model, or an argument has another type.
-        ValueError: For a model with several inputs, with several outputs and none named, with
-            outputs other than one row of scores per image, or with a `call` of its own that does
-            more than call its layers; for unknown pixels or preprocessing.
+        TypeError: When `model` is neither a Keras model nor a callable, or an argument has
+            another type.
+        ValueError: For a model with several inputs and no context, with several outputs and none
+            named, with images `(channels, height, width)`, with outputs other than one row of
+            scores per image, or one that does not tell the shape of its images; for unknown
+            pixels or preprocessing.
     """
 
     def __init__(
         self,
-        model: keras.Model,
+        model: keras.Model | Callable[..., Any],
         *,
         batch_size: int | None = None,
         output: str | int | None = None,
         pixels: Pixels | None = None,
         preprocess: Preprocess | None = None,
+        image_shape: Sequence[int | None] | None = None,
+        classes: int | None = None,
+        context: Context | None = None,
+        image_input: str | int | None = None,
     ) -> None:
-        if not isinstance(model, keras.Model):
-            raise TypeError(f"model: expected a Keras 3 model; got {type(model).__name__}")
         if batch_size is not None:
             check_counts(batch_size=batch_size)
-        shape = _input_shape(model)
-        self.model = model
-        self._output = _output_index(model, output)
+        self._given = model
+        self._takes = (image_shape, classes, context, image_input)
+        intake = intake_of(
+            model,
+            image_shape=image_shape,
+            classes=classes,
+            context=context,
+            image_input=image_input,
+        )
+        self.model = intake.model
+        self._output = _output_index(intake, output)
         self._preprocess = preprocess
-        scores = tuple(model.outputs[self._output].shape)
+        scores = intake.output_shape(self._output)
         if len(scores) != 2 or not scores[1]:
             raise ValueError(
-                f"model: expected one row of scores for each image; {model.name!r} gives {scores}. "
+                f"model: expected one row of scores for each image; {intake.model.name!r} gives "
+                f"{scores}. "
                 "Pool or flatten its output, or wrap it in a model that picks one"
             )
-        entry = _entry(model, shape, pixels, preprocess)
-        image_shape = shape if entry.has_channels else (*shape, 1)
-        self.runner = Runner(model, self._output, entry, image_shape)
-        head = self.runner.head
+        entry = _entry(intake, pixels, preprocess)
+        shape = intake.image_shape if entry.has_channels else (*intake.image_shape, 1)
+        self.runner = Runner(intake, self._output, entry, shape)
+        head, name = self.runner.head, intake.model.name
         self.inputs = InputSpec(
-            model.name, image_shape, entry.pixels, entry.has_channels, head.classes, head.units
+            name, shape, entry.pixels, entry.has_channels, head.classes, head.units
         )
         self.batch_size = batch_size or planned_batch(
-            self.runner.layer_shapes, self.runner.layer_dtypes, image_shape
+            self.runner.layer_shapes, self.runner.layer_dtypes, shape
         )
         self.passes = PassCache(self)
         self.experiments = Experiments(self)
@@ -113,13 +137,22 @@ class Network:
         return model if isinstance(model, cls) else cls(model)
 
     @classmethod
-    def with_options(cls, model: "keras.Model | Network", **options: Any) -> "Network":
+    def with_options(
+        cls, model: "keras.Model | Network", *, images: ArrayLike | None = None, **options: Any
+    ) -> "Network":
         """Return the network of a model with these options; a `Network` has its own.
+
+        Args:
+            model: A model or a network.
+            images: Images, whose shape is taken for that of a model that does not tell it.
+            options: Arguments of `Network`.
 
         Raises:
             TypeError: For options beside a `Network`.
         """
         if not isinstance(model, cls):
+            if images is not None and not tells_its_images(model):
+                options["image_shape"] = np.shape(images)[1:]
             return cls(model, **options)
         if given := [name for name, value in options.items() if value is not None]:
             raise TypeError(f"{given[0]}: a Network has it already; pass it to Network(model, ...)")
@@ -131,11 +164,11 @@ class Network:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy, or a pickle, has passes, copies and locks of its own, on its copy of the model.
-        return _network_of, (self.model, *self._options)
+        return _network_of, (self._given, *self._options)
 
     @property
     def _options(self) -> tuple[Any, ...]:
-        return self.batch_size, self._output, self.pixels, self._preprocess
+        return self.batch_size, self._output, self.pixels, self._preprocess, *self._takes
 
     @property
     def image_shape(self) -> tuple[int | None, ...]:
@@ -260,8 +293,15 @@ class Network:
         """Return the gradients with respect to unit points, and the scores."""
         points = self.inputs.check_points(points)
         targets = self.inputs.check_targets(targets, len(points), score=score)
-        slopes, scores = self.in_chunks(_gradient, (score,), points, targets)
-        return slopes, scores
+        slopes, z = self.gradient_and_logits_at(points, targets, score=score)
+        return slopes, np.asarray(self.runner.head.score(z, targets, score))
+
+    def gradient_and_logits_at(
+        self, points: Array, targets: Targets, *, score: Score = "logit"
+    ) -> tuple[Array, Array]:
+        """Return the gradients and the logits; targets may be `PREDICTED`."""
+        slopes, z = self.in_chunks(_gradient, (score,), points, targets)
+        return slopes, z
 
     def layer_gradient(
         self, images: ArrayLike, targets: ArrayLike, layer: str, *, score: Score = "logit"
@@ -291,10 +331,15 @@ class Network:
         self.check_layer(layer)
         points = self.inputs.check_points(points)
         targets = self.inputs.check_targets(targets, len(points), score=score)
-        activations, slopes, scores = self.in_chunks(
-            _layer_gradient, (layer, score), points, targets
-        )
-        return activations, slopes, scores
+        a, slopes, z = self.layer_gradient_and_logits_at(points, targets, layer, score=score)
+        return a, slopes, np.asarray(self.runner.head.score(z, targets, score))
+
+    def layer_gradient_and_logits_at(
+        self, points: Array, targets: Targets, layer: str, *, score: Score = "logit"
+    ) -> tuple[Array, Array, Array]:
+        """Return outputs, gradients and logits; targets may be `PREDICTED`."""
+        a, slopes, z = self.in_chunks(_layer_gradient, (layer, score), points, targets)
+        return a, slopes, z
 
     def scores_with_layer_at(
         self,
@@ -378,8 +423,8 @@ def _gradient(network: Network, score: Score) -> Pass:
     runner = network.runner
 
     def gradient(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        slope, s = runner.gradient_after_stem(runner.stem.forward(x), target, score)
-        return runner.stem.transpose(slope), s
+        slope, z = runner.gradient_after_stem(runner.stem.forward(x), target, score)
+        return runner.stem.transpose(slope), z
 
     return gradient
 
@@ -402,36 +447,30 @@ def _scores_with_layer(network: Network, layer: str, score: Score) -> Pass:
 
 
 def _network_of(
-    model: keras.Model,
+    model: keras.Model | Callable[..., Any],
     batch_size: int,
     output: int,
     pixels: Pixels | None,
     preprocess: Preprocess | None,
+    *takes: Any,
 ) -> Network:
+    image_shape, classes, context, image_input = takes
     return Network(
-        model, batch_size=batch_size, output=output, pixels=pixels, preprocess=preprocess
+        model,
+        batch_size=batch_size,
+        output=output,
+        pixels=pixels,
+        preprocess=preprocess,
+        image_shape=image_shape,
+        classes=classes,
+        context=context,
+        image_input=image_input,
     )
 
 
-def _input_shape(model: keras.Model) -> tuple[int | None, ...]:
-    """Return the shape of the model's one image input, `(H, W, C)` or `(H, W)`."""
-    inputs = model.inputs if model.built and functional_graph(model) else None
-    if not inputs or len(inputs) != 1 or len(inputs[0].shape) not in (3, 4):
-        raise ValueError(
-            "model: expected a built Sequential or Functional model with one input "
-            f"(N, H, W, C) or (N, H, W); {model.name!r} is a {type(model).__name__} with inputs "
-            f"{[tuple(x.shape) for x in inputs or ()]}"
-        )
-    return tuple(inputs[0].shape[1:])
-
-
-def _entry(
-    model: keras.Model,
-    shape: tuple[int | None, ...],
-    pixels: Pixels | None,
-    preprocess: Preprocess | None,
-) -> Entry:
+def _entry(intake: Intake, pixels: Pixels | None, preprocess: Preprocess | None) -> Entry:
     """Return the way of images into the model; find the range of its pixels if none is given."""
+    shape = intake.image_shape
     has_channels = len(shape) == 3
     sides = shape if has_channels else (*shape, 1)
     traced = None
@@ -443,21 +482,18 @@ def _entry(
         return replace(raw, pixels=pixel_range(pixels, sides[-1] or 1))
 
     def run(images: tf.Tensor, caller: Caller) -> Any:
-        return run_graph(model, raw.run(images, {}, caller), {}, caller=caller)
+        return intake.run(raw.run(images, {}, caller), {}, caller)
 
-    found = found_range(run, tuple(side or 32 for side in sides))
-    if found.origin == "open" and not tf.as_dtype(model.inputs[0].dtype).is_floating:
+    of_arrays = isinstance(intake.model, OwnFunction) and not intake.model.takes_tensors
+    found = OPEN if of_arrays else found_range(run, tuple(side or 32 for side in sides))
+    if found.origin == "open" and not tf.as_dtype(intake.dtype).is_floating:
         found = replace(CONVENTIONS["bytes"], origin="found", reason="its input is of integers")
     return replace(raw, pixels=found)
 
 
-def _output_names(model: keras.Model) -> list[str]:
-    return list(getattr(model, "output_names", None) or [model.name])
-
-
-def _output_index(model: keras.Model, output: str | int | None) -> int:
+def _output_index(intake: Intake, output: str | int | None) -> int:
     """Return the index of an output, named by its layer, its key or its index."""
-    names = _output_names(model)
+    names, model = intake.output_names(), intake.model
     if output is None and len(names) == 1:
         return 0
     if isinstance(output, int) and not isinstance(output, bool) and 0 <= output < len(names):

@@ -98,8 +98,9 @@ class Normalisation:
 def normalisation_of(call: Call) -> Normalisation | None:
     """Return the normalisation that a call computes; None for any other call."""
     describe = _LAYERS.get(type(call.layer))
-    x = call.args[0] if call.args else None
-    return describe(call.layer, len(x.shape)) if describe and tf.is_tensor(x) else None
+    if describe is None or not call.args or not tf.is_tensor(call.args[0]):
+        return None
+    return describe(call.layer, len(call.args[0].shape))
 
 
 def _numbers(variable: Any, default: float) -> tf.Tensor:
@@ -143,7 +144,8 @@ def _rms_norm(layer: Any, rank: int) -> Normalisation:
 def _unit_norm(layer: Any, rank: int) -> Normalisation:
     # Keras divides by the norm, but at least by 1e-12: `ε` is its square.
     ones, zeros = tf.ones(()), tf.zeros(())
-    return Normalisation(_same, _axes(layer, rank), ones, zeros, 1e-24, False, False)
+    axes = _axes(layer, rank)
+    return Normalisation(_same, axes, ones, zeros, 1e-24, centred=False, mean_square=False)
 
 
 def _group_norm(layer: Any, rank: int) -> Normalisation | None:
@@ -158,9 +160,11 @@ def _group_norm(layer: Any, rank: int) -> Normalisation | None:
 
     axes = (*range(1, rank - 1), rank)
     gain, offset = _numbers(layer.gamma, 1.0), _numbers(layer.beta, 0.0)
-    split = [[layer.groups, -1] if t.shape.rank else [] for t in (gain, offset)]
-    weights = [tf.reshape(t, s) for t, s in zip((gain, offset), split, strict=True)]
-    return Normalisation(grouped, axes, *weights, layer.epsilon)
+    if layer.scale:
+        gain = tf.reshape(gain, [layer.groups, -1])
+    if layer.center:
+        offset = tf.reshape(offset, [layer.groups, -1])
+    return Normalisation(grouped, axes, gain, offset, layer.epsilon)
 
 
 _LAYERS: dict[Any, Callable[[Any, int], Normalisation | None]] = {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from mnist_xai.interpret.core.own_function import OwnFunction
 from mnist_xai.interpret.core.progress import compiling
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class PassCache:
         """
         key = (build, *options)
         if key in self._passes:  # Without the lock, so as not to wait for another compilation.
-            return self._passes[key]
+            return self._with_own_errors(self._passes[key])
         with self._lock:
             if key not in self._passes:
                 # jit_compile: XLA slows small convolutions down on a CPU.
@@ -70,4 +71,9 @@ class PassCache:
                 with compiling():
                     compiled.get_concrete_function()
                 self._passes[key] = compiled
-            return self._passes[key]
+            return self._with_own_errors(self._passes[key])
+
+    def _with_own_errors(self, compiled: Pass) -> Pass:
+        """Return a pass that raises a user's function's errors as that function raised them."""
+        model = self._network.model
+        return model.with_own_errors(compiled) if isinstance(model, OwnFunction) else compiled

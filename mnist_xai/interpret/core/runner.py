@@ -7,17 +7,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mnist_xai.interpret.core.defaults import by_size
 from mnist_xai.interpret.core.entry import Entry
 from mnist_xai.interpret.core.graph import (
     Call,
     Caller,
     UnsupportedLayerError,
     call_plainly,
-    run_graph,
+    sublayers,
+    without_identities,
 )
 from mnist_xai.interpret.core.head import epsilon_of, find_head, undo_activation
 from mnist_xai.interpret.core.inputs import Array, Score
+from mnist_xai.interpret.core.intake import Intake
 from mnist_xai.interpret.core.linear_stem import NO_STEM, split_linear_stem
+from mnist_xai.interpret.core.opening import has_own_call
 from mnist_xai.interpret.core.shortcuts import find_shortcuts
 
 
@@ -28,7 +32,7 @@ class Runner:
     scores would be misread is refused.
 
     Args:
-        model: A Sequential or Functional model with one image input.
+        intake: The model, and how it takes images.
         output: Index of the output to explain.
         entry: The way of unit images into the model.
         image_shape: Shape of an image `(H, W, C)`; None where any size is taken.
@@ -49,16 +53,21 @@ class Runner:
     """
 
     def __init__(
-        self, model: keras.Model, output: int, entry: Entry, image_shape: tuple[int | None, ...]
+        self, intake: Intake, output: int, entry: Entry, image_shape: tuple[int | None, ...]
     ) -> None:
-        self.model = model
+        self.model = intake.model
+        self.intake = intake
+        self.openings = intake.openings
         self.entry = entry
         self._output = output
         self.image_spec = tf.TensorSpec([None, *image_shape], tf.float32)
         sides = [side or 32 for side in image_shape]
-        noise = np.random.default_rng(0).random((4, *sides))
+        # All outputs are held meanwhile, so that one large image has to do.
+        count = by_size(tuple(sides), 4, 1)
+        noise = np.random.default_rng(0).random((count, *sides))
         images = tf.constant(noise, tf.float32)
-        calls, output_of_noise = self.run(images)
+        self._open_for_any_size()
+        calls, output_of_noise = self._run_with_open_head(images)
         self.rounding = _rounding(calls)
         self._check_run(images, output_of_noise)
         self.head = find_head(calls, output_of_noise)
@@ -78,17 +87,18 @@ class Runner:
         self.layer_shapes = {name: tuple(tensor.shape[1:]) for name, tensor in single.items()}
 
     def run(
-        self, images: tf.Tensor, caller: Caller = call_plainly
+        self, images: tf.Tensor, caller: Caller = call_plainly, *, open_layers: bool = False
     ) -> tuple[dict[str, Call], tf.Tensor]:
         """Call every layer as the model does; return the calls by name, and the output.
 
         Args:
             images: Unit images `(N, H, W, C)`.
             caller: Calls each layer.
+            open_layers: Whether custom layers are opened, as subclassed models are.
         """
         calls: dict[str, Call] = {}
         pixels = self.entry.run(images, calls, caller)
-        outputs = run_graph(self.model, pixels, calls, caller=caller)
+        outputs = self.intake.run(pixels, calls, caller, open_layers=open_layers)
         return calls, keras.tree.flatten(outputs)[self._output]
 
     def probabilities_of(self, points: Array) -> Array:
@@ -97,7 +107,7 @@ class Runner:
 
     def probabilities_in(self, pixels: Array | tf.Tensor) -> Array:
         """Return the probabilities that the model itself gives for its own pixels."""
-        outputs = keras.tree.flatten(self.model(pixels, training=False))[self._output]
+        outputs = keras.tree.flatten(self.intake.whole(pixels))[self._output]
         return np.asarray(self.head.probabilities_of(outputs))
 
     def logits(self, images: tf.Tensor, caller: Caller = call_plainly) -> tf.Tensor:
@@ -117,8 +127,9 @@ class Runner:
     def logits_after_stem(self, h: tf.Tensor, *, pooled: bool = False) -> tf.Tensor:
         """Return the logits, given the stem's output `h`; with `pooled`, its pooled output."""
         known = (self.stem.name, self.stem.pool) if pooled else (self.stem.name,)
-        # Nothing but the stem reads the images, so `h` may be passed in their place.
-        return self.logits(h, self.shortcuts.caller(h, known, self.stem.before))
+        # Nothing but the stem reads the images, so those passed in their place do not matter.
+        images = tf.zeros([tf.shape(h)[0], *self.image_spec.shape[1:]]) if self.stem.name else h
+        return self.logits(images, self.shortcuts.caller(h, known, self.stem.before))
 
     def gradient_after_stem(
         self,
@@ -129,44 +140,77 @@ class Runner:
         weight: tf.Tensor | float = 1.0,
         pooled: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return `weight` times the score's gradient with respect to `h`, and the score.
+        """Return `weight` times the score's gradient with respect to `h`, and the logits.
 
         `h` is the output of the stem, or with `pooled` of the pooling after it.
         """
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(h)
-            s = self.head.score(self.logits_after_stem(h, pooled=pooled), target, score)
+            z = self.logits_after_stem(h, pooled=pooled)
+            s = self.head.score(z, self.head.chosen(z, target), score)
         # Weigh here, one number per image, rather than the many numbers of `h`.
         slope = tape.gradient(s, h, weight * tf.ones_like(s))
         if slope is None:
             raise UnsupportedLayerError(
-                f"{self.model.name}: no gradient reaches the image; a layer between the image "
-                "and the output is not differentiable"
+                f"{self.model.name}: no gradient reaches the image; "
+                + (self.openings.reason(self.model) or "a layer in between is not differentiable")
+                + ". Perturbation methods need none"
             )
         slope.set_shape(h.shape)  # Some gradients lose it, such as that of a global maximum.
-        return slope, s
+        return slope, z
 
     def layer_gradient(
         self, images: tf.Tensor, target: tf.Tensor, layer: str, score: Score
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return a layer's output, the score's gradient with respect to it, and the score."""
-        output = self.run(images)[0][layer].output
-        with tf.GradientTape() as tape:
-            tape.watch(output)
-            s = self.head.score(self.logits_replaced(images, {layer: output}), target, score)
+        """Return a layer's output, the score's gradient with respect to it, and the logits."""
+        found: list[tf.Tensor] = []
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+
+            def call(name: str, one: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+                output = one(*args, **kwargs)
+                if name == layer:
+                    tape.watch(output)  # Nothing before it is recorded.
+                    found.append(output)
+                return output
+
+            z = self.logits(images, call)
+            s = self.head.score(z, self.head.chosen(z, target), score)
+        (output,) = found
         slope = tape.gradient(s, output)
         if slope is None:
             raise UnsupportedLayerError(f"{layer}: the score does not depend on its output")
-        return tf.cast(output, tf.float32), tf.cast(slope, tf.float32), s
+        return tf.cast(output, tf.float32), tf.cast(slope, tf.float32), z
+
+    def _open_for_any_size(self) -> None:
+        """Find out what stays closed for images of any size, and so for all of them."""
+        own = any(map(has_own_call, sublayers(self.model)))
+        if own and None in self.image_spec.shape[1:]:
+            tf.function(
+                lambda x: self.run(x, open_layers=True)[1], autograph=False
+            ).get_concrete_function(self.image_spec)
+
+    def _run_with_open_head(self, images: tf.Tensor) -> tuple[dict[str, Call], tf.Tensor]:
+        """Run the model; open the custom layers that return its output for a softmax inside."""
+        calls, output = first = self.run(images)
+        opened: set[int] = set()
+        while not undo_activation(calls, output)[1]:
+            makers = [c.layer for c in without_identities(calls).values() if c.output is output]
+            if not makers or not has_own_call(makers[-1]) or id(makers[-1]) in opened:
+                self.openings.always -= opened
+                return first
+            opened.add(id(makers[-1]))
+            self.openings.always |= opened
+            calls, output = self.run(images)
+        return calls, output
 
     def _check_run(self, images: tf.Tensor, output: tf.Tensor) -> None:
         """Refuse a model that does more, or other, than call its layers in inference mode."""
         pixels = self.entry.run(images, {}, call_plainly)
-        if not tf.as_dtype(self.model.inputs[0].dtype).is_floating:
+        if not tf.as_dtype(self.intake.dtype).is_floating:
             # The layers get real numbers, so that there are gradients; the model casts.
             pixels = tf.round(pixels)
-            output = keras.tree.flatten(run_graph(self.model, pixels, {}))[self._output]
-        given = keras.tree.flatten(self.model(pixels, training=False))[self._output]
+            output = keras.tree.flatten(self.intake.run(pixels, {}))[self._output]
+        given = keras.tree.flatten(self.intake.whole(pixels))[self._output]
         if not agree(given, output, self.rounding):
             raise ValueError(
                 f"model: expected one whose outputs are those of its layers, run one by one in "

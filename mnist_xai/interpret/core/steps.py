@@ -70,10 +70,14 @@ class Step:
             return (self.affine.transpose(g, self.inputs[0]),)
         return vjp(self.function, self.inputs, g)
 
-    def refuse(self, method: str, why: str) -> NoReturn:
-        """Raise UnsupportedLayerError; the message names the layer."""
+    def refuse(
+        self, method: str, why: str, instead: str = "use a gradient or perturbation method"
+    ) -> NoReturn:
+        """Raise UnsupportedLayerError; the message names the layer and says what to do."""
         kind = self.layer.name if isinstance(self.layer, Operation) else type(self.layer).__name__
-        raise UnsupportedLayerError(f"{self.name}: {method} cannot treat this {kind}: {why}")
+        raise UnsupportedLayerError(
+            f"{self.name}: {method} cannot treat this {kind}: {why}; {instead}"
+        )
 
 
 def vjp(
@@ -116,9 +120,14 @@ class StepGraph:
 
 
 def step_graph(network: Network, images: tf.Tensor) -> StepGraph:
-    """Run a network on images and return its steps."""
+    """Run a network on images and return its steps.
+
+    Raises:
+        UnsupportedLayerError: For a layer or model whose own code cannot be opened.
+    """
     split: dict[str, Call] = {}
-    calls, output = network.runner.run(images, _splitting_caller(split))
+    calls, output = network.runner.run(images, _splitting_caller(split), open_layers=True)
+    network.runner.openings.check_open(split)
     return StepGraph(
         _steps_of(without_identities(split), images),
         undo_activation(split, output)[0] if network.runner.head.undone else output,
@@ -198,37 +207,32 @@ def _other_steps(name: str, call: Call, depends: Callable[[Any], bool]) -> list[
     read = [t for t in arguments if depends(t)]
     inputs = tuple({id(t): t for t in read}.values())
     norm = normalisation_of(call)
-    common = {
-        "inputs": inputs,
-        "kind": "normalise" if norm else kind_of(call, depends),
-        "norm": norm,
-        "reads": len(read),
-        "adds_constants": any(tf.is_tensor(t) and not depends(t) for t in arguments),
-    }
-    if tf.is_tensor(call.output):
-        function = _function_of_inputs(call, inputs)
-        return [Step(name, layer=call.layer, output=call.output, function=function, **common)]
+    outputs = [call.output] if tf.is_tensor(call.output) else keras.tree.flatten(call.output)
     return [
         Step(
-            f"{name}[{i}]",
+            name=name if tf.is_tensor(call.output) else f"{name}[{i}]",
+            kind="normalise" if norm else kind_of(call, depends),
             layer=call.layer,
+            inputs=inputs,
             output=output,
             function=_function_of_inputs(call, inputs, i),
-            **common,
+            norm=norm,
+            reads=len(read),
+            adds_constants=any(tf.is_tensor(t) and not depends(t) for t in arguments),
         )
-        for i, output in enumerate(keras.tree.flatten(call.output))
+        for i, output in enumerate(outputs)
     ]
 
 
 def _function_of_inputs(
-    call: Call, inputs: tuple[tf.Tensor, ...], output: int | None = None
+    call: Call, inputs: tuple[tf.Tensor, ...], output: int
 ) -> Callable[..., tf.Tensor]:
     """Return a call as a function of the tensors that depend on the image.
 
     Args:
         call: The call.
         inputs: These tensors.
-        output: The index of one of several outputs.
+        output: The index of its output.
     """
     places = {id(tensor): i for i, tensor in enumerate(inputs)}
 
@@ -238,8 +242,7 @@ def _function_of_inputs(
             lambda t: values[places[id(t)]] if id(t) in places else _rows_of(t, rows),
             (call.args, call.kwargs),
         )
-        results = call.layer(*args, **kwargs)
-        return results if output is None else keras.tree.flatten(results)[output]
+        return keras.tree.flatten(call.layer(*args, **kwargs))[output]
 
     return function
 

@@ -64,7 +64,7 @@ class Experiments:
         with self._making:
             if self._twin is None:
                 network = self._network
-                twin = network.on_model(copy_model(network.model))
+                twin = network.on_model(copy_model(network.model, network.runner.intake.build))
                 shape = (4, *network.inputs.typical_shape)
                 noise = np.random.default_rng(0).random(shape, np.float32)
                 z, z_twin = network.logits_at(noise), twin.logits_at(noise)
@@ -89,7 +89,7 @@ class Experiments:
         with self._making:
             if key not in self._derived:
                 # Copy the twin, because it is known to be a true copy.
-                copy = copy_model(self.twin().model)
+                copy = copy_model(self.twin().model, self._network.runner.intake.build)
                 self._derived[key] = copy, self._network.on_model(make(copy))
             copy, network = self._derived[key]
             # Another thread may be running it, and reads equal numbers before and after.

@@ -126,6 +126,28 @@ class Conservative(Protocol):
         """
 
 
+@runtime_checkable
+class OnePass(Protocol):
+    """A method whose one run of the network gives the logits as well.
+
+    `explain` then needs no run before it, to know the scores and the predicted classes.
+    """
+
+    def explain_with_logits(
+        self,
+        network: Network,
+        images: Array,
+        targets: Targets,
+        *,
+        score: Score = "logit",
+    ) -> tuple[Array, dict[str, Array], Array]:
+        """Compute the maps in one run; targets may be `PREDICTED`.
+
+        Returns:
+            The maps, the absorbed parts of a conservative method, and the logits `(N, classes)`.
+        """
+
+
 METHODS: Registry[Method] = Registry(
     "method",
     "mnist_xai.interpret.methods",

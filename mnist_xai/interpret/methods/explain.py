@@ -1,11 +1,13 @@
 """`explain`, the entry point to every attribution method."""
 
+from dataclasses import dataclass
+
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mnist_xai.interpret.core.entry import Preprocess
-from mnist_xai.interpret.core.inputs import Array, Score, Targets, check_score
+from mnist_xai.interpret.core.inputs import PREDICTED, Array, Score, Targets, check_score
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.pixels import Pixels
 from mnist_xai.interpret.core.progress import PassBar, heard_by
@@ -14,6 +16,7 @@ from mnist_xai.interpret.methods.base import (
     Complete,
     Conservative,
     Method,
+    OnePass,
     needs_range,
     pixel_power,
 )
@@ -65,36 +68,39 @@ def explain(
         )
     method, name = named_method(method)
     check_score(score)
-    network = Network.with_options(model, pixels=pixels, preprocess=preprocess, output=output)
-    points = network.inputs.check_images(images, needs_range=needs_range(method))
-    z = network.logits_at(points)
-    classes = network.inputs.check_targets(
-        _predicted(network, z, score) if targets is None else targets, len(z), score=score
+    network = Network.with_options(
+        model, images=images, pixels=pixels, preprocess=preprocess, output=output
     )
-    scores = np.asarray(network.runner.head.score(z, classes, score))
-    bar = PassBar(len(z), method.passes(network), method.about.unit) if progress else None
-    maps: list[Array] = []
-    promises: list[Array] = []
-    absorbed: list[dict[str, Array]] = []
-    for rows in network.chunks(len(z)):
-        given = points[rows], classes[rows], scores[rows]
+    points = network.inputs.check_images(images, needs_range=needs_range(method))
+    count = len(points)
+    if targets is not None:
+        targets = network.inputs.check_targets(targets, count, score=score)
+    bar = PassBar(count, method.passes(network), method.about.unit) if progress else None
+    parts = []
+    for rows in network.chunks(count):
         with heard_by(bar):
-            made, promised, parts = _explain_chunk(network, method, *given, score)
-        maps.append(made)
-        promises += [] if promised is None else [promised]
-        absorbed.append(parts)
+            wanted = None if targets is None else targets[rows]
+            parts.append(_explain_chunk(network, method, points[rows], wanted, score))
         if bar:
-            bar.finish(len(made))
+            bar.finish(len(parts[-1].maps))
+    classes = np.concatenate([part.targets for part in parts])
+    scores = np.concatenate([part.scores for part in parts])
+    promised = [part.promised for part in parts if part.promised is not None]
     return Explanation(
-        network.pixels.per_value(np.concatenate(maps), pixel_power(method)),
+        network.pixels.per_value(
+            np.concatenate([part.maps for part in parts]), pixel_power(method)
+        ),
         network.pixels.to_model(points),
         classes,
         scores,
         score,
         method,
         name,
-        np.concatenate(promises) if promises else None,
-        {part: np.concatenate([parts[part] for parts in absorbed]) for part in absorbed[0]},
+        np.concatenate(promised) if promised else None,
+        {
+            name: np.concatenate([part.absorbed[name] for part in parts])
+            for name in parts[0].absorbed
+        },
         network.pixels,
         network.runner.head.note,
     )
@@ -124,19 +130,48 @@ def named_method(method: str | Method) -> tuple[Method, str]:
     return method, names[0] if names else type(method).__name__
 
 
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    """What was found about some images: see `Explanation`."""
+
+    maps: Array
+    targets: Targets
+    scores: Array
+    promised: Array | None
+    absorbed: dict[str, Array]
+
+
 def _explain_chunk(
-    network: Network,
-    method: Method,
-    images: Array,
-    targets: Targets,
-    scores: Array,
-    score: Score,
-) -> tuple[Array, Array | None, dict[str, Array]]:
-    """Return the maps, their promised sums or None, and the absorbed parts by name."""
-    if isinstance(method, Conservative):
-        maps, absorbed = method.explain_and_absorb(network, images, targets, score=score)
-        return maps, scores, absorbed
-    maps = method(network, images, targets, score=score)
-    if not isinstance(method, Complete):
-        return maps, None, {}
-    return maps, scores - network.scores_at(method.baselines(images), targets, score=score), {}
+    network: Network, method: Method, images: Array, targets: Targets | None, score: Score
+) -> _Chunk:
+    """Explain some images; None for the targets means the predicted classes."""
+    head = network.runner.head
+    absorbed: dict[str, Array] = {}
+    # A predicted output is found by rules of its own.
+    if isinstance(method, OnePass) and not (targets is None and score == "output"):
+        wanted = np.full(len(images), PREDICTED) if targets is None else targets
+        maps, absorbed, z = method.explain_with_logits(network, images, wanted, score=score)
+        targets = _targets(network, z, targets, score)
+    else:
+        z = network.logits_at(images)
+        targets = _targets(network, z, targets, score)
+        if isinstance(method, Conservative):
+            maps, absorbed = method.explain_and_absorb(network, images, targets, score=score)
+        else:
+            maps = method(network, images, targets, score=score)
+    scores = np.asarray(head.score(z, targets, score))
+    promised = scores if isinstance(method, Conservative) else None
+    if promised is None and isinstance(method, Complete):
+        others = method.baselines(images)
+        same = bool((others == others[:1]).all())  # One colour is scored once.
+        z = np.broadcast_to(network.logits_at(others[:1] if same else others), z.shape)
+        promised = scores - np.asarray(head.score(z, targets, score))
+        # The two scores come from two passes, and their rounding may differ.
+        promised[(images == others).all(axis=(1, 2, 3))] = 0
+    return _Chunk(maps, targets, scores, promised, absorbed)
+
+
+def _targets(network: Network, z: Array, targets: Targets | None, score: Score) -> Targets:
+    if targets is not None:
+        return targets
+    return network.inputs.check_targets(_predicted(network, z, score), len(z), score=score)

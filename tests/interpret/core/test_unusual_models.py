@@ -174,14 +174,16 @@ def test_the_users_next_layers_keep_their_names(small):
     assert layers.Activation("relu").name == f"activation_{number}"
 
 
-def test_a_model_with_its_own_call_is_refused():
+def test_a_functional_model_with_its_own_call_is_opened(small):
     class Scaled(keras.Model):
         def call(self, x, training=None):
             return super().call(2 * x, training=training)
 
     image = keras.Input((8, 8, 1))
-    with pytest.raises(ValueError, match="Does it override call"):
-        Network(Scaled(image, head(image)))
+    network = Network(Scaled(image, head(image)))
+    assert len(network.layer_names) == 4
+    assert network.layer_names[0] == "multiply"
+    assert_equal_to_rounding(network.logits(small), network.model(small), network)
 
 
 def test_the_outputs_of_a_split_are_steps_of_their_own(small):

@@ -8,9 +8,7 @@ import pytest
 from keras import layers, ops
 
 import mnist_xai as mx
-from mnist_xai.interpret import LRP, DeepLIFT, Epsilon, Network, ZBox
-from mnist_xai.interpret.methods.relevance.deeplift import contributions
-from mnist_xai.interpret.methods.relevance.deeplift_rules import Rescale, RevealCancel
+from mnist_xai.interpret import LRP, DeepLIFT, Epsilon, Network
 from tests.rounding import assert_complete_to_rounding, assert_equal_to_rounding
 
 TARGETS = [1, 0, 2]
@@ -29,16 +27,26 @@ def drawn(model, seed=0):
 
 
 @cache
-def network(shape=SHAPE):
-    """The network that reads preprocessed pixels."""
+def network():
+    """The network that reads preprocessed pixels, without zeros around them."""
     body = [
-        keras.Input(shape),
-        layers.Conv2D(5, 3, padding="same", activation="relu"),
+        keras.Input(SHAPE),
+        layers.Conv2D(5, 3, activation="relu"),
         layers.MaxPooling2D(2),
         layers.Flatten(),
         layers.Dense(3),
     ]
     return Network(drawn(keras.Sequential(body)))
+
+
+def of_pixels(scale, shift):
+    """The network on pixels in [0, 1] that is equal to `network()` on `scale x + shift`."""
+    twin = keras.models.clone_model(network().model)
+    kernel, bias, *rest = network().model.get_weights()
+    scale, shift = np.broadcast_to(scale, 3), np.broadcast_to(shift, 3)
+    moved = bias + np.einsum("hwck,c->k", kernel, shift)
+    twin.set_weights([kernel * scale[:, None], moved, *rest])
+    return Network(twin)
 
 
 def normalised(x):
@@ -83,36 +91,36 @@ PRESETS = {
 }  # Every one, also those with the box rule.
 
 
-def on_the_ball(method):
-    """Return the method with the box of pixels from -1 to 1."""
-    boxed = isinstance(method.first, ZBox)
-    first = ZBox(-1.0, 1.0) if boxed else method.first
-    return LRP(method.convolution, method.dense, first)
+def assert_equal_maps(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+@cache
+def on_the_ball():
+    return of_pixels(2.0, -1.0)
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_relevance_does_not_depend_on_the_preprocessing(name):
-    """Each preset, on the model and on the network that reads its preprocessed pixels."""
+    """Each preset, on a model and on a network without preprocessing that is the same function."""
     x, model = images(), preprocessed(name)
-    chosen = PRESETS if name == "rescaling" else ["lrp_epsilon", "deep_taylor"]
-    for preset in chosen:
-        method = PRESETS[preset]
-        found = mx.explain(model, x, TARGETS, method=method)
-        expected = on_the_ball(method)(network(), 2 * x - 1, np.int32(TARGETS))
-        limit = 1e-4 * np.abs(expected).max()
-        np.testing.assert_allclose(found.maps, expected, rtol=0, atol=limit, err_msg=preset)
+    for preset in PRESETS if name == "rescaling" else ["lrp_epsilon", "deep_taylor", "lrp_z_plus"]:
+        found, expected = (mx.explain(m, x, TARGETS, method=preset) for m in (model, on_the_ball()))
+        assert_equal_maps(found.maps, expected.maps)
+        for part, amounts in expected.absorbed.items():
+            np.testing.assert_allclose(found.absorbed[part], amounts, atol=1e-3)
         assert_complete_to_rounding(found, model)
 
 
 @pytest.mark.parametrize("name", TO_UNIT_BALL)
-@pytest.mark.parametrize("rule", [Rescale(), RevealCancel()])
+@pytest.mark.parametrize("rule", ["rescale", "reveal_cancel"])
 def test_deeplift_does_not_depend_on_the_preprocessing(name, rule):
     x = images()
-    method = DeepLIFT("rescale" if isinstance(rule, Rescale) else "reveal_cancel", baseline=0.25)
-    found = mx.explain(preprocessed(name), x, TARGETS, method=method)
-    baseline = np.full((1, *SHAPE), -0.5, np.float32)
-    expected = contributions(network(), 2 * x - 1, baseline, np.int32(TARGETS), "logit", rule)
-    assert_equal_to_rounding(found.maps, expected, preprocessed(name))
+    method = DeepLIFT(rule, baseline=0.25)
+    found, expected = (
+        mx.explain(m, x, TARGETS, method=method).maps for m in (preprocessed(name), on_the_ball())
+    )
+    assert_equal_to_rounding(found, expected, preprocessed(name))
 
 
 def test_reversed_channels_get_the_relevance_of_their_pixels():
@@ -120,10 +128,10 @@ def test_reversed_channels_get_the_relevance_of_their_pixels():
     x, mean = images(), np.float32([103.9, 116.8, 123.7])
     image = keras.Input(SHAPE)
     model = keras.Model(image, network().model((255 * image)[..., ::-1] - mean))
-    for method in (LRP(), LRP(first=Epsilon(0.1))):
+    for method in (LRP(), LRP(first=Epsilon(0.1)), PRESETS["deep_taylor"]):
         found = mx.explain(model, x, TARGETS, method=method).maps
-        expected = method(network(), 255 * x[..., ::-1] - mean, np.int32(TARGETS))[..., ::-1]
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+        expected = mx.explain(of_pixels(255.0, -mean), x[..., ::-1], TARGETS, method=method).maps
+        assert_equal_maps(found, expected[..., ::-1])
 
 
 def test_the_bounds_of_each_channel_travel_to_the_box_rule():
@@ -147,7 +155,8 @@ def test_the_bounds_of_each_channel_travel_to_the_box_rule():
         )
 
 
-def test_the_bounds_of_a_padded_border_are_the_padded_zeros():
+@pytest.mark.parametrize("method", ["deep_taylor", "lrp_epsilon", "lrp_z_plus", "lrp_gamma"])
+def test_the_bounds_of_a_padded_border_are_the_padded_zeros(method):
     """Padding by a layer or by the convolution: the same network, the same relevance."""
     image = keras.Input(SHAPE)
     convolution = layers.Conv2D(5, 3, activation="relu")
@@ -157,14 +166,12 @@ def test_the_bounds_of_a_padded_border_are_the_padded_zeros():
     same = layers.Conv2D(5, 3, activation="relu", padding="same")
     by_convolution = keras.Model(image, head(layers.Flatten()(same(2 * image - 1))))
     same.set_weights(convolution.get_weights())
-    for method in ("deep_taylor", "lrp_epsilon", "lrp_w_square"):
-        found, expected = (
-            mx.explain(m, images(), TARGETS, method=method) for m in (by_layer, by_convolution)
-        )
-        assert_complete_to_rounding(found, by_layer)
-        if method != "lrp_w_square":  # The weights of the border's zeros count in one of them.
-            assert_equal_to_rounding(found.maps, expected.maps, by_layer)
-            np.testing.assert_allclose(found.absorbed["padding"], 0, atol=1e-5)
+    found, expected = (
+        mx.explain(m, images(), TARGETS, method=method) for m in (by_layer, by_convolution)
+    )
+    assert_complete_to_rounding(found, by_layer)
+    assert_equal_to_rounding(found.maps, expected.maps, by_layer)
+    np.testing.assert_allclose(found.absorbed["padding"], 0, atol=1e-5)
 
 
 RESIZED = {
@@ -186,8 +193,7 @@ def test_resizing_before_or_after_the_change_of_units_gives_the_same_relevance(n
     x = images((16, 16, 3))
     for method in ("lrp_epsilon", "deep_taylor", "epsilon_plus_flat"):
         found, expected = (mx.explain(m, x, TARGETS, method=method) for m in (before, after))
-        limit = 1e-4 * np.abs(expected.maps).max()
-        np.testing.assert_allclose(found.maps, expected.maps, rtol=0, atol=limit)
+        assert_equal_maps(found.maps, expected.maps)
         assert_complete_to_rounding(found, before)
 
 
@@ -224,10 +230,9 @@ def test_densenets_preprocessing_in_the_graph_is_explained():
     inside = keras.applications.densenet.preprocess_input(255 * image)
     model = keras.Model(image, network().model(inside))
     mean, deviation = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-    x = images()
-    found = mx.explain(model, x, TARGETS, method="lrp_epsilon")
-    expected = LRP()(network(), (x - mean) / deviation, np.int32(TARGETS))
-    np.testing.assert_allclose(found.maps, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    x, twin = images(), of_pixels(1 / deviation, -mean / deviation)
+    found, expected = (mx.explain(m, x, TARGETS, method="lrp_epsilon") for m in (model, twin))
+    assert_equal_maps(found.maps, expected.maps)
     for method in ("deep_taylor", "deeplift_rescale", "deeplift_reveal_cancel"):
         assert_complete_to_rounding(mx.explain(model, x, TARGETS, method=method), model)
 

@@ -1,5 +1,6 @@
 """Class activation maps weighted by gradients: Grad-CAM, Grad-CAM++, HiResCAM, LayerCAM."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,14 +12,40 @@ from mnist_xai.interpret.methods.base import About, register
 from mnist_xai.interpret.methods.cam.base import (
     ActivationMap,
     activations_and_gradients,
+    folded,
     relu,
+    stretch,
     weighted_sum,
 )
 
 
+@dataclass(frozen=True)
+class _GradientMap(ActivationMap):
+    """Base of the maps that one gradient pass makes: from `A` and `g = ∂S_c/∂A`."""
+
+    def _layer_maps(
+        self, network: Network, images: Array, targets: Targets, layer: str, score: Score
+    ) -> Array:
+        return self._weighted(*activations_and_gradients(network, images, targets, layer, score))
+
+    @abstractmethod
+    def _weighted(self, a: Array, g: Array) -> Array:
+        """Return the maps at the layer's resolution, `(N, h, w)`, from `A` and `g`."""
+
+    def explain_with_logits(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> tuple[Array, dict[str, Array], Array]:
+        """Return the maps, no absorbed parts, and the logits."""
+        layer = self.layer_name(network)
+        a, g, z = network.layer_gradient_and_logits_at(images, targets, layer, score=score)
+        maps = self._weighted(folded(network, layer, a), folded(network, layer, g))
+        small = maps[..., np.newaxis]
+        return stretch(small, images.shape[1:3]).numpy(), {}, z
+
+
 @register("gradcam")
 @dataclass(frozen=True)
-class GradCAM(ActivationMap):
+class GradCAM(_GradientMap):
     """Grad-CAM: `ReLU(Σ_k w_k A_k)`, `w_k = 1/hw Σ_ij ∂S_c/∂A_ijk`."""
 
     about: ClassVar[About] = About(
@@ -31,16 +58,13 @@ class GradCAM(ActivationMap):
         needs_range=False,
     )
 
-    def _layer_maps(
-        self, network: Network, images: Array, targets: Targets, layer: str, score: Score
-    ) -> Array:
-        a, g = activations_and_gradients(network, images, targets, layer, score)
+    def _weighted(self, a: Array, g: Array) -> Array:
         return relu(weighted_sum(a, g.mean(axis=(1, 2))))
 
 
 @register("gradcam_plus_plus")
 @dataclass(frozen=True)
-class GradCAMPlusPlus(ActivationMap):
+class GradCAMPlusPlus(_GradientMap):
     """Grad-CAM++: `ReLU(Σ_k w_k A_k)`, `w_k = Σ_ij α_ijk ReLU(g_ijk)`, `g = ∂S_c/∂A`.
 
     With `Y = exp(S_c)`, and `S_c` piecewise linear in `A`, the derivatives of `Y` are `Y g`,
@@ -64,10 +88,7 @@ class GradCAMPlusPlus(ActivationMap):
         needs_range=False,
     )
 
-    def _layer_maps(
-        self, network: Network, images: Array, targets: Targets, layer: str, score: Score
-    ) -> Array:
-        a, g = activations_and_gradients(network, images, targets, layer, score)
+    def _weighted(self, a: Array, g: Array) -> Array:
         # Dividing α by g² avoids 0/0 at g = 0. The pole remains; after a ReLU only negative
         # gradients reach it, and their weight is zero.
         denominator = 2 + g * a.sum(axis=(1, 2), keepdims=True)
@@ -77,7 +98,7 @@ class GradCAMPlusPlus(ActivationMap):
 
 @register("hirescam")
 @dataclass(frozen=True)
-class HiResCAM(ActivationMap):
+class HiResCAM(_GradientMap):
     """HiResCAM: `Σ_k A_k ⊙ ∂S_c/∂A_k`, signed.
 
     The definition has no ReLU. If only a linear layer follows, with or without average pooling
@@ -92,16 +113,13 @@ class HiResCAM(ActivationMap):
         needs_range=False,
     )
 
-    def _layer_maps(
-        self, network: Network, images: Array, targets: Targets, layer: str, score: Score
-    ) -> Array:
-        a, g = activations_and_gradients(network, images, targets, layer, score)
+    def _weighted(self, a: Array, g: Array) -> Array:
         return np.einsum("nhwk,nhwk->nhw", a, g)
 
 
 @register("layercam")
 @dataclass(frozen=True)
-class LayerCAM(ActivationMap):
+class LayerCAM(_GradientMap):
     """LayerCAM: `ReLU(Σ_k ReLU(∂S_c/∂A_k) ⊙ A_k)`.
 
     It is also meant for early layers, whose maps are finer.
@@ -116,8 +134,5 @@ class LayerCAM(ActivationMap):
         needs_range=False,
     )
 
-    def _layer_maps(
-        self, network: Network, images: Array, targets: Targets, layer: str, score: Score
-    ) -> Array:
-        a, g = activations_and_gradients(network, images, targets, layer, score)
+    def _weighted(self, a: Array, g: Array) -> Array:
         return relu(np.einsum("nhwk,nhwk->nhw", relu(g), a))

@@ -117,8 +117,7 @@ class AblationCAM(ActivationMap):
         a = network.activations_at(images, [layer])[layer]
         channels = a.shape[-1]
         count = self._used(images.shape[1:], channels)
-        maps = folded(network, layer, a)
-        strength = np.abs(maps).sum(axis=(1, 2))
+        strength = np.abs(a).sum(axis=tuple(range(1, a.ndim - 1)))
         used = np.sort(np.argsort(-strength, axis=1, kind="stable")[:, :count], axis=1)
         # Channel K does not exist: ablating it gives the score with all channels.
         ablated = np.append(used, np.full((len(used), 1), channels), axis=1)
@@ -127,7 +126,7 @@ class AblationCAM(ActivationMap):
         scale: Array = np.where(whole == 0, np.float32(1), np.abs(whole))
         weights = np.zeros_like(strength)
         np.put_along_axis(weights, used, (whole - scores[:, :-1]) / scale, axis=1)
-        return relu(weighted_sum(maps, weights))
+        return relu(weighted_sum(folded(network, layer, a), weights))
 
 
 def _channel_scores(

@@ -50,7 +50,7 @@ def gradient_map(
 
     Source: Simonyan, Vedaldi, Zisserman 2013, section 3.
     """
-    network = Network.of(model)
+    network = Network.with_options(model, images=images)
     if targets is None:
         targets = network.logits(images).argmax(axis=1)
     maps, _ = network.gradient(images, targets, score=score)
@@ -79,7 +79,14 @@ class Gradient:
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> Array:
         """Return `(N, H, W, C)`, in units of the score for a pixel from black to white."""
-        return network.gradient_at(images, targets, score=score)[0]
+        return self.explain_with_logits(network, images, targets, score=score)[0]
+
+    def explain_with_logits(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> tuple[Array, dict[str, Array], Array]:
+        """Return the maps, no absorbed parts, and the logits."""
+        maps, z = network.gradient_and_logits_at(images, targets, score=score)
+        return maps, {}, z
 
 
 @register("input_x_gradient")
@@ -103,9 +110,15 @@ class InputXGradient:
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> Array:
         """Return `(N, H, W, C)`, in units of the score."""
-        slopes, _ = network.gradient_at(images, targets, score=score)
+        return self.explain_with_logits(network, images, targets, score=score)[0]
+
+    def explain_with_logits(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> tuple[Array, dict[str, Array], Array]:
+        """Return the maps, no absorbed parts, and the logits."""
+        slopes, z = network.gradient_and_logits_at(images, targets, score=score)
         # x is the model's own input, so that this is the linear term of its Taylor expansion.
-        return network.pixels.to_model(images) * network.pixels.per_value(slopes, 1)
+        return network.pixels.to_model(images) * network.pixels.per_value(slopes, 1), {}, z
 
 
 Quadrature = Literal["gauss_legendre", "trapezoid", "riemann_left", "riemann_middle"]

@@ -51,8 +51,14 @@ class _RectifiedBackprop:
             UnsupportedLayerError: For an activation without a rule, a layer that may contain
                 one, or a network without activations.
         """
-        maps: Array = network.in_chunks(_rectified_gradient, (self, score), images, targets)
-        return maps
+        return self.explain_with_logits(network, images, targets, score=score)[0]
+
+    def explain_with_logits(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> tuple[Array, dict[str, Array], Array]:
+        """Return the maps, no absorbed parts, and the logits."""
+        maps, z = network.in_chunks(_rectified_gradient, (self, score), images, targets)
+        return maps, {}, z
 
     def _rule(self, step: Step, slope: tf.Tensor) -> tuple[tf.Tensor, ...]:
         if step.kind == "other":
@@ -122,7 +128,8 @@ class DeconvNet(_RectifiedBackprop):
             step.refuse(
                 "DeconvNet",
                 "its rule puts the identity in place of an activation, which fits a ReLU or GELU "
-                "and no bounded function; use 'guided_backprop'",
+                "and no bounded function",
+                instead="use 'guided_backprop'",
             )
         return tf.maximum(slope, 0.0)
 
@@ -155,8 +162,15 @@ class GuidedGradCAM:
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
     ) -> Array:
         """Return `(N, H, W, C)`."""
-        guided = GuidedBackprop()(network, images, targets, score=score)
-        return guided * GradCAM(self.layer)(network, images, targets, score=score)
+        return self.explain_with_logits(network, images, targets, score=score)[0]
+
+    def explain_with_logits(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> tuple[Array, dict[str, Array], Array]:
+        """Return the maps, no absorbed parts, and the logits."""
+        guided, _, z = GuidedBackprop().explain_with_logits(network, images, targets, score=score)
+        cam, *_ = GradCAM(self.layer).explain_with_logits(network, images, targets, score=score)
+        return guided * cam, {}, z
 
 
 def project_feature_map(
@@ -205,7 +219,7 @@ def project_feature_map(
 
 
 def _rectified_gradient(network: Network, method: _RectifiedBackprop, score: Score) -> Pass:
-    def backwards(x: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    def backwards(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         graph = step_graph(network, x)
         if not any(map(_is_activation, graph.steps)):
             raise UnsupportedLayerError(
@@ -216,9 +230,10 @@ def _rectified_gradient(network: Network, method: _RectifiedBackprop, score: Sco
         with tf.GradientTape() as tape:
             tape.watch(raw)
             head = network.runner.head
-            s = head.score(head.logits(raw), target, score)
+            z = head.logits(raw)
+            s = head.score(z, head.chosen(z, target), score)
         start = (graph.logits, tape.gradient(s, raw))
-        return propagate_backwards(graph.steps, start, x, method._rule)
+        return propagate_backwards(graph.steps, start, x, method._rule), z
 
     return backwards
 

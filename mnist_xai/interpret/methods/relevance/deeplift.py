@@ -20,6 +20,7 @@ from mnist_xai.interpret.core.parameters import (
     Seed,
 )
 from mnist_xai.interpret.core.passes import TARGETS, Pass
+from mnist_xai.interpret.core.progress import advance
 from mnist_xai.interpret.core.steps import StepGraph, propagate_backwards, step_graph
 from mnist_xai.interpret.methods.base import METHODS, About, register
 from mnist_xai.interpret.methods.gradients.expected import (
@@ -60,6 +61,17 @@ def contributions(
     check_score(score)
     # Without this check a class out of range would get a map of zeros.
     targets = network.inputs.check_targets(targets, len(images), score=score)
+    return _contributions_and_logits(network, images, baselines, targets, score, rule)[0]
+
+
+def _contributions_and_logits(
+    network: Network,
+    images: Array,
+    baselines: Array,
+    targets: Targets,
+    score: Score,
+    rule: Rule,
+) -> tuple[Array, Array]:
     one = len(baselines) == 1
     spec = tf.TensorSpec([1 if one else None, *network.image_shape], tf.float32)
 
@@ -70,25 +82,29 @@ def contributions(
     )
     size = network.batch_size
     rows = max(1, size // len(baselines))
-    maps = []
+    maps, logits = [], []
     for i in range(0, len(images), rows):
         x, target = images[i : i + rows], targets[i : i + rows]
         parts = [
             compiled(x, baselines[j : j + size], target) for j in range(0, len(baselines), size)
         ]
-        maps.append(np.sum(parts, axis=0) / np.float32(len(baselines)))
-    return np.concatenate(maps)
+        maps.append(np.sum([part for part, _ in parts], axis=0) / np.float32(len(baselines)))
+        logits.append(parts[0][1])
+        advance(len(x) * len(baselines))
+    return np.concatenate(maps), np.concatenate(logits)
 
 
 def _multipliers_times_differences(network: Network, rule: Rule, score: Score, one: bool) -> Pass:
     head = network.runner.head
 
-    def total(x: tf.Tensor, other: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    def total(x: tf.Tensor, other: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         of_images, of_baselines = (
             _prepared(step_graph(network, points), rule) for points in (x, other)
         )
         pairs = pair_steps(of_images, of_baselines)
         count = tf.shape(other)[0]
+        logits = head.logits(of_images.logits)
+        target = head.chosen(logits, target)
         m = tf.repeat(head.raw_slope(target, score), count, axis=0)
         if squash := head.squash(score):
             z, z_base = (tf.cast(g.logits, tf.float32) for g in (of_images, of_baselines))
@@ -102,7 +118,8 @@ def _multipliers_times_differences(network: Network, rule: Rule, score: Score, o
         )
         dx = x[:, tf.newaxis] - other[tf.newaxis]
         rows = tf.reshape(dx, tf.concat([[-1], tf.shape(x)[1:]], 0))
-        return tf.reduce_sum(tf.reshape(rows * rule.end(of_pixels, rows), tf.shape(dx)), axis=1)
+        parts = tf.reshape(rows * rule.end(of_pixels, rows), tf.shape(dx))
+        return tf.reduce_sum(parts, axis=1), logits
 
     return total
 
@@ -175,8 +192,16 @@ class DeepLIFT(ConstantBaseline, Hyperparameters):
         Raises:
             UnsupportedLayerError: For a layer without a rule.
         """
-        rule = _RULES[self.rule][0]
-        return contributions(network, images, self.baselines(images[:1]), targets, score, rule)
+        return self.explain_with_logits(network, images, targets, score=score)[0]
+
+    def explain_with_logits(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> tuple[Array, dict[str, Array], Array]:
+        """Return the maps, no absorbed parts, and the logits."""
+        check_score(score)
+        rule, baselines = _RULES[self.rule][0], self.baselines(images[:1])
+        maps, z = _contributions_and_logits(network, images, baselines, targets, score, rule)
+        return maps, {}, z
 
 
 @register("deep_shap")

@@ -57,9 +57,10 @@ class LRP:
     A rule splits the relevance of each layer with weights among its inputs. BatchNorm is folded
     into the layer before it. Average pooling and additions split the relevance in
     proportion to their inputs, max-pooling gives all of it to the largest input, and activations
-    leave it as it is; where `f(0)` is not zero, as at a sigmoid, it counts as a bias. What
-    preprocesses the pixels before the first layer with a kernel (scaling, arithmetic with
-    constants, padding, resizing) does not change how relevance is shared.
+    leave it as it is; where `f(0)` is not zero, as at a sigmoid, it counts as a bias. The first
+    layer with a kernel is explained as a function of pixels in [0, 1], whatever scaling,
+    arithmetic with constants, padding and resizing come before it: maps do not depend on the units
+    in which a network reads its pixels.
 
     In a product of two branches (a gate, squeeze and excitation, attention weights times values)
     each factor gets half. Layer, group, RMS and unit normalisation divide by a constant, and
@@ -118,8 +119,15 @@ class LRP:
         padding absorb relevance. So does a share to which no input contributes: under alpha-beta,
         an output may have no input that lowers it.
         """
-        maps, absorbed = network.in_chunks(_relevance, (self, score), images, targets)
+        maps, absorbed, _ = self.explain_with_logits(network, images, targets, score=score)
         return maps, absorbed
+
+    def explain_with_logits(
+        self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
+    ) -> tuple[Array, dict[str, Array], Array]:
+        """Return the maps, the absorbed parts, and the logits."""
+        maps, absorbed, z = network.in_chunks(_relevance, (self, score), images, targets)
+        return maps, absorbed, z
 
     def __call__(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
@@ -138,9 +146,7 @@ class LRP:
             if found:
                 return found
         if step.affine:
-            rule = run.first.get(id(step)) or self._rule_of(step.affine)
-            of_input, absorbed = propagate(rule, step, step.affine, relevance)
-            return (of_input,), absorbed
+            return self._propagate_affine(step, step.affine, relevance, run)
         if step.kind in ("product", "quotient"):
             return product_rule(step, relevance, run.factors[id(step)])
         unweighted = _UNWEIGHTED.get(step.kind)
@@ -148,23 +154,33 @@ class LRP:
             step.refuse("relevance propagation", f"no rule is known for this kind ({step.kind})")
         return unweighted(step, relevance)
 
-    def _rule_of(self, affine: Affine) -> Rule:
+    def _propagate_affine(
+        self, step: Step, affine: Affine, relevance: tf.Tensor, run: "_Run"
+    ) -> Relevances:
+        rule = self.convolution if affine.convolution else self.dense
         if affine.diagonal:
-            return Epsilon()  # Each output has one input, which gets all relevance by any rule.
-        return self.convolution if affine.convolution else self.dense
+            rule = Epsilon()  # Each output has one input, which gets all relevance by any rule.
+        if id(step) in run.first:
+            step, black, white = run.first[id(step)]
+            affine = step.affine or affine
+            rule = self.first or rule
+            if isinstance(rule, ZBox):
+                rule = rule.between(black, white)
+        of_input, absorbed = propagate(rule, step, affine, relevance)
+        return (of_input,), absorbed
 
-    def _first_rules(self, preprocessing: Preprocessing, images: tf.Tensor) -> dict[int, Rule]:
-        """Return the rule of each layer that reads the pixels, by the step's id."""
+    def _check_first(self, preprocessing: Preprocessing) -> None:
+        """Refuse a network without a layer that the rule `first` applies to."""
         if self.first is None:
-            return {}
+            return
         if not preprocessing.first:
             raise UnsupportedLayerError(
                 "the rule of the first layer cannot be used: no layer with weights reads the "
-                "pixels directly"
+                "pixels directly; use a method without such a rule, such as 'lrp_epsilon'"
             )
-        if isinstance(self.first, ZBox):
-            return preprocessing.bounded(self.first, images)
-        return {id(step): self.first for step in preprocessing.first}
+        for step in preprocessing.steps:
+            if isinstance(self.first, ZBox) and not step.pixelwise:
+                step.refuse("the box rule", "it adds up pixels, so their bounds are not known")
 
 
 _UNWEIGHTED: dict[str, Callable[[Step, tf.Tensor], Relevances]] = {
@@ -185,22 +201,26 @@ class _Run:
 
     Attributes:
         preprocessing: The steps before the first layer with a kernel.
-        first: The rules of the layers that read the pixels, by the step's id.
+        first: The layers that read the pixels as functions of pixels in [0, 1], and what black
+            and white are there, by the step's id.
         factors: The share of each factor of a product, by the step's id.
     """
 
     preprocessing: Preprocessing
-    first: dict[int, Rule]
+    first: dict[int, tuple[Step, tf.Tensor, tf.Tensor]]
     factors: dict[int, tuple[float, ...]]
 
 
 def _relevance(network: Network, method: LRP, score: Score) -> Pass:
-    def relevance(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    def relevance(
+        x: tf.Tensor, target: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
         graph = step_graph(network, x)
         steps = fold_normalisation(graph.to_logits)
         preprocessing = Preprocessing.of(steps, x)
         factors = shares_of_factors(steps, method.products)
-        run = _Run(preprocessing, method._first_rules(preprocessing, x), factors)
+        method._check_first(preprocessing)
+        run = _Run(preprocessing, preprocessing.in_pixels(x), factors)
         absorbed = dict.fromkeys(ABSORBERS, tf.zeros(tf.shape(x)[:1]))
 
         def rule(step: Step, of_output: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
@@ -212,10 +232,12 @@ def _relevance(network: Network, method: LRP, score: Score) -> Pass:
             return of_inputs
 
         head = network.runner.head
-        s = head.score(head.logits(graph.logits), target, score)
+        z = head.logits(graph.logits)
+        target = head.chosen(z, target)
+        s = head.score(z, target, score)
         # All of the score belongs to the one number that the target's logit is made of.
         start = s[:, tf.newaxis] * tf.abs(head.raw_slope(target, score))
-        return propagate_backwards(steps, (graph.logits, start), x, rule), absorbed
+        return propagate_backwards(steps, (graph.logits, start), x, rule), absorbed, z
 
     return relevance
 

@@ -238,8 +238,9 @@ class ZBox(Hyperparameters):
             lambda x: tf.fill(tf.shape(x[:1]), self.high),
         )
 
-    def with_bounds(self, low: tf.Tensor, high: tf.Tensor) -> "Rule":
-        """Return the rule for inputs between two tensors `(1, …)`, one bound for each input."""
+    def between(self, black: tf.Tensor, white: tf.Tensor) -> "Rule":
+        """Return the rule for inputs whose black and white are two tensors `(1, …)`."""
+        low, high = (black + end * (white - black) for end in (self.low, self.high))
         return _Box(self.epsilon, self._shares(lambda _: low, lambda _: high))
 
     def _shares(self, low: Change, high: Change) -> tuple[Share, ...]:
