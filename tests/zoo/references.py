@@ -64,15 +64,15 @@ def feature_ablation(
     """Return `S_c(x) - S_c(x without the cell)` at each place of each cell of a grid."""
     whole = target_scores(scores, images, targets).numpy()
     rows, columns = (np.arange(side) * cells // side for side in images.shape[1:3])
-    maps = np.zeros((*images.shape[:3], 1), np.float32)
+    maps = np.zeros(images.shape[:3], np.float32)
     for i in range(cells):
         for j in range(cells):
             cell = (rows[:, None] == i) & (columns == j)
             changed = images.copy()
             changed[:, cell] = np.asarray(low, np.float32).astype(images.dtype)
             fallen = whole - target_scores(scores, changed, targets).numpy()
-            maps[:, cell] = fallen[:, None, None]
-    return maps
+            maps[:, cell] = fallen[:, None]
+    return maps if images.ndim == 3 else maps[..., None]
 
 
 def gradcam(
@@ -87,7 +87,8 @@ def gradcam(
     slope = tf.cast(tape.gradient(s, a), tf.float32)
     weights = tf.reduce_mean(slope, axis=(1, 2), keepdims=True)
     found = tf.nn.relu(tf.reduce_sum(weights * tf.cast(a, tf.float32), -1, keepdims=True))
-    return tf.image.resize(found, images.shape[1:3]).numpy()
+    stretched = tf.image.resize(found, images.shape[1:3]).numpy()
+    return stretched if images.ndim == 4 else stretched[..., 0]
 
 
 @contextmanager

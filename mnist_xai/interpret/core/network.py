@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mnist_xai.interpret.core.entry import Preprocess, entry_of
 from mnist_xai.interpret.core.inputs import Array, InputSpec, Score, Targets, check_score
 from mnist_xai.interpret.core.intake import (
-    Context,
+    OtherInputs,
     intake_of,
     output_index,
     tells_its_images,
@@ -60,7 +60,7 @@ class Network:
             tell it: a callable, or a subclassed model or Sequential that has not been built.
         classes: Number of scores that a callable returns for an image; checked when given.
         context: The other inputs of a model with several, held fixed: a mapping by name or a
-            sequence in their order, each with one row for all images.
+            sequence in their order, each with one row for all images, or one for each.
         image_input: Name or position of the image among several inputs, where it is not the only
             one left.
 
@@ -69,6 +69,7 @@ class Network:
         runner: Runs the model inside compiled passes.
         passes: The compiled passes.
         experiments: Copies of the network for experiments that change weights.
+        context: Holds the model's other inputs fixed.
 
     Raises:
         TypeError: When `model` is neither a Keras model nor a callable, or an argument has
@@ -89,7 +90,7 @@ class Network:
         preprocess: Preprocess | None = None,
         image_shape: Sequence[int | None] | None = None,
         classes: int | None = None,
-        context: Context | None = None,
+        context: OtherInputs | None = None,
         image_input: str | int | None = None,
     ) -> None:
         if batch_size is not None:
@@ -104,6 +105,7 @@ class Network:
             image_input=image_input,
         )
         self.model = intake.model
+        self.context = intake.context
         self._output = output_index(intake, output)
         self._preprocess = preprocess
         scores = intake.output_shape(self._output)
@@ -358,13 +360,20 @@ class Network:
             signature=(self.runner.image_spec, TARGETS, spec),
         )
         replaced = np.asarray(outputs, np.float32)
-        rows = self.chunks(len(points))
-        return np.concatenate([compiled(points[r], targets[r], replaced[r]) for r in rows])
+        found = []
+        for rows in self.image_chunks(len(points)):
+            with self.context.at(rows):
+                found.append(compiled(points[rows], targets[rows], replaced[rows]))
+        return np.concatenate(found)
 
     def chunks(self, count: int) -> list[slice]:
         """Return slices of `batch_size` rows that cover `count` rows."""
         size = self.batch_size
         return [slice(start, start + size) for start in range(0, count, size)]
+
+    def image_chunks(self, count: int) -> list[slice]:
+        """Return slices of images to pass at once, each inside `network.context.at(slice)`."""
+        return self.context.chunks(count, self.batch_size)
 
     def in_chunks(
         self,
@@ -385,8 +394,9 @@ class Network:
         signature = (self.runner.image_spec, TARGETS)[: len(arrays)]
         compiled = self.passes.get(build, *options, signature=signature)
         chunks = []
-        for rows in self.chunks(len(arrays[0])):
-            chunks.append(compiled(*(a[rows] for a in arrays)))
+        for rows in self.image_chunks(len(arrays[0])):
+            with self.context.at(rows):
+                chunks.append(compiled(*(a[rows] for a in arrays)))
             advance(len(arrays[0][rows]))
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *chunks)
 
