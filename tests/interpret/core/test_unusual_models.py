@@ -265,3 +265,13 @@ def test_relevance_absorbed_by_padding_is_reported(small, pad):
     found = explain(model, small, TARGETS, method=LRP(first=Flat()))
     assert_complete_to_rounding(found, model)
     assert np.abs(found.absorbed["padding"]).min() > 0
+
+
+@pytest.mark.parametrize("activation", [keras.activations.relu, keras.activations.mish])
+def test_activations_called_as_functions_are_treated_as_layers(small, activation):
+    called = model_of(lambda x: layers.MaxPooling2D()(activation(x)))
+    as_layer = model_of(lambda x: layers.MaxPooling2D()(layers.Activation(activation)(x)))
+    as_layer.set_weights(called.get_weights())
+    for method in ("lrp_epsilon", "deeplift_rescale", "guided_backprop", "gradient"):
+        maps = [explain(m, small, TARGETS, method=method).maps for m in (called, as_layer)]
+        assert_equal_to_rounding(*maps, called)
