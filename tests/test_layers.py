@@ -57,6 +57,16 @@ def test_one_module_touches_the_private_graph_of_keras():
     assert found == {"interpret/core/graph.py"}
 
 
+def test_one_module_touches_the_nodes_of_keras_layers():
+    private = {"_inbound_nodes", "_outbound_nodes", "_keras_history"}
+    found = {
+        path
+        for path, tree in modules(".").items()
+        if private & {node.attr for node in attributes(tree)}
+    }
+    assert found == {"interpret/core/tracing.py"}
+
+
 # `affine` and `layer_kinds` say which kind of step a layer is, and everything else asks them. The
 # other modules need something that a kind does not say.
 LISTS_OF_LAYERS = {

@@ -34,7 +34,7 @@ from mnist_xai.interpret.methods.explanation import Explanation
 from mnist_xai.io.checkpoint import versions
 from mnist_xai.io.files import check_writable, unfinished_path, write_atomically
 from mnist_xai.io.locks import output_lock
-from mnist_xai.io.saving import load_model
+from mnist_xai.io.saving import load_model, said_of_images
 from mnist_xai.quality import CONTROLS, ExplainedBatch, Scores
 
 Examples = tuple[Array, NDArray[np.int32]]
@@ -97,7 +97,11 @@ def audit(
         _check_outputs(page, overwrite or bool(folder and folder.exists()))
     with output_lock(page):
         name, loaded = _loaded(model)
-        network = Network.with_options(loaded, pixels=pixels, preprocess=preprocess, output=output)
+        said = {} if isinstance(model, keras.Model | Network) else said_of_images(model)
+        if pixels is not None or preprocess is not None:
+            said = {}
+        options = {"pixels": pixels, "preprocess": preprocess, "output": output} | said
+        network = Network.with_options(loaded, **options)
         dataset = (
             data if isinstance(data, Dataset) else load_data(data, image_shape=network.image_shape)
         )

@@ -1,6 +1,7 @@
 """Commands that look into a model: `explain`, `layers`, `methods`."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from mnist_xai.cli.terminal import print_table, say
 
 if TYPE_CHECKING:
     from mnist_xai.interpret import Explanation, Network
+
+_MANY = 10  # Passes from which on progress is shown in a terminal.
 
 
 @click.command()
@@ -71,7 +74,12 @@ def explain(
     chosen = METHODS.named(method)
     network = inputs.load_network(model_path, pixels, preprocess, output)
     given = inputs.one_image(network, data, index, image)
-    explanation = mx.explain(network, given.values, target, method=chosen, score=score)
+    explanation = mx.explain(
+        *(network, given.values, target),
+        method=chosen,
+        score=score,
+        progress=sys.stdout.isatty() and chosen.passes(network) > _MANY,
+    )
     if save_to.suffix == ".npy":
         save_array(explanation.maps[0], save_to)
     else:

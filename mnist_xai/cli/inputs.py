@@ -42,15 +42,17 @@ class OneImage:
 def load_network(
     model_path: Path, pixels: str | None, preprocess: str | None, output: str | None
 ) -> "Network":
-    """Load a model as the options say that it takes pictures."""
+    """Load a model as the options, or else its card, say that it takes pictures."""
     import mnist_xai as mx
+    from mnist_xai.io.saving import said_of_images
 
-    # What a preprocess_input takes are bytes.
-    given = "bytes" if preprocess and not pixels else pixels
+    said = said_of_images(model_path)
+    if pixels or preprocess:
+        said = {"pixels": pixels and parse_pixels(pixels), "preprocess": preprocess}
     return mx.Network(
         mx.load_model(model_path),
-        pixels=given and parse_pixels(given),
-        preprocess=preprocess,
+        pixels=said.get("pixels"),
+        preprocess=said.get("preprocess"),
         output=int(output) if output and output.isdecimal() else output,
     )
 

@@ -3,8 +3,9 @@
 import hashlib
 import io
 import json
+import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,20 @@ __all__ = [
     "file_sha256",
     "load_model",
     "read_card",
+    "said_of_images",
     "save_model",
 ]
 
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # The earliest time that a zip archive can store.
 
 
-def save_model(model: keras.Model, path: Path) -> None:
+def save_model(
+    model: keras.Model,
+    path: Path,
+    *,
+    pixels: str | Sequence[Any] | None = None,
+    preprocess: str | None = None,
+) -> None:
     """Write a model's architecture and weights as `.keras`, whole or not at all.
 
     Keras writes the time into the archive. This writes a fixed time instead, so that equal models
@@ -38,12 +46,42 @@ def save_model(model: keras.Model, path: Path) -> None:
     Args:
         model: The model.
         path: The file to write, ending in `.keras`.
+        pixels: The range of the images, a name or `(low, high)` as `Network` takes it. With it, or
+            with `preprocess`, a card is written beside the model; commands and `audit` read it.
+        preprocess: The module of `keras.applications` whose `preprocess_input` images go through.
 
     Raises:
         ValueError: When the path does not end in `.keras`.
         OSError: When the file cannot be written; the message names it.
     """
-    write_atomically(path, model_bytes(model, path))
+    content = model_bytes(model, path)
+    write_atomically(path, content)
+    if pixels is not None or preprocess is not None:
+        if not isinstance(pixels, str | None):
+            pixels = [np.asarray(bound).tolist() for bound in pixels]
+        card = {
+            "file_sha256": hashlib.sha256(content).hexdigest(),
+            "pixels": pixels,
+            "preprocess": preprocess,
+        }
+        write_atomically(card_path(path), json.dumps(card, indent=2) + "\n")
+
+
+def said_of_images(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what a saved model's card says of its images: `pixels` and `preprocess`.
+
+    Args:
+        path: The model file.
+
+    Returns:
+        Arguments for `Network`; empty if there is no card, or if it says nothing.
+
+    Raises:
+        ModelFileError: For a card that is damaged or another model's.
+    """
+    card = card_path(Path(path))
+    said = read_card(card) if card.is_file() else {}
+    return {key: said[key] for key in ("pixels", "preprocess") if said.get(key) is not None}
 
 
 def model_bytes(model: keras.Model, path: Path) -> bytes:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from mnist_xai import ModelFileError, build_model, load_model, save_model
+from mnist_xai import ModelFileError, Network, build_model, load_model, save_model
 from mnist_xai.io import saving
+from mnist_xai.io.saving import said_of_images
 
 
 @pytest.fixture
@@ -153,3 +154,21 @@ def test_a_missing_card_is_named_in_the_error(tmp_path):
 def test_the_cards_of_the_committed_models_have_their_hashes():
     cards = sorted((Path(__file__).parents[2] / "saved_models").glob("*.json"))
     assert [saving.read_card(path)["model"] for path in cards] == ["attention_cnn", "cnn"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"pixels": "caffe"}, {"pixels": "caffe"}),
+        ({"pixels": (0, (1, 2, 3))}, {"pixels": [0, [1, 2, 3]]}),
+        ({"preprocess": "resnet50"}, {"preprocess": "resnet50"}),
+        ({}, {}),
+    ],
+)
+def test_a_card_says_how_a_saved_model_takes_images(tmp_path, given, said):
+    model = keras.Sequential([keras.Input((4, 4, 3)), layers.Flatten(), layers.Dense(2)])
+    save_model(model, tmp_path / "m.keras", **given)
+    assert said_of_images(tmp_path / "m.keras") == said
+    network = Network(load_model(tmp_path / "m.keras"), **said)
+    assert network.pixels.origin == ("found" if "preprocess" in given else
+                                     "given" if given else "open")  # fmt: skip

@@ -27,8 +27,8 @@ class Affine:
         bias: `b`, of a shape that broadcasts to `z`.
         diagonal: Whether each output depends on the input at the same place only.
         convolution: Whether all positions share their weights.
-        overlap_padding: Padding of a convolution whose transpose `overlap_add` computes; None for
-            every other layer.
+        overlap: Padding and strides of a convolution whose transpose `overlap_add` computes; None
+            for every other layer.
         folds: Whether a normalisation of the outputs' last axis can be multiplied into the kernel.
         input_axis: The axis of the kernel along which the inputs' last axis lies; None where a
             change of the inputs cannot be multiplied into the kernel.
@@ -39,7 +39,7 @@ class Affine:
     bias: tf.Tensor
     diagonal: bool = False
     convolution: bool = False
-    overlap_padding: str | None = None
+    overlap: tuple[str, tuple[int, int]] | None = None
     folds: bool = True
     input_axis: int | None = -2
 
@@ -49,8 +49,8 @@ class Affine:
         """Return `Wᵀ g`, of the shape of `like`; with `kernel`, that of another `W`."""
         kernel = self.kernel if kernel is None else kernel
         g = tf.cast(g, tf.float32)
-        if self.overlap_padding and None not in g.shape[1:3]:
-            return overlap_add(g, kernel, self.overlap_padding)
+        if self.overlap and None not in (*g.shape[1:3], *like.shape[1:3]):
+            return overlap_add(g, kernel, *self.overlap, size=tuple(like.shape[1:3]))
         x = tf.cast(like, tf.float32)
         with tf.GradientTape() as tape:
             tape.watch(x)
@@ -169,11 +169,11 @@ def _spatial(operation: Any, layer: Any, **more: Any) -> Callable[..., tf.Tensor
 def _convolution(layer: Any) -> list[Affine]:
     if layer.padding == "causal" or layer.data_format != "channels_last":
         return []
-    overlap_padding = layer.padding if is_plain_convolution(layer) else None
+    overlap = (layer.padding, layer.strides) if is_plain_convolution(layer) else None
     product = _spatial(keras.ops.conv, layer)
     axis = -2 if layer.groups == 1 else None
     affine = Affine(product, _tensor(layer.kernel), _bias(layer), convolution=True, input_axis=axis)
-    return [replace(affine, overlap_padding=overlap_padding)]
+    return [replace(affine, overlap=overlap)]
 
 
 def _depthwise(layer: Any) -> list[Affine]:

@@ -152,7 +152,9 @@ def _additive_scores(call_part: CallPart, layer: Any, q: Any, k: Any) -> Any:
 def _with_weight(kind: Kind, function: Callable[[Any, Any], Any], variable: Any) -> Operation:
     """Return an operation with a weight that is read when the operation is called."""
     return Operation(
-        kind, lambda x: function(x, tf.cast(tf.convert_to_tensor(variable), x.dtype)), kind
+        kind,
+        lambda x: function(x, tf.cast(tf.convert_to_tensor(variable), x.dtype)),
+        "scaling" if kind == "scale" else "sum",
     )
 
 

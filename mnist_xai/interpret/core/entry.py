@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -10,7 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_xai.interpret.core.graph import Call, Caller, functional_graph, run_graph
-from mnist_xai.interpret.core.pixels import PixelRange
+from mnist_xai.interpret.core.intake import Intake
+from mnist_xai.interpret.core.own_function import OwnFunction
+from mnist_xai.interpret.core.pixels import CONVENTIONS, OPEN, PixelRange, Pixels, pixel_range
+from mnist_xai.interpret.core.preprocessing import found_range
 
 Preprocess = str | Callable[[Any], Any]
 """What `preprocess=` may be: a callable, a Keras layer, or a module of `keras.applications`."""
@@ -163,3 +166,38 @@ def _of_arrays(preprocess: Any, shape: tuple[int | None, ...]) -> Any:
         return y
 
     return on_arrays
+
+
+def entry_of(intake: Intake, pixels: Pixels | None, preprocess: Preprocess | None) -> Entry:
+    """Return the way of images into a model; find the range of its pixels if none is given.
+
+    Args:
+        intake: The model.
+        pixels: The range, as `Network` takes it.
+        preprocess: What makes the model's pixels, as `Network` takes it.
+
+    Raises:
+        TypeError, ValueError: For an unknown range or preprocessing, or one that does not fit.
+    """
+    shape = intake.image_shape
+    has_channels = len(shape) == 3
+    sides = shape if has_channels else (*shape, 1)
+    traced = None
+    if preprocess is not None:
+        traced = traced_preprocess(named_preprocess(preprocess), sides)
+        check_preprocess(traced, sides, sides)
+    raw = Entry(CONVENTIONS["unit"], traced, has_channels)
+    if pixels is not None:
+        return replace(raw, pixels=pixel_range(pixels, sides[-1] or 1))
+
+    def run(images: tf.Tensor, caller: Caller) -> Any:
+        return intake.run(raw.run(images, {}, caller), {}, caller)
+
+    of_arrays = isinstance(intake.model, OwnFunction) and not intake.model.takes_tensors
+    found = OPEN if of_arrays else found_range(run, tuple(side or 32 for side in sides))
+    if found.origin == "open" and not tf.as_dtype(intake.dtype).is_floating:
+        found = replace(CONVENTIONS["bytes"], origin="found", reason="its input is of integers")
+    if found.origin == "open" and isinstance(preprocess, str):
+        reason = f"preprocess_input of {preprocess} takes them"
+        found = replace(CONVENTIONS["bytes"], origin="found", reason=reason)
+    return replace(raw, pixels=found)

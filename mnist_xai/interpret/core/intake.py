@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mnist_xai.interpret.core.context import Context
 from mnist_xai.interpret.core.graph import (
     Call,
     Caller,
@@ -20,7 +21,7 @@ from mnist_xai.interpret.core.graph import (
 from mnist_xai.interpret.core.opening import Openings
 from mnist_xai.interpret.core.own_function import OwnFunction
 
-Context = Mapping[str, Any] | Sequence[Any]
+OtherInputs = Mapping[str, Any] | Sequence[Any]
 """The other inputs of a model, by name or in their order."""
 
 Shape = tuple[int | None, ...]
@@ -36,6 +37,7 @@ class Intake:
         dtype: Type of the image input.
         arguments: The arguments of the model's call, for a batch of images.
         openings: The graphs of subclassed models and custom layers.
+        context: Holds the other inputs fixed.
     """
 
     model: keras.Model
@@ -43,6 +45,7 @@ class Intake:
     dtype: str
     arguments: Callable[[tf.Tensor], tuple[Any, dict[str, Any]]]
     openings: Openings
+    context: Context
 
     def example_images(self, count: int) -> tf.Tensor:
         """Return images of zeros, as the model takes them."""
@@ -94,9 +97,9 @@ class Intake:
 def intake_of(
     model: Any,
     *,
-    image_shape: Shape | None = None,
+    image_shape: Sequence[int | None] | None = None,
     classes: int | None = None,
-    context: Context | None = None,
+    context: OtherInputs | None = None,
     image_input: str | int | None = None,
 ) -> Intake:
     """Return how a model takes images; build a model that is not built yet.
@@ -105,7 +108,7 @@ def intake_of(
         model: A Keras model of any kind, or a callable on a batch of images.
         image_shape: Shape of one image, for models that do not tell it.
         classes: Number of outputs of a callable.
-        context: The other inputs, each with one row for all images.
+        context: The other inputs, each with one row for all images, or one for each.
         image_input: Name or position of the image among several inputs.
 
     Raises:
@@ -143,7 +146,10 @@ def tells_its_images(model: Any) -> bool:
 
 
 def _functional_intake(
-    model: keras.Model, shape: Shape | None, context: Context | None, image_input: str | int | None
+    model: keras.Model,
+    shape: Shape | None,
+    context: OtherInputs | None,
+    image_input: str | int | None,
 ) -> Intake:
     graph = functional_graph(model)
     inputs = graph.inputs
@@ -162,18 +168,24 @@ def _functional_intake(
         )
     (place,) = images
     takes = tuple(inputs[place].shape[1:])
-    fixed = {names.index(k): _row(k, v, inputs[names.index(k)]) for k, v in others.items()}
     _check_channels(model, takes)
+    held = Context()
+    fixed = {}
+    for name, value in others.items():
+        index = names.index(name)
+        fixed[index] = held.holder(name, value, (inputs[index].shape, inputs[index].dtype))
 
     def arguments(pixels: tf.Tensor) -> tuple[Any, dict[str, Any]]:
-        flat = [pixels if i == place else _repeated(fixed[i], pixels) for i in range(len(inputs))]
+        flat = [pixels if i == place else fixed[i](pixels) for i in range(len(inputs))]
         return keras.tree.pack_sequence_as(graph.input, flat), {}
 
-    return Intake(model, _same_shape(takes, shape), inputs[place].dtype, arguments, Openings())
+    return Intake(
+        model, _same_shape(takes, shape), inputs[place].dtype, arguments, Openings(), held
+    )
 
 
 def _by_name(
-    context: Context | None, names: list[str], image_input: str | int | None
+    context: OtherInputs | None, names: list[str], image_input: str | int | None
 ) -> dict[str, Any]:
     """Return the other inputs by name."""
     if isinstance(context, Mapping):
@@ -189,23 +201,6 @@ def _by_name(
     if len(context) != len(rest):
         raise ValueError(f"context: expected {len(rest)} inputs, {rest}; got {len(context)}")
     return dict(zip(rest, context, strict=True))
-
-
-def _row(name: str, value: Any, takes: Any) -> tf.Tensor:
-    """Return one input's value as a tensor with one row."""
-    row = tf.cast(tf.convert_to_tensor(value), takes.dtype)
-    if row.shape.rank == len(takes.shape) - 1:
-        row = row[tf.newaxis]
-    fits = row.shape.rank == len(takes.shape) and all(
-        wanted in (None, side) for side, wanted in zip(row.shape[1:], takes.shape[1:], strict=True)
-    )
-    if not fits or row.shape[0] != 1:
-        raise ValueError(
-            f"context: expected for {name!r} one row for all images, (1, "
-            f"{', '.join(map(str, takes.shape[1:]))}); got {tuple(row.shape)}. Where each image "
-            "has a row of its own, make a Network for each"
-        )
-    return row
 
 
 def _listed(inputs: Sequence[Any]) -> str:
@@ -227,15 +222,18 @@ def _same_shape(takes: Shape, given: Shape | None) -> Shape:
 
 
 def _subclassed_intake(
-    model: keras.Model, shape: Shape | None, context: Context | None, image_input: str | int | None
+    model: keras.Model,
+    shape: Shape | None,
+    context: OtherInputs | None,
+    image_input: str | int | None,
 ) -> Intake:
     found = _built_shapes(model)
     if shape is None:
         shape = _image_shape(model, found, context, image_input)
     _check_channels(model, shape)
-    arguments = _arguments(model, found, context, image_input)
-    openings = Openings()
-    intake = Intake(model, shape, "float32", arguments, openings)
+    held = Context()
+    arguments = _arguments(model, found, held, context, image_input)
+    intake = Intake(model, shape, "float32", arguments, Openings(), held)
     if not model.built or not all(layer.built for layer in sublayers(model)):
         intake.whole(intake.example_images(1))
     return intake
@@ -251,7 +249,7 @@ def _built_shapes(model: keras.Model) -> Any:
 
 
 def _image_shape(
-    model: keras.Model, found: Any, context: Context | None, image_input: str | int | None
+    model: keras.Model, found: Any, context: OtherInputs | None, image_input: str | int | None
 ) -> Shape:
     """Return the shape of one image, from the shapes that the model was built with."""
     if isinstance(found, Mapping):
@@ -275,7 +273,11 @@ def _parameter(key: str) -> str:
 
 
 def _arguments(
-    model: keras.Model, found: Any, context: Context | None, image_input: str | int | None
+    model: keras.Model,
+    found: Any,
+    held: Context,
+    context: OtherInputs | None,
+    image_input: str | int | None,
 ) -> Callable[[tf.Tensor], tuple[Any, dict[str, Any]]]:
     """Return what makes the arguments of a subclassed model's call."""
     if context is None:
@@ -284,16 +286,16 @@ def _arguments(
         return lambda pixels: (pixels, {})
     if not isinstance(context, Mapping):
         place = image_input if isinstance(image_input, int) else 0
-        rows = [_plain_row(str(i), value) for i, value in enumerate(context)]
+        rows = [held.holder(str(i), value) for i, value in enumerate(context)]
 
         def listed(pixels: tf.Tensor) -> tuple[Any, dict[str, Any]]:
-            others = [_repeated(row, pixels) for row in rows]
+            others = [row(pixels) for row in rows]
             return [*others[:place], pixels, *others[place:]], {}
 
         return listed
-    fixed = {name: _plain_row(name, value) for name, value in context.items()}
+    fixed = {name: held.holder(name, value) for name, value in context.items()}
     if image_input is None and set(fixed) <= set(inspect.signature(model.call).parameters):
-        return lambda x: (x, {name: _repeated(row, x) for name, row in fixed.items()})
+        return lambda x: (x, {name: row(x) for name, row in fixed.items()})
     names = [key for key in found or () if isinstance(found, Mapping) and key not in fixed]
     name = image_input or (names[0] if len(names) == 1 else None)
     if name is None:
@@ -301,23 +303,7 @@ def _arguments(
             f"model: {model.name!r} takes its inputs by name; say with image_input=name which one "
             "takes the images"
         )
-    return lambda x: ({name: x, **{k: _repeated(row, x) for k, row in fixed.items()}}, {})
-
-
-def _plain_row(name: str, value: Any) -> tf.Tensor:
-    row = tf.convert_to_tensor(value)
-    row = tf.cast(row, tf.float32) if row.dtype == tf.float64 else row
-    if not row.shape.rank or row.shape[0] != 1:
-        raise ValueError(
-            f"context: expected for {name!r} one row for all images, (1, …); got "
-            f"{tuple(row.shape)}. Where each image has a row of its own, make a Network for each"
-        )
-    return row
-
-
-def _repeated(row: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
-    """Return one row for each image."""
-    return tf.repeat(row, tf.shape(images)[0], axis=0)
+    return lambda x: ({name: x, **{k: row(x) for k, row in fixed.items()}}, {})
 
 
 def _check_channels(model: keras.Model, shape: Shape) -> None:
@@ -335,3 +321,21 @@ def _check_channels(model: keras.Model, shape: Shape) -> None:
             "channels first. Explain keras.Sequential([keras.Input("
             f"({height}, {width}, {first})), keras.layers.Permute((3, 1, 2)), model])"
         )
+
+
+def output_index(intake: Intake, output: str | int | None) -> int:
+    """Return the index of an output, named by its layer, its key or its index."""
+    names, model = intake.output_names(), intake.model
+    if output is None and len(names) == 1:
+        return 0
+    if isinstance(output, int) and not isinstance(output, bool) and 0 <= output < len(names):
+        return output
+    made = functional_graph(model)._outputs_struct if functional_graph(model) else None
+    keys: list[Any] = sorted(made) if isinstance(made, dict) else []
+    for known in (keys, names):
+        if output in known:
+            return list(known).index(output)
+    raise ValueError(
+        f"output: expected one of {', '.join(map(str, keys or names))}, or an index from 0 to "
+        f"{len(names) - 1}; got {output!r}"
+    )

@@ -27,7 +27,7 @@ class LinearStem:
     Attributes:
         name: Name of the layer; the stem is its part before the activation. None when the stem
             is the identity.
-        before: Names of the layers before it, which scale the pixels and belong to the stem.
+        before: Names of the layers before it, which scale or pad the pixels and belong to the stem.
         pool: Name of the max-pooling that reads the stem's output, with at most a deferred ReLU
             in between; None without one.
         forward: Images `x` `(N, H, W, C)` to `h` `(N, …)`.
@@ -54,19 +54,24 @@ def split_linear_stem(calls: dict[str, Call], images: Any, shortcuts: Shortcuts)
     if not names or not is_plain_convolution(calls[names[-1]].layer):
         return NO_STEM
     *before, name = names
-    layer, scalings = calls[name].layer, [calls[one].layer for one in before]
+    layer, firsts = calls[name].layer, [calls[one].layer for one in before]
+    sizes = [tuple(_input_of(calls[one]).shape[1:3]) for one in names]
     linear = without_activation(layer)
     pool = _pooling_of(calls, name, shortcuts)
 
     def forward(x: tf.Tensor) -> tf.Tensor:
-        for scaling in scalings:
-            x = scaling(x)
+        for first in firsts:
+            x = first(x)
         return linear(x)
 
     def transpose(g: tf.Tensor) -> tf.Tensor:
-        slope = overlap_add(g, layer.kernel, layer.padding)
-        for scaling in reversed(scalings):
-            slope = slope * _factors(scaling, slope.shape[-1])
+        slope = overlap_add(g, layer.kernel, layer.padding, layer.strides, size=sizes[-1])
+        for first, size in zip(reversed(firsts), reversed(sizes[:-1]), strict=True):
+            if isinstance(first, keras.layers.ZeroPadding2D):
+                (above, _), (left, _) = first.padding
+                slope = slope[:, above : above + size[0], left : left + size[1]]
+            else:
+                slope = slope * _factors(first, slope.shape[-1])
         return slope
 
     pool_forward = calls[pool].layer if pool else NO_STEM.pool_forward
@@ -74,7 +79,7 @@ def split_linear_stem(calls: dict[str, Call], images: Any, shortcuts: Shortcuts)
 
 
 def _first_layers(calls: dict[str, Call], images: Any) -> list[str]:
-    """Return the layers that scale the pixels, and the first layer that does something else.
+    """Return the layers that scale or pad, and the first layer that does something else.
 
     The list is empty if several layers read the same pixels.
     """
@@ -85,12 +90,18 @@ def _first_layers(calls: dict[str, Call], images: Any) -> list[str]:
             return []
         names += readers
         call = calls[readers[0]]
-        if not isinstance(call.layer, _SCALING) or call.layer.compute_dtype != "float32":
+        if not isinstance(call.layer, _FIRST) or call.layer.compute_dtype != "float32":
+            return names
+        if getattr(call.layer, "data_format", "channels_last") != "channels_last":
             return names
         images = call.output
 
 
-_SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
+_FIRST = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.ZeroPadding2D)
+
+
+def _input_of(call: Call) -> Any:
+    return first_tensor(call.args, call.kwargs)
 
 
 def _factors(scaling: Any, channels: int) -> tf.Tensor:
@@ -115,20 +126,66 @@ def _pooling_of(calls: dict[str, Call], name: str, shortcuts: Shortcuts) -> str 
     return None
 
 
-def overlap_add(gradient: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
-    """Apply the transpose of a convolution of stride 1: `x_(i+u, j+v, c) = Σ_d g_ijd w_uvcd`.
+def overlap_add(
+    gradient: tf.Tensor,
+    kernel: tf.Tensor,
+    padding: str,
+    strides: tuple[int, int] = (1, 1),
+    *,
+    size: tuple[int, ...] | None = None,
+) -> tf.Tensor:
+    """Apply the transpose of a convolution: `x_(ti+u, tj+v, c) = Σ_d g_ijd w_uvcd`, stride `t`.
 
     TensorFlow's transposed convolution is slow for images of few channels, which here are its
-    outputs. So the `s × s` pixels of a block become the channels of one output: a convolution of
-    stride `s` with the flipped kernel, shifted `s²` ways, and then `depth_to_space`.
+    outputs. So the pixels of a block become the channels of one output.
 
     Args:
         gradient: `(N, h, w, filters)`.
         kernel: `(rows, columns, C, filters)`.
         padding: The convolution's padding, `"valid"` or `"same"`.
+        strides: The convolution's strides.
+        size: Height and width of the convolution's input; not needed for strides of 1.
 
     Returns:
         `(N, H, W, C)`.
+    """
+    if strides == (1, 1):
+        return _overlap_add_in_blocks(gradient, kernel, padding)
+    rows, columns, channels, filters = kernel.shape
+    (t, u), (height, width) = strides, size or (0, 0)
+    # The pixels at `t i + a` are a convolution of stride 1 with every t-th row of the kernel, from
+    # row `a`. All `t u` of them are computed at once.
+    j, k = -(-rows // t), -(-columns // u)
+    padded = tf.pad(kernel, [[0, j * t - rows], [0, k * u - columns], [0, 0], [0, 0]])
+    phases = tf.transpose(tf.reshape(padded, [j, t, k, u, channels, filters]), [0, 2, 5, 1, 3, 4])[
+        ::-1, ::-1
+    ]
+    y = tf.nn.conv2d(
+        gradient,
+        tf.reshape(phases, [j, k, filters, t * u * channels]),
+        1,
+        [[0, 0], [j - 1, j - 1], [k - 1, k - 1], [0, 0]],
+    )
+    h, w = gradient.shape[1] + j - 1, gradient.shape[2] + k - 1
+    pixels = tf.transpose(tf.reshape(y, [-1, h, w, t, u, channels]), [0, 1, 3, 2, 4, 5])
+    x = tf.reshape(pixels, [-1, h * t, w * u, channels])
+    above = _zeros_before(gradient.shape[1], rows, t, height) if padding == "same" else 0
+    left = _zeros_before(gradient.shape[2], columns, u, width) if padding == "same" else 0
+    x = x[:, above : above + height, left : left + width]
+    # The last pixels may be read by no output.
+    return tf.pad(x, [[0, 0], [0, height - x.shape[1]], [0, width - x.shape[2]], [0, 0]])
+
+
+def _zeros_before(outputs: int, taps: int, stride: int, pixels: int) -> int:
+    """Return the zeros that "same" padding puts before the pixels along an axis."""
+    return max((outputs - 1) * stride + taps - pixels, 0) // 2
+
+
+def _overlap_add_in_blocks(gradient: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
+    """Apply the transpose of a convolution of stride 1.
+
+    The `s × s` pixels of a block become the channels of one output: a convolution of stride `s`
+    with the flipped kernel, shifted `s²` ways, and then `depth_to_space`.
     """
     rows, columns, channels, _ = kernel.shape
     s = 4 if channels == 1 else 2
@@ -158,7 +215,7 @@ def is_plain_convolution(layer: Any) -> bool:
     """Return whether a layer is a convolution that `overlap_add` can transpose."""
     return (
         type(layer) is keras.layers.Conv2D
-        and layer.strides == layer.dilation_rate == (1, 1)
+        and layer.dilation_rate == (1, 1)
         and layer.groups == 1
         and layer.padding in ("valid", "same")
         and layer.data_format == "channels_last"

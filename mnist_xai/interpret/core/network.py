@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -10,22 +9,18 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_xai.interpret.core.entry import (
-    Entry,
-    Preprocess,
-    check_preprocess,
-    named_preprocess,
-    traced_preprocess,
-)
-from mnist_xai.interpret.core.graph import Caller, functional_graph
+from mnist_xai.interpret.core.entry import Preprocess, entry_of
 from mnist_xai.interpret.core.inputs import Array, InputSpec, Score, Targets, check_score
-from mnist_xai.interpret.core.intake import Context, Intake, intake_of, tells_its_images
+from mnist_xai.interpret.core.intake import (
+    OtherInputs,
+    intake_of,
+    output_index,
+    tells_its_images,
+)
 from mnist_xai.interpret.core.memory import planned_batch
-from mnist_xai.interpret.core.own_function import OwnFunction
 from mnist_xai.interpret.core.parameters import check_counts
 from mnist_xai.interpret.core.passes import TARGETS, Pass, PassCache
-from mnist_xai.interpret.core.pixels import CONVENTIONS, OPEN, PixelRange, Pixels, pixel_range
-from mnist_xai.interpret.core.preprocessing import found_range
+from mnist_xai.interpret.core.pixels import PixelRange, Pixels
 from mnist_xai.interpret.core.progress import advance
 from mnist_xai.interpret.core.runner import Runner
 from mnist_xai.interpret.core.twin import Experiments
@@ -65,7 +60,7 @@ class Network:
             tell it: a callable, or a subclassed model or Sequential that has not been built.
         classes: Number of scores that a callable returns for an image; checked when given.
         context: The other inputs of a model with several, held fixed: a mapping by name or a
-            sequence in their order, each with one row for all images.
+            sequence in their order, each with one row for all images, or one for each.
         image_input: Name or position of the image among several inputs, where it is not the only
             one left.
 
@@ -74,6 +69,7 @@ class Network:
         runner: Runs the model inside compiled passes.
         passes: The compiled passes.
         experiments: Copies of the network for experiments that change weights.
+        context: Holds the model's other inputs fixed.
 
     Raises:
         TypeError: When `model` is neither a Keras model nor a callable, or an argument has
@@ -94,7 +90,7 @@ class Network:
         preprocess: Preprocess | None = None,
         image_shape: Sequence[int | None] | None = None,
         classes: int | None = None,
-        context: Context | None = None,
+        context: OtherInputs | None = None,
         image_input: str | int | None = None,
     ) -> None:
         if batch_size is not None:
@@ -103,13 +99,14 @@ class Network:
         self._takes = (image_shape, classes, context, image_input)
         intake = intake_of(
             model,
-            image_shape=image_shape,
+            image_shape=None if image_shape is None else tuple(image_shape),
             classes=classes,
             context=context,
             image_input=image_input,
         )
         self.model = intake.model
-        self._output = _output_index(intake, output)
+        self.context = intake.context
+        self._output = output_index(intake, output)
         self._preprocess = preprocess
         scores = intake.output_shape(self._output)
         if len(scores) != 2 or not scores[1]:
@@ -118,7 +115,7 @@ class Network:
                 f"{scores}. "
                 "Pool or flatten its output, or wrap it in a model that picks one"
             )
-        entry = _entry(intake, pixels, preprocess)
+        entry = entry_of(intake, pixels, preprocess)
         shape = intake.image_shape if entry.has_channels else (*intake.image_shape, 1)
         self.runner = Runner(intake, self._output, entry, shape)
         head, name = self.runner.head, intake.model.name
@@ -363,13 +360,20 @@ class Network:
             signature=(self.runner.image_spec, TARGETS, spec),
         )
         replaced = np.asarray(outputs, np.float32)
-        rows = self.chunks(len(points))
-        return np.concatenate([compiled(points[r], targets[r], replaced[r]) for r in rows])
+        found = []
+        for rows in self.image_chunks(len(points)):
+            with self.context.at(rows):
+                found.append(compiled(points[rows], targets[rows], replaced[rows]))
+        return np.concatenate(found)
 
     def chunks(self, count: int) -> list[slice]:
         """Return slices of `batch_size` rows that cover `count` rows."""
         size = self.batch_size
         return [slice(start, start + size) for start in range(0, count, size)]
+
+    def image_chunks(self, count: int) -> list[slice]:
+        """Return slices of images to pass at once, each inside `network.context.at(slice)`."""
+        return self.context.chunks(count, self.batch_size)
 
     def in_chunks(
         self,
@@ -390,8 +394,9 @@ class Network:
         signature = (self.runner.image_spec, TARGETS)[: len(arrays)]
         compiled = self.passes.get(build, *options, signature=signature)
         chunks = []
-        for rows in self.chunks(len(arrays[0])):
-            chunks.append(compiled(*(a[rows] for a in arrays)))
+        for rows in self.image_chunks(len(arrays[0])):
+            with self.context.at(rows):
+                chunks.append(compiled(*(a[rows] for a in arrays)))
             advance(len(arrays[0][rows]))
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *chunks)
 
@@ -465,45 +470,4 @@ def _network_of(
         classes=classes,
         context=context,
         image_input=image_input,
-    )
-
-
-def _entry(intake: Intake, pixels: Pixels | None, preprocess: Preprocess | None) -> Entry:
-    """Return the way of images into the model; find the range of its pixels if none is given."""
-    shape = intake.image_shape
-    has_channels = len(shape) == 3
-    sides = shape if has_channels else (*shape, 1)
-    traced = None
-    if preprocess is not None:
-        traced = traced_preprocess(named_preprocess(preprocess), sides)
-        check_preprocess(traced, sides, sides)
-    raw = Entry(CONVENTIONS["unit"], traced, has_channels)
-    if pixels is not None:
-        return replace(raw, pixels=pixel_range(pixels, sides[-1] or 1))
-
-    def run(images: tf.Tensor, caller: Caller) -> Any:
-        return intake.run(raw.run(images, {}, caller), {}, caller)
-
-    of_arrays = isinstance(intake.model, OwnFunction) and not intake.model.takes_tensors
-    found = OPEN if of_arrays else found_range(run, tuple(side or 32 for side in sides))
-    if found.origin == "open" and not tf.as_dtype(intake.dtype).is_floating:
-        found = replace(CONVENTIONS["bytes"], origin="found", reason="its input is of integers")
-    return replace(raw, pixels=found)
-
-
-def _output_index(intake: Intake, output: str | int | None) -> int:
-    """Return the index of an output, named by its layer, its key or its index."""
-    names, model = intake.output_names(), intake.model
-    if output is None and len(names) == 1:
-        return 0
-    if isinstance(output, int) and not isinstance(output, bool) and 0 <= output < len(names):
-        return output
-    made = functional_graph(model)._outputs_struct if functional_graph(model) else None
-    keys: list[Any] = sorted(made) if isinstance(made, dict) else []
-    for known in (keys, names):
-        if output in known:
-            return list(known).index(output)
-    raise ValueError(
-        f"output: expected one of {', '.join(map(str, keys or names))}, or an index from 0 to "
-        f"{len(names) - 1}; got {output!r}"
     )

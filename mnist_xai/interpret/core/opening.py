@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
-import ml_dtypes
 import numpy as np
 import tensorflow as tf
 
@@ -23,6 +22,7 @@ from mnist_xai.interpret.core.graph import (
     functional_graph,
     names_and_seeds_kept,
 )
+from mnist_xai.interpret.core.head import epsilon_of
 from mnist_xai.interpret.core.tracing import (
     CannotTraceError,
     Node,
@@ -239,8 +239,8 @@ def _check(layer: Any, opened: Opened, args: Any, kwargs: Any) -> None:
         args, kwargs = keras.tree.map_structure(values, (args, kwargs))
         expected = keras.tree.flatten(call_for_inference(layer, *args, **kwargs))
         found = keras.tree.flatten(opened.run(args, kwargs, call_for_inference))
-    epsilon = ml_dtypes.finfo(layer.compute_dtype).eps
-    limit = len(opened.trace.nodes) * (epsilon + 64 * ml_dtypes.finfo("float32").eps)
+    rounding = epsilon_of(layer.compute_dtype) + 64 * epsilon_of("float32")
+    limit = len(opened.trace.nodes) * rounding
     for a, b in zip(expected, found, strict=True):
         a, b = (np.asarray(tf.cast(t, tf.float32)) for t in (a, b))
         if a.shape != b.shape or not np.allclose(

@@ -56,7 +56,7 @@ class PassCache:
         """
         key = (build, *options)
         if key in self._passes:  # Without the lock, so as not to wait for another compilation.
-            return self._with_own_errors(self._passes[key])
+            return self._callable(self._passes[key])
         with self._lock:
             if key not in self._passes:
                 # jit_compile: XLA slows small convolutions down on a CPU.
@@ -71,9 +71,11 @@ class PassCache:
                 with compiling():
                     compiled.get_concrete_function()
                 self._passes[key] = compiled
-            return self._with_own_errors(self._passes[key])
+            return self._callable(self._passes[key])
 
-    def _with_own_errors(self, compiled: Pass) -> Pass:
-        """Return a pass that raises a user's function's errors as that function raised them."""
+    def _callable(self, compiled: Pass) -> Pass:
+        """Return a pass that checks the context, and raises the errors of a user's function."""
         model = self._network.model
-        return model.with_own_errors(compiled) if isinstance(model, OwnFunction) else compiled
+        if isinstance(model, OwnFunction):
+            compiled = model.with_own_errors(compiled)
+        return self._network.context.checking(compiled)

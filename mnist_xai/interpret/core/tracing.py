@@ -103,6 +103,8 @@ def trace(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
         return weights
 
     with _LOCK, tf.init_scope(), names_and_seeds_kept(), layers_kept(layer):
+        for one in sublayers(layer):  # Keras takes no symbolic losses, and they are for training.
+            vars(one)["add_loss"] = _ignore_loss
         try:
             # `tf.function` would refuse the variable of a Dropout that is made inside the call.
             function = tf.compat.v1.wrap_function(body, [])
@@ -114,6 +116,10 @@ def trace(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
     tensors = [x for x in keras.tree.flatten((args, kwargs)) if keras.utils.is_keras_tensor(x)]
     shapes = [tuple(t.shape) for t in function.outputs]
     return Trace(tensors, nodes, output, function, shapes)
+
+
+def _ignore_loss(_: Any) -> None:
+    """Stand in for `add_loss`."""
 
 
 class _Frame(keras.layers.Layer):

@@ -77,8 +77,8 @@ def explain(
         targets = network.inputs.check_targets(targets, count, score=score)
     bar = PassBar(count, method.passes(network), method.about.unit) if progress else None
     parts = []
-    for rows in network.chunks(count):
-        with heard_by(bar):
+    for rows in network.image_chunks(count):
+        with heard_by(bar), network.context.at(rows):
             wanted = None if targets is None else targets[rows]
             parts.append(_explain_chunk(network, method, points[rows], wanted, score))
         if bar:

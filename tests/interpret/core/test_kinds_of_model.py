@@ -10,7 +10,14 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from mnist_xai.interpret import LRP, DeepLIFT, Network, UnsupportedLayerError, explain
+from mnist_xai.interpret import (
+    LRP,
+    DeepLIFT,
+    Network,
+    UnsupportedLayerError,
+    explain,
+    feature_inversion,
+)
 from tests.interpret.core.own_models import (
     Nested,
     Raw,
@@ -391,10 +398,39 @@ def test_the_other_inputs_are_held_fixed(images, named, context, method):
 def test_several_inputs_without_context_are_refused_by_name():
     with pytest.raises(ValueError, match=r"inputs .*picture.*age.*context=\{name: value\}"):
         Network(with_age(True))
-    with pytest.raises(ValueError, match=r"for 'age' one row for all images, \(1, 2\)"):
-        Network(with_age(True), context={"age": np.zeros((4, 2))})
+    with pytest.raises(ValueError, match=r"for 'age' rows \(N, 2\); got \(4, 3\)"):
+        Network(with_age(True), context={"age": np.zeros((4, 3))})
     with pytest.raises(ValueError, match="expected inputs among .*; got sex"):
         Network(with_age(True), context={"sex": AGE})
+
+
+@pytest.mark.parametrize("method", [LRP(), "integrated_gradients", "occlusion", "lime", "scorecam"])
+def test_each_image_may_have_a_row_of_its_own(images, method):
+    model = with_age(True)
+    ages = np.random.default_rng(2).normal(size=(5, 2))
+    network = Network(model, context={"age": ages}, batch_size=2)
+    given = {"picture": images, "age": ages}
+    assert_equal_to_rounding(network.logits(images), model(given), network)
+    found = explain(network, images, TARGETS, method=method)
+    for i in range(5):
+        alone = Network(model, context={"age": ages[i : i + 1]})
+        expected = explain(alone, images[i : i + 1], TARGETS[i : i + 1], method=method)
+        assert_equal_to_rounding(found.maps[i : i + 1], expected.maps, alone)
+    assert_equal_to_rounding(
+        network.gradient(images, TARGETS)[1],
+        np.asarray(model(given))[np.arange(5), TARGETS],
+        model=alone,
+    )
+
+
+def test_another_number_of_images_than_rows_is_refused(images):
+    network = Network(with_age(True), context={"age": np.zeros((4, 2))})
+    with pytest.raises(
+        ValueError, match="images: expected 4, one for each row of the context; got 5"
+    ):
+        explain(network, images, TARGETS, method="gradient")
+    with pytest.raises(ValueError, match="context: has 4 rows.*make a Network for each image"):
+        feature_inversion(network, images[:4], "conv", steps=1)
 
 
 class TwoInputs(keras.Model):

@@ -29,6 +29,37 @@ def test_overlap_add_is_the_transpose_of_the_convolution(padding, rows, columns,
     np.testing.assert_allclose(overlap_add(gradient, kernel, padding), expected, rtol=0, atol=limit)
 
 
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(
+    ("rows", "columns", "strides"),
+    [
+        (7, 7, (2, 2)),
+        (3, 3, (2, 2)),
+        (4, 4, (4, 4)),
+        (3, 5, (3, 2)),
+        (1, 2, (2, 3)),
+        (2, 2, (5, 1)),
+    ],
+)
+@pytest.mark.parametrize("size", [(12, 12), (13, 15)])
+def test_overlap_add_is_the_transpose_of_a_convolution_with_strides(
+    padding, rows, columns, strides, size
+):
+    rng = np.random.default_rng(0)
+    kernel = tf.constant(rng.normal(size=(rows, columns, 3, 7)), tf.float32)
+    x = tf.constant(rng.random((2, *size, 3)), tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        # Keras's convolution, because TensorFlow's own takes equal strides only on a CPU.
+        h = keras.ops.conv(x, kernel, strides=strides, padding=padding)
+        gradient = tf.constant(rng.normal(size=h.shape), tf.float32)
+        value = tf.reduce_sum(h * gradient)
+    expected = tape.gradient(value, x).numpy()
+    limit = rows * columns * 7 * np.finfo(np.float32).eps * np.abs(expected).max()
+    found = overlap_add(gradient, kernel, padding, strides, size=size)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=limit)
+
+
 def conv(**options):
     return layers.Conv2D(4, 3, activation="tanh", **options)
 
@@ -52,7 +83,16 @@ def forked():
         (lambda: chain(conv(use_bias=False)), True),
         (lambda: keras.Sequential([keras.Input((12, 12, 1)), chain(conv())]), True),
         (lambda: chain(conv(), shape=(12, 12, 3)), True),
-        (lambda: chain(conv(strides=2)), False),
+        (lambda: chain(conv(strides=2)), True),
+        (lambda: chain(conv(strides=2, padding="same"), shape=(13, 12, 3)), True),
+        (lambda: chain(conv(strides=3), shape=(14, 12, 3)), True),
+        (lambda: chain(layers.ZeroPadding2D(((2, 1), (0, 3))), conv(strides=2)), True),
+        (
+            lambda: chain(
+                layers.Rescaling(2.0, 0.5), layers.ZeroPadding2D(1), conv(strides=2, padding="same")
+            ),
+            True,
+        ),
         (lambda: chain(conv(dilation_rate=2)), False),
         (lambda: chain(conv(padding="same", groups=2), shape=(12, 12, 2)), False),
         (lambda: chain(layers.DepthwiseConv2D(3)), False),

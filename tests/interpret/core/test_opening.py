@@ -207,6 +207,20 @@ def test_a_layer_on_tensors_of_several_kinds_and_structures_is_opened(images):
     )
 
 
+def test_a_layer_that_adds_a_loss_is_opened_and_still_adds_it(images):
+    class Penalised(layers.Layer):
+        def call(self, x):
+            self.add_loss(ops.mean(x))
+            return ops.relu(x)
+
+    layer = Penalised(name="penalised")
+    model = built(with_layer(layer), images)
+    calls, _ = opened(model, images)
+    assert "penalised/relu" in calls
+    model(images)
+    np.testing.assert_allclose(model.losses, [images.mean()], rtol=1e-5)
+
+
 @pytest.mark.parametrize("layer", [Patches(4), ClassToken()])
 def test_layers_that_reshape_with_the_batch_size_are_opened(images, layer):
     x = images if isinstance(layer, Patches) else images.reshape(7, -1, 12)

@@ -44,9 +44,9 @@ def count_images(network, monkeypatch):
     """Record the number of images of each run of the network."""
     sizes, run = [], network.runner.run
 
-    def counted(x, *caller):
+    def counted(x, *caller, **options):
         tf.py_function(lambda n: sizes.append(int(n)), [tf.shape(x)[0]], [])
-        return run(x, *caller)
+        return run(x, *caller, **options)
 
     monkeypatch.setattr(network.runner, "run", counted)
     return sizes

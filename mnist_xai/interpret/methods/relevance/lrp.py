@@ -36,6 +36,7 @@ from mnist_xai.interpret.methods.relevance.rules import (
 from mnist_xai.interpret.methods.relevance.unweighted import (
     Relevances,
     activation_rule,
+    arithmetic_rule,
     epsilon_unweighted,
     normalisation_rule,
     product_rule,
@@ -188,7 +189,7 @@ _UNWEIGHTED: dict[str, Callable[[Step, tf.Tensor], Relevances]] = {
     "rearrange": rearranged,
     "max": rearranged,
     "sum": epsilon_unweighted,
-    "scale": epsilon_unweighted,
+    "scale": arithmetic_rule,
     "resample": epsilon_unweighted,
     "normalise": normalisation_rule,
     "softmax": softmax_rule,

@@ -30,6 +30,15 @@ def epsilon_unweighted(step: Step, relevance: tf.Tensor) -> Relevances:
     return _contributions(step, quotient), absorbed
 
 
+def arithmetic_rule(step: Step, relevance: tf.Tensor) -> Relevances:
+    """Pass all relevance on where a constant multiplies; a constant that is added is a bias."""
+    multiplies = function_name(step.layer) in _MULTIPLYING
+    return (unchanged if multiplies else epsilon_unweighted)(step, relevance)
+
+
+_MULTIPLYING = {"multiply", "divide", "truedivide", "negative", "scaling"}
+
+
 def rearranged(step: Step, relevance: tf.Tensor) -> Relevances:
     """Give each number's relevance to the input that it comes from.
 
@@ -114,10 +123,10 @@ def softmax_rule(step: Step, relevance: tf.Tensor) -> Relevances:
     It is the Taylor expansion at `x` (Achtibat et al. 2024, proposition 3.1), whose constant
     absorbs the rest.
     """
-    quotient, by_stabiliser = _quotient(step, relevance)
+    # A weight that is zero but for rounding has no relevance to divide.
+    quotient = tf.math.divide_no_nan(relevance, tf.cast(step.output, tf.float32))
     (of_input,) = _contributions(step, quotient)
-    rest = sum_per_image(relevance) - sum_per_image(of_input) - by_stabiliser
-    return (of_input,), {"softmax": rest, "stabilisers": by_stabiliser}
+    return (of_input,), {"softmax": sum_per_image(relevance) - sum_per_image(of_input)}
 
 
 def _quotient(step: Step, relevance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
