@@ -94,7 +94,8 @@ def _unbuilt() -> Specimen:
         [layers.Conv2D(6, 3, activation="relu"), layers.GlobalAveragePooling2D(),
          layers.Dense(CLASSES, "softmax")]
     )  # fmt: skip
-    return Specimen(model, random_images(side=SIDE), logits_of(model))
+    needs = {"image_shape": (SIDE, SIDE, 3)}
+    return Specimen(model, random_images(side=SIDE), logits_of(model), needs=needs)
 
 
 def _two_inputs() -> Specimen:
@@ -103,11 +104,13 @@ def _two_inputs() -> Specimen:
     x = layers.Concatenate()([trunk(image), layers.Dense(4, "relu")(age)])
     model = keras.Model([image, age], _logits(x))
     images = random_images(side=SIDE)
-    facts = np.random.default_rng(1).random((len(images), 2), np.float32)
+    facts = np.random.default_rng(1).random((1, 2), np.float32)
     return Specimen(
         model,
         images,
-        lambda x: model([x, tf.constant(np.resize(facts, (len(x), 2)))], training=False),
+        lambda x: model(
+            [tf.convert_to_tensor(x), tf.repeat(facts, len(x), axis=0)], training=False
+        ),
         needs={"context": {"facts": facts}},
     )
 

@@ -4,7 +4,7 @@
 takes them, and `low` is what the model gets for black.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,8 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from tests.zoo.specimen import Range, Scores
-
-_SMOOTH_OPERATIONS = {"Elu", "Erf", "Erfc", "LeakyRelu", "Selu", "Sigmoid", "Softplus", "Tanh"}
 
 
 def target_scores(scores: Scores, images: Any, targets: np.ndarray) -> tf.Tensor:
@@ -116,41 +114,65 @@ def layer_named(model: keras.Model, name: str) -> keras.Layer | None:
     return found[0] if len(found) == 1 else None
 
 
-@tf.RegisterGradient("ZooGuided")
-def _guided(operation: tf.Operation, g: tf.Tensor) -> tf.Tensor:
-    return tf.where(operation.outputs[0] > 0, tf.nn.relu(g), 0.0)
-
-
-@tf.RegisterGradient("ZooDeconvnet")
-def _deconvnet(_: tf.Operation, g: tf.Tensor) -> tf.Tensor:
-    return tf.nn.relu(g)
-
-
 def rectified(
     scores: Scores, images: np.ndarray, targets: np.ndarray, rule: str
 ) -> np.ndarray | None:
-    """Return the gradient with TensorFlow's own gradient of ReLU replaced.
+    """Return the gradient with another rule at each activation, put into Keras's own functions.
 
     Args:
         scores: The scores.
         images: The images.
         targets: The classes.
-        rule: `"ZooGuided"` or `"ZooDeconvnet"`.
+        rule: `"guided_backprop"`, `g ↦ max(f'(z), 0) max(g, 0)`, or `"deconvnet"`, `max(g, 0)`.
 
     Returns:
-        `(N, H, W, C)`; None where the network has other activations than ReLU.
+        `(N, H, W, C)`; None where the network has no activation.
     """
-    kinds: set[str] = set()
+    with _rule_at_activations(rule) as met:
+        found = gradient(scores, images, targets)
+    return found if met else None
 
-    @tf.function(autograph=False, reduce_retracing=True)
-    def run(x: tf.Tensor) -> tf.Tensor:
-        graph = tf.compat.v1.get_default_graph()
-        with graph.gradient_override_map({"Relu": rule}):
-            s = target_scores(scores, x, targets)
-        kinds.update(operation.type for operation in graph.get_operations())
-        return tf.compat.v1.gradients(s, x)[0]
 
-    found = run(tf.constant(images, tf.float32))
-    if "Relu" not in kinds or kinds & (_SMOOTH_OPERATIONS | {"Relu6"}):
-        return None
-    return found.numpy()
+@contextmanager
+def _rule_at_activations(rule: str) -> Iterator[list[str]]:
+    """Replace the derivatives of Keras's activations, and list the ones that are called."""
+    met: list[str] = []
+    backend = keras.src.backend.nn
+    own = {name: getattr(backend, name) for name in _ACTIVATIONS}
+    inside = [False]  # An activation may call another one, which is no step of its own.
+
+    def replaced(name: str) -> Callable[..., tf.Tensor]:
+        def activation(x: Any, *args: Any, **kwargs: Any) -> tf.Tensor:
+            if inside[0]:
+                return own[name](x, *args, **kwargs)
+            met.append(name)
+            return _with_rule(lambda z: own[name](z, *args, **kwargs), x)
+
+        return activation
+
+    def _with_rule(function: Scores, x: Any) -> tf.Tensor:
+        @tf.custom_gradient
+        def run(z: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+            inside[0] = True
+            with tf.GradientTape() as tape:
+                tape.watch(z)
+                a = function(z)
+            inside[0] = False
+            slope = tf.ones_like(z) if rule == "deconvnet" else tape.gradient(a, z)
+            return a, lambda g: tf.nn.relu(slope) * tf.nn.relu(g)
+
+        return run(tf.convert_to_tensor(x))
+
+    for name in own:
+        setattr(backend, name, replaced(name))
+    try:
+        yield met
+    finally:
+        for name, function in own.items():
+            setattr(backend, name, function)
+
+
+_ACTIVATIONS = (
+    "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "sigmoid", "tanh",
+    "hard_sigmoid", "hard_silu",
+)  # fmt: skip

@@ -182,8 +182,8 @@ class Subject:
         if name == "gradcam":
             layer = references.layer_named(given.model, GradCAM().layer_name(network))
             return layer and references.gradcam(*start, layer), maps
-        if name in _RECTIFIERS:
-            return references.rectified(*start, _RECTIFIERS[name]), maps
+        if name in FAMILIES["rectified"]:
+            return references.rectified(*start, name), maps
         if name == "feature_ablation":
             return references.feature_ablation(*start, given.low, _CELLS), maps
         sums = maps.sum(axis=tuple(range(1, maps.ndim)), dtype=np.float64)
@@ -191,9 +191,6 @@ class Subject:
             scores = np.asarray(references.target_scores(*start))
             return scores, sums + sum(explanation.absorbed.values())
         return references.difference_from_black(*start, given.low), sums
-
-
-_RECTIFIERS = {"guided_backprop": "ZooGuided", "deconvnet": "ZooDeconvnet"}
 
 
 def try_family(subject: Subject, family: str) -> list[Finding]:
