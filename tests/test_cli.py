@@ -140,7 +140,7 @@ FIRST_OF_ITS_FAMILY = {mx.METHODS[name].about.family: name for name in reversed(
 
 @pytest.mark.parametrize("name", mx.METHODS)
 def test_explain_accepts_every_method_by_name(model, network, tmp_path, monkeypatch, name):
-    def shared(loaded):  # With the same weights, and compiled by other tests.
+    def shared(loaded, **_):  # With the same weights, and compiled by other tests.
         for ours, theirs in zip(network.model.get_weights(), loaded.get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
         return network

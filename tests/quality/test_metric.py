@@ -40,7 +40,7 @@ def test_relevance_is_the_sum_of_a_map_over_channels(network, images):
         ({"maps": np.zeros((5, 28, 28, 1), int)}, "maps: expected floats"),
         ({"masks": np.zeros((5, 28, 28))}, r"masks: expected booleans \(5, 28, 28\); got float64"),
         ({"targets": [1, 2]}, "targets: expected 5 integers"),
-        ({"score": "loss"}, "score: expected logit or probability"),
+        ({"score": "loss"}, "score: expected logit, probability or output"),
     ],
 )
 def test_errors_name_the_argument_of_a_batch(network, images, given, message):

@@ -56,7 +56,7 @@ def kind_of(call: Call, depends: Callable[[Any], bool]) -> Kind:
         kind = "resample"
     elif type(layer).__name__ in {"Maximum", "Minimum"} and sum(reads) == 1:
         kind = _elementwise_unless_broadcast(call)
-    elif type(layer).__module__.startswith("keras.src.ops"):
+    elif type(layer).__module__.startswith(_MODULES):
         kind = _kind_of_operation(type(layer).__name__, reads, call)
     else:
         kind = next((kind for kind, types in _LAYERS.items() if type(layer) in types), None)
@@ -118,6 +118,9 @@ def _kind_of_operation(name: str, reads: list[bool], call: Call) -> Kind | None:
         return "elementwise" if reads[:2] == [True, False] else None
     return _OPERATIONS.get(name)
 
+
+_MODULES = ("keras.src.ops", "keras.src.activations")
+"""Where operations are defined: `keras.ops`, and activations that are called as functions."""
 
 _ARITHMETIC = {"Add", "Subtract", "Multiply", "Negative"}
 """Layers and operations that change each number alone where only one input depends on the image."""
@@ -183,7 +186,7 @@ _REARRANGING = (
     "Unstack Vsplit Vstack"
 )
 _FUNCTIONS = (
-    "Abs Absolute Arctan Celu Clip Cos Elu Erf Exp Expm1 Gelu HardShrink HardSigmoid HardSilu "
+    "ReLU Abs Absolute Arctan Celu Clip Cos Elu Erf Exp Expm1 Gelu HardShrink HardSigmoid HardSilu "
     "HardTanh LeakyRelu Log Log1p LogSigmoid Reciprocal Relu Relu6 Rsqrt Selu Sigmoid Silu Sin "
     "SoftShrink Softplus Softsign SparsePlus SparseSigmoid Sqrt Square Squareplus Tanh TanhShrink "
     "Threshold"

@@ -94,7 +94,8 @@ _MAX_POOLING = (
 
 def is_relu(layer: Any) -> bool:
     """Return whether a layer ends in a plain ReLU."""
-    if isinstance(layer, keras.layers.ReLU):
+    # `keras.activations.relu` in a functional graph is an operation of its own.
+    if isinstance(layer, keras.layers.ReLU | keras.src.activations.activations.ReLU):
         plain = not layer.negative_slope and not layer.threshold
         return layer.max_value is None and plain
     fused = last_activation(layer) is keras.activations.relu

@@ -5,7 +5,7 @@ effects.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeGuard, runtime_checkable
 
 from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
@@ -146,6 +146,18 @@ class OnePass(Protocol):
         Returns:
             The maps, the absorbed parts of a conservative method, and the logits `(N, classes)`.
         """
+
+
+def runs_once(method: Method) -> TypeGuard[OnePass]:
+    """Return whether `explain_with_logits` makes the maps that calling the method makes.
+
+    A subclass that overrides `__call__` alone inherits an `explain_with_logits` that knows nothing
+    of it.
+    """
+    classes = type(method).__mro__
+    names = ("explain_with_logits", "__call__")
+    defined = [next((c for c in classes if name in vars(c)), object) for name in names]
+    return isinstance(method, OnePass) and issubclass(*defined)
 
 
 METHODS: Registry[Method] = Registry(

@@ -16,9 +16,9 @@ from mnist_xai.interpret.methods.base import (
     Complete,
     Conservative,
     Method,
-    OnePass,
     needs_range,
     pixel_power,
+    runs_once,
 )
 from mnist_xai.interpret.methods.explanation import Explanation
 
@@ -148,7 +148,7 @@ def _explain_chunk(
     head = network.runner.head
     absorbed: dict[str, Array] = {}
     # A predicted output is found by rules of its own.
-    if isinstance(method, OnePass) and not (targets is None and score == "output"):
+    if runs_once(method) and not (targets is None and score == "output"):
         wanted = np.full(len(images), PREDICTED) if targets is None else targets
         maps, absorbed, z = method.explain_with_logits(network, images, wanted, score=score)
         targets = _targets(network, z, targets, score)

@@ -265,3 +265,12 @@ def test_relevance_absorbed_by_padding_is_reported(small, pad):
     found = explain(model, small, TARGETS, method=LRP(first=Flat()))
     assert_complete_to_rounding(found, model)
     assert np.abs(found.absorbed["padding"]).min() > 0
+
+
+def test_a_relu_called_as_a_function_is_treated_as_a_layer(small):
+    called = model_of(lambda x: layers.MaxPooling2D()(keras.activations.relu(x)))
+    as_layer = model_of(lambda x: layers.MaxPooling2D()(layers.ReLU()(x)))
+    as_layer.set_weights(called.get_weights())
+    for method in ("lrp_epsilon", "deeplift_rescale", "guided_backprop", "gradient"):
+        maps = [explain(m, small, TARGETS, method=method).maps for m in (called, as_layer)]
+        assert_equal_to_rounding(*maps, called)

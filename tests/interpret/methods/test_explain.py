@@ -30,3 +30,12 @@ def test_former_names_still_work(network, images):
     assert mx.interpret.Accounted is mx.interpret.Conservative
     found = mx.explain(network, images, method="lrp_epsilon")
     assert found.lost is found.absorbed
+
+
+def test_a_method_that_overrides_its_call_is_called(network, images):
+    class Twice(mx.interpret.Gradient):
+        def __call__(self, network, images, targets, *, score="logit"):
+            return 2 * super().__call__(network, images, targets, score=score)
+
+    once = mx.explain(network, images, method="gradient").maps
+    np.testing.assert_array_equal(mx.explain(network, images, method=Twice()).maps, 2 * once)

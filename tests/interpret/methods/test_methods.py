@@ -376,7 +376,10 @@ def test_an_explanation_is_plotted_as_images_maps_and_a_colour_bar(network, imag
             lambda m, x: mx.explain(m, x, method="magic"),
             "method: expected one of gradient, .*; got 'magic'",
         ),
-        (lambda m, x: mx.explain(m, x, score="loss"), "score: expected logit or probability"),
+        (
+            lambda m, x: mx.explain(m, x, score="loss"),
+            "score: expected logit, prob",
+        ),
         (lambda m, x: mx.explain(m, x * 2), r"images: expected values in \[0, 1\]"),
         (lambda m, x: mx.explain(m, x, targets=[1]), "targets: expected 5 integers"),
         (lambda *_: IntegratedGradients(steps=0), "steps: expected at least 1; got 0"),

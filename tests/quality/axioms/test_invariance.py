@@ -279,9 +279,8 @@ def test_a_model_that_cannot_be_copied_is_named(pictures, metric):
 def test_a_rewritten_network_that_the_method_does_not_support_is_refused(network, images):
     box = mx.interpret.METHODS["lrp_z_box"]
     found = Symmetry()(ExplainedBatch.of(network, images, box))
-    assert set(found.refused.values()) == {
-        "mirror_mean: the box rule cannot treat this Average: it changes the range of the pixels"
-    }
+    (refusal,) = set(found.refused.values())
+    assert refusal.startswith("mirror_mean: the box rule cannot treat this Average: it adds up")
     assert not InputInvariance()(ExplainedBatch.of(network, images, LRP())).refused
 
 
