@@ -1,5 +1,6 @@
 """The findings of the zoo as a Markdown page: family of model × family of method."""
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -34,6 +35,23 @@ class Row:
     kind: str
     name: str
     findings: dict[str, list[Finding]] = field(default_factory=dict)
+
+    def as_json(self) -> str:
+        """Return the row on one line."""
+        cells = {
+            f: [(x.method, x.verdict.name, x.why) for x in v] for f, v in self.findings.items()
+        }
+        return json.dumps({"kind": self.kind, "name": self.name, "findings": cells})
+
+    @classmethod
+    def of_json(cls, line: str) -> "Row":
+        """Return the row of a line."""
+        stored = json.loads(line)
+        findings = {
+            family: [Finding(Verdict[verdict], method, why) for method, verdict, why in found]
+            for family, found in stored["findings"].items()
+        }
+        return cls(stored["kind"], stored["name"], findings)
 
     @property
     def all(self) -> list[Finding]:

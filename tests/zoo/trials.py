@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -128,7 +129,22 @@ class Subject:
         given = self.specimen
         targets = self.targets if given.score == "output" else None  # An output has no prediction.
         network = self.network(told=told)
+        if isinstance(method, GradCAM):
+            method = self._comparable(method, network)
         return mx.explain(network, given.images, targets, method=method, score=given.score)
+
+    def _comparable(self, method: GradCAM, network: mx.Network) -> GradCAM:
+        """Return Grad-CAM at its own layer, or at the last one that the owner can name.
+
+        Behind an operation in a `call`, the layer of the default has no name outside the package.
+        """
+        default = method.layer_name(network)
+        shapes = network.layer_shapes
+        spatial = [name for name in reversed(shapes) if len(shapes[name]) == 3]
+        for name in (default, *spatial):
+            if name in shapes and references.layer_named(self.specimen.model, name):
+                return method if name == default else GradCAM(name)
+        return method
 
     def _judge(
         self, name: str, explanation: Explanation, network: mx.Network
@@ -180,7 +196,8 @@ class Subject:
         if name == "integrated gradients":
             return references.integrated_gradients(*start, given.low, _STEPS), maps
         if name == "gradcam":
-            layer = references.layer_named(given.model, GradCAM().layer_name(network))
+            used: Any = explanation.method
+            layer = references.layer_named(given.model, used.layer_name(network))
             return layer and references.gradcam(*start, layer), maps
         if name in FAMILIES["rectified"]:
             return references.rectified(*start, name), maps
