@@ -173,7 +173,9 @@ def test_relevance_flows_through_a_custom_block_as_through_a_nested_model(images
     nested.layers[2].layers[-3].scale = [float(v) for v in 1 + block.scale.numpy()]
     assert_equal_to_rounding(outputs_of(nested, images), outputs_of(model, images), model)
     found, expected = (explain(m, images, TARGETS, method=method) for m in (model, nested))
-    assert_equal_to_rounding(found.maps, expected.maps, model)
+    # Relevance divides by sums that may be small, which magnifies their rounding.
+    limit = 4 * Network(model).runner.rounding * np.abs(expected.maps).max()
+    np.testing.assert_allclose(found.maps, expected.maps, rtol=0, atol=limit)
     assert np.abs(found.maps).max() > 0
 
 
