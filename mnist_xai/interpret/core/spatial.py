@@ -21,7 +21,8 @@ def last_spatial_layer(network: Network) -> str:
     spatial = _spatial_layers(network)
     if not spatial:
         raise UnsupportedLayerError(
-            f"{network.model.name}: none of its layers has outputs (N, h, w, channels)"
+            f"{network.model.name}: none of its layers has outputs (N, h, w, channels); use a method "
+            "of another family, such as 'integrated_gradients' or 'occlusion'"
         )
     return spatial[-1]
 
