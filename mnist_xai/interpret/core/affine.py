@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras import layers
 
 from mnist_xai.interpret.core.graph import Call
+from mnist_xai.interpret.core.layer_kinds import is_of_applications
 from mnist_xai.interpret.core.linear_stem import is_plain_convolution, overlap_add
 
 
@@ -76,7 +77,7 @@ def affine_parts(layer: Any) -> list[Affine]:
     for kind, parts in _PARTS.items():
         if type(layer) is kind:
             return parts(layer)
-    return []
+    return _layer_scale(layer) if is_of_applications(layer, "LayerScale") else []
 
 
 def affine_calls(
@@ -212,6 +213,10 @@ def _normalisation(layer: Any) -> list[Affine]:
     shape[layer.axis] = -1
     kernel, bias = tf.reshape(scale, shape), tf.reshape(shift, shape)
     return [Affine(tf.multiply, kernel, bias, diagonal=True)]
+
+
+def _layer_scale(layer: Any) -> list[Affine]:
+    return [Affine(tf.multiply, _tensor(layer.gamma), tf.zeros(()), diagonal=True)]
 
 
 def _rescaling(layer: Any) -> list[Affine]:

@@ -56,6 +56,8 @@ def kind_of(call: Call, depends: Callable[[Any], bool]) -> Kind:
         kind = "resample"
     elif type(layer).__name__ in {"Maximum", "Minimum"} and sum(reads) == 1:
         kind = _elementwise_unless_broadcast(call)
+    elif is_of_applications(layer, "CustomScaleLayer"):
+        kind = "sum"  # Of InceptionResNetV2: one input, plus the other one times a constant.
     elif type(layer).__module__.startswith(_MODULES):
         kind = _kind_of_operation(type(layer).__name__, reads, call)
     else:
@@ -82,6 +84,12 @@ class Operation:
     def __call__(self, *inputs: Any) -> Any:
         """Compute the output."""
         return self._function(*inputs)
+
+
+def is_of_applications(layer: Any, name: str) -> bool:
+    """Return whether a layer is of a type that `keras.applications` defines for its own models."""
+    module = type(layer).__module__
+    return type(layer).__name__ == name and module.startswith("keras.src.applications")
 
 
 def reads_shape_only(layer: Any) -> bool:

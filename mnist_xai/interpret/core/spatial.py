@@ -21,8 +21,8 @@ def last_spatial_layer(network: Network) -> str:
     spatial = _spatial_layers(network)
     if not spatial:
         raise UnsupportedLayerError(
-            f"{network.model.name}: none of its layers has outputs (N, h, w, channels); use a method "
-            "of another family, such as 'integrated_gradients' or 'occlusion'"
+            f"{network.model.name}: none of its layers has outputs (N, h, w, channels), or tokens "
+            "of a known grid of patches; use a method of another family"
         )
     return spatial[-1]
 
@@ -38,11 +38,11 @@ def last_layer_with_positions(network: Network) -> str:
         UnsupportedLayerError: If no layer has positions that the score depends on.
     """
     if network not in _FOUND:
-        spatial = last_spatial_layer(network)
-        names = network.layer_names
-        after = names[names.index(spatial) + 1 :]
+        names, spatial = network.layer_names, _spatial_layers(network)
+        after = names[names.index(spatial[-1]) + 1 :] if spatial else names
         has_tokens = any(len(network.layer_shapes[name]) == 2 for name in after)
-        _FOUND[network] = (_last_reached(network) if has_tokens else None) or spatial
+        found = _last_reached(network) if has_tokens else None
+        _FOUND[network] = found or last_spatial_layer(network)
     return _FOUND[network]
 
 
@@ -55,13 +55,20 @@ def _spatial_layers(network: Network) -> list[str]:
     return [name for name, shape in shapes if len(shape) == 3 and shape[0] * shape[1] > 1]
 
 
+def _has_grid(network: Network, name: str) -> bool:
+    try:
+        return token_grid(network, name) is not None
+    except ValueError:  # Also an `UnsupportedLayerError`.
+        return False
+
+
 def _last_reached(network: Network) -> str | None:
     """Return the last layer of a transformer whose patches the score depends on; None for others.
 
     Raises:
         UnsupportedLayerError: If the score depends on the patches of no layer.
     """
-    tokens = token_layers(network)
+    tokens = [name for name in token_layers(network) if _has_grid(network, name)]
     if not tokens:
         return None
     image = network.inputs.typical_shape

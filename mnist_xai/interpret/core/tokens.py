@@ -38,7 +38,8 @@ def token_grid(network: Network, layer: str) -> TokenGrid | None:
     """Return the grid of a layer's tokens; None for a layer with outputs `(N, h, w, channels)`.
 
     The grid is that of the last layer before it with outputs `(N, h, w, channels)`, such as the
-    patch embedding, that has as many places as there are tokens, or up to 16 fewer.
+    patch embedding, that has as many places as there are tokens, or up to 16 fewer. Without such a
+    layer it is found by changing rows and columns of an image's patches.
 
     Raises:
         ValueError: For a layer with outputs of another shape, or without a grid.
@@ -49,13 +50,16 @@ def token_grid(network: Network, layer: str) -> TokenGrid | None:
     if len(shape) == 3:
         return None
     sides = _sides_of_grid(network, layer) if len(shape) == 2 else None
-    if sides is None:
+    if sides:
+        return TokenGrid(*sides, _patches(network, shape[0], sides[0] * sides[1]))
+    found = _grid_of_changes(network, shape[0]) if len(shape) == 2 else None
+    if found is None:
         gives = ", ".join(map(str, ("N", *shape)))
         raise ValueError(
             "layer: expected one with outputs (N, h, w, channels), or with tokens (N, t, channels) "
             f"that come from a grid of patches; {layer!r} gives ({gives})"
         )
-    return TokenGrid(*sides, _patches(network, shape[0], sides[0] * sides[1]))
+    return found
 
 
 def _sides_of_grid(network: Network, layer: str) -> tuple[int, int] | None:
@@ -82,11 +86,7 @@ def _patches(network: Network, tokens: int, count: int) -> tuple[int, ...]:
     """Return the `count` of some tokens that depend on the image where they first occur."""
     if tokens == count:
         return tuple(range(count))
-    layer = next(
-        name
-        for name, shape in network.layer_shapes.items()
-        if len(shape) == 2 and shape[0] == tokens
-    )
+    layer = _first_with(network, tokens)
     shape = network.inputs.typical_shape
     noise = np.random.default_rng(0).random((2, *shape), np.float32)
     # One after the other: in one batch the last digits may depend on the row.
@@ -100,6 +100,41 @@ def _patches(network: Network, tokens: int, count: int) -> tuple[int, ...]:
             f"{layer}: it is not known which of its {tokens} tokens are the {count} patches"
         )
     return tuple(map(int, changing))
+
+
+def _first_with(network: Network, tokens: int) -> str:
+    """Return the first layer with a number of tokens."""
+    shapes = network.layer_shapes.items()
+    return next(name for name, shape in shapes if len(shape) == 2 and shape[0] == tokens)
+
+
+def _grid_of_changes(network: Network, tokens: int) -> TokenGrid | None:
+    """Return the grid of patches without overlap, found by changing the image; None without one.
+
+    A band of an image, as high as a patch or as wide, is changed at a time. The token of a patch
+    changes with one row and one column of patches, where it first occurs.
+    """
+    height, width, _ = shape = network.inputs.typical_shape
+    layer, image = _first_with(network, tokens), np.random.default_rng(0).random(shape, np.float32)
+    for count in range(tokens, max(tokens - _MOST_EXTRA, 2) - 1, -1):
+        rows = round((count * height / width) ** 0.5)
+        columns = count // max(rows, 1)
+        if rows * columns != count or height % rows or width % columns:
+            continue
+        bands = [image.copy() for _ in range(rows + columns + 1)]
+        for k, band in enumerate(bands[:-1]):
+            part = np.split(band, rows)[k] if k < rows else np.split(band, columns, 1)[k - rows]
+            part[...] = 1 - part
+        outputs = np.asarray(network.runner.run(tf.constant(np.stack(bands)))[0][layer].output)
+        least = 1e-4 * np.abs(outputs).max()
+        changes = (np.abs(outputs[:-1] - outputs[-1]) > least).any(axis=-1)
+        patches = np.flatnonzero(changes.any(axis=0))
+        by_row, by_column = changes[:rows, patches], changes[rows:, patches]
+        once = (by_row.sum(axis=0) == 1).all() and (by_column.sum(axis=0) == 1).all()
+        places = by_row.argmax(axis=0) * columns + by_column.argmax(axis=0)
+        if once and len(set(places)) == len(places) == count:
+            return TokenGrid(rows, columns, tuple(map(int, patches[np.argsort(places)])))
+    return None
 
 
 def reached_layers(network: Network, layers: list[str]) -> dict[str, Array]:
@@ -121,7 +156,7 @@ def reached_layers(network: Network, layers: list[str]) -> dict[str, Array]:
 
 
 def token_layers(network: Network) -> list[str]:
-    """Return the layers whose tokens make the residual stream: additions and normalisations."""
+    """Return the layers whose tokens may make a residual stream: additions and normalisations."""
     found: list[str] = []
 
     def call(name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -130,7 +165,7 @@ def token_layers(network: Network) -> list[str]:
         return layer(*args, **kwargs)
 
     network.runner.run(tf.zeros((1, *network.inputs.typical_shape)), call)
-    return [name for name in found if _sides_of_grid(network, name)]
+    return found
 
 
 _STREAM = {

@@ -19,6 +19,7 @@ from mnist_xai.interpret import (
     ScoreCAM,
 )
 from mnist_xai.interpret.core.spatial import last_layer_with_positions
+from mnist_xai.interpret.methods.cam.base import stretch
 from tests.rounding import assert_equal_to_rounding
 
 ALL = [GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, ScoreCAM, AblationCAM, EigenCAM]
@@ -124,6 +125,37 @@ def test_a_map_of_larger_patches_is_stretched_over_the_image():
     x = layers.LayerNormalization()(x)
     model = drawn(keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling1D()(x))))
     assert mx.explain(model, images(8), TARGETS, method="gradcam").maps.shape == (3, 8, 8, 1)
+
+
+class CutIntoPatches(layers.Layer):
+    """Patches as a layer of the user's own makes them, in any order of the tokens."""
+
+    def __init__(self, order, **more):
+        super().__init__(**more)
+        self.order = order
+
+    def call(self, x):
+        x = ops.reshape(x, (-1, SIDE, 2, SIDE, 2, 1))
+        x = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, SIDE * SIDE, 4))
+        return ops.take(x, np.array(self.order), axis=1)
+
+
+@pytest.mark.parametrize("cam", [GradCAM, HiResCAM])
+def test_the_grid_of_patches_is_found_by_changing_the_image(cam):
+    order = np.random.default_rng(4).permutation(SIDE * SIDE).tolist()
+    image = keras.Input((2 * SIDE, 2 * SIDE, 1))
+    x = CutIntoPatches(order, name="cut")(image)
+    x = layers.LayerNormalization(name="norm")(layers.Dense(WIDTH)(x))
+    model = drawn(keras.Model(image, layers.Dense(3)(layers.Flatten()(x))))
+    network = Network(model)
+    assert last_layer_with_positions(network) == "norm"
+    a, g, _ = network.layer_gradient(images(2 * SIDE), TARGETS, "norm")
+    a, g = (t[:, np.argsort(order)].reshape(3, SIDE, SIDE, WIDTH) for t in (a, g))
+    weights = g.mean(axis=(1, 2), keepdims=True) if cam is GradCAM else g
+    expected = (weights * a).sum(-1, keepdims=True)
+    expected = stretch(np.maximum(expected, 0) if cam is GradCAM else expected, (8, 8))
+    found = mx.explain(network, images(2 * SIDE), TARGETS, method=cam()).maps
+    assert_equal_to_rounding(found, expected, network)
 
 
 def test_layers_without_positions_are_refused():

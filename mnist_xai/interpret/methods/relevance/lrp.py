@@ -61,7 +61,8 @@ class LRP:
     leave it as it is; where `f(0)` is not zero, as at a sigmoid, it counts as a bias. The first
     layer with a kernel is explained as a function of pixels in [0, 1], whatever scaling,
     arithmetic with constants, padding and resizing come before it: maps do not depend on the units
-    in which a network reads its pixels.
+    in which a network reads its pixels. Black is their origin; while the range of the pixels is not
+    known, it is the image of zeros.
 
     In a product of two branches (a gate, squeeze and excitation, attention weights times values)
     each factor gets half. Layer, group, RMS and unit normalisation divide by a constant, and
