@@ -35,6 +35,8 @@ def main() -> int:
         for name, build in builds.items()
         if given.only.lower() in f"{kind}/{name}".lower()
     ]
+    if not rows:
+        parser.error(f"--only: expected a part of a kind's or model's name; got {given.only!r}")
     if given.save_to:
         kept = _kept(given.findings) | {(row.kind, row.name): row for row in rows}
         order = [(kind, name) for kind, builds in ALL.items() for name in builds]

@@ -77,7 +77,7 @@ class Finding:
 
 _WAY_OUT = re.compile(
     r"\b(pass|passes|use|give|choose|try|explain|say|set|name|call|build|rebuild|wrap|put|let|"
-    r"expected|needs)\b|[a-z_]+=",
+    r"expected|needs)\b|[a-z_]+=|methods need none",
 )
 
 
@@ -141,8 +141,9 @@ class Subject:
         default = method.layer_name(network)
         shapes = network.layer_shapes
         spatial = [name for name in reversed(shapes) if len(shapes[name]) == 3]
+        owned = self.specimen.inside or self.specimen.model
         for name in (default, *spatial):
-            if name in shapes and references.layer_named(self.specimen.model, name):
+            if name in shapes and references.layer_named(owned, name):
                 return method if name == default else GradCAM(name)
         return method
 
@@ -160,7 +161,8 @@ class Subject:
         if not np.isfinite(explanation.maps).all():
             return Verdict.WRONG, "NaN in the maps"
         expected, found = self._expected(name, explanation, network)
-        if expected is None or not np.abs(expected).max() > 0:
+        nothing = expected is None or not np.abs(expected).max() > 0
+        if nothing and not (name == "gradcam" and expected is not None and not found.any()):
             return Verdict.UNCHECKED, "the model gives nothing to compare with"
         size = None if expected.ndim > 1 else _magnitude(explanation, expected)
         if missed := _missed(found, expected, tolerance, size):
@@ -197,7 +199,7 @@ class Subject:
             return references.integrated_gradients(*start, given.low, _STEPS), maps
         if name == "gradcam":
             used: Any = explanation.method
-            layer = references.layer_named(given.model, used.layer_name(network))
+            layer = references.layer_named(given.inside or given.model, used.layer_name(network))
             return layer and references.gradcam(*start, layer), maps
         if name in FAMILIES["rectified"]:
             return references.rectified(*start, name), maps
