@@ -18,7 +18,8 @@ class Bottleneck(resnet.Bottleneck):
         self.conv1, self.bn1 = nn.Conv2d(inputs, width, 1, stride), norm(width)
         self.conv2, self.bn2 = nn.Conv2d(width, width, 3, padding=1), norm(width)
         self.conv3, self.bn3 = nn.Conv2d(width, 4 * width, 1), norm(4 * width)
-        self.relu = nn.ReLU()
+        # One each, because Captum takes no layer that is used twice. Zennit uses the first.
+        self.relu, self.relu2, self.relu3 = nn.ReLU(), nn.ReLU(), nn.ReLU()
         self.downsample = None
         if shortcut:
             projection = nn.Conv2d(inputs, 4 * width, 1, stride)
@@ -26,8 +27,8 @@ class Bottleneck(resnet.Bottleneck):
 
     def forward(self, x):
         y = self.relu(self.bn1(self.conv1(x)))
-        y = self.bn3(self.conv3(self.relu(self.bn2(self.conv2(y)))))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        y = self.bn3(self.conv3(self.relu2(self.bn2(self.conv2(y)))))
+        return self.relu3(y + (x if self.downsample is None else self.downsample(x)))
 
 
 def norm(width):

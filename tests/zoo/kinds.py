@@ -165,7 +165,10 @@ def _nested() -> Specimen:
 def _callable() -> Specimen:
     specimen = _nested()
     needs = {"image_shape": (SIDE, SIDE, 3), "classes": CLASSES}
-    return Specimen(lambda x: specimen.model(x), specimen.images, specimen.scores, needs=needs)
+    return Specimen(
+        lambda x: specimen.model(x), specimen.images, specimen.scores, needs=needs,
+        inside=specimen.model,
+    )  # fmt: skip
 
 
 def _callable_on_numpy() -> Specimen:

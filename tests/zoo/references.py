@@ -76,13 +76,19 @@ def feature_ablation(
 def gradcam(
     scores: Scores, images: np.ndarray, targets: np.ndarray, layer: keras.Layer
 ) -> np.ndarray:
-    """Return `ReLU(Σ_k mean(∂S_c/∂A_k) A_k)` of a layer, stretched over the image."""
+    """Return `ReLU(Σ_k mean(∂S_c/∂A_k) A_k)` of a layer, stretched over the image.
+
+    Tokens `(N, t, K)`, without a class token, are folded to a square.
+    """
     x = tf.constant(images, tf.float32)
     with tf.GradientTape() as tape, _recorded(layer) as outputs:
         tape.watch(x)
         s = target_scores(scores, x, targets)
     a = outputs[-1]
     slope = tf.cast(tape.gradient(s, a), tf.float32)
+    if len(a.shape) == 3:
+        side = round(a.shape[1] ** 0.5)
+        slope, a = (tf.reshape(x, (-1, side, side, x.shape[-1])) for x in (slope, a))
     weights = tf.reduce_mean(slope, axis=(1, 2), keepdims=True)
     found = tf.nn.relu(tf.reduce_sum(weights * tf.cast(a, tf.float32), -1, keepdims=True))
     stretched = tf.image.resize(found, images.shape[1:3]).numpy()
@@ -106,8 +112,10 @@ def _recorded(layer: keras.Layer) -> Iterator[list[tf.Tensor]]:
         object.__delattr__(layer, "call")
 
 
-def layer_named(model: keras.Model, name: str) -> keras.Layer | None:
+def layer_named(model: Any, name: str) -> keras.Layer | None:
     """Return the inner layer that the package calls `outer/inner` or `name:2`; None if unknown."""
+    if not isinstance(model, keras.Model):
+        return None
     last = name.split("/")[-1].split(":")[0]
     layers = model._flatten_layers(include_self=False, recursive=True)
     found = [layer for layer in layers if layer.name == last]

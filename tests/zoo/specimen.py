@@ -28,6 +28,7 @@ class Specimen:
         needs: Arguments of `Network` without which the question has no answer.
         pixels: What the owner says when the package asks for the range of the pixels.
         score: The score to explain.
+        inside: The Keras model that a function calls, to name its layers.
     """
 
     model: Any
@@ -38,6 +39,7 @@ class Specimen:
     needs: Mapping[str, Any] = field(default_factory=dict)
     pixels: Any = None
     score: str = "logit"
+    inside: keras.Model | None = None
 
 
 Build = Callable[[], Specimen]

@@ -1,5 +1,6 @@
 """The findings of the zoo as a Markdown page: family of model × family of method."""
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -34,6 +35,23 @@ class Row:
     kind: str
     name: str
     findings: dict[str, list[Finding]] = field(default_factory=dict)
+
+    def as_json(self) -> str:
+        """Return the row on one line."""
+        cells = {
+            f: [(x.method, x.verdict.name, x.why) for x in v] for f, v in self.findings.items()
+        }
+        return json.dumps({"kind": self.kind, "name": self.name, "findings": cells})
+
+    @classmethod
+    def of_json(cls, line: str) -> "Row":
+        """Return the row of a line."""
+        stored = json.loads(line)
+        findings = {
+            family: [Finding(Verdict[verdict], method, why) for method, verdict, why in found]
+            for family, found in stored["findings"].items()
+        }
+        return cls(stored["kind"], stored["name"], findings)
 
     @property
     def all(self) -> list[Finding]:
@@ -76,14 +94,19 @@ def _reasons(rows: list[Row]) -> list[str]:
     """Return one line for each reason of a refusal, with the models and methods it concerns."""
     by_reason: dict[str, list[str]] = {}
     for row in rows:
-        for finding in row.all:
-            if finding.verdict >= Verdict.REFUSED:
-                concerned = by_reason.setdefault(_plain(finding.why), [])
-                concerned.append(f"{row.name} ({finding.method})")
-    return [f"- {', '.join(dict.fromkeys(names))}: {reason}" for reason, names in by_reason.items()]
+        for reason in dict.fromkeys(_plain(f.why) for f in row.all if f.verdict >= Verdict.REFUSED):
+            methods = [f.method for f in row.all if f.verdict >= Verdict.REFUSED]
+            methods = [m for m in methods if m in _methods_with(row, reason)]
+            which = "every method" if len(methods) == len(row.all) else ", ".join(methods)
+            by_reason.setdefault(reason, []).append(f"{row.name} ({which})")
+    return [f"- {'; '.join(names)}:\n  `{reason}`" for reason, names in by_reason.items()]
+
+
+def _methods_with(row: Row, reason: str) -> set[str]:
+    return {f.method for f in row.all if f.why and _plain(f.why) == reason}
 
 
 def _plain(why: str) -> str:
-    """Return a message on one line, numbers in the names of layers removed."""
+    """Return a message on one line, without its type and numbers in the names of layers."""
     message = " ".join(why.split()).split(": ", 1)[-1]
-    return re.sub(r"_\d+\b", "", message).replace("|", "\\|").replace("*", "\\*")
+    return re.sub(r"(?<=[a-z])_\d+\b", "", message).replace("`", "'")

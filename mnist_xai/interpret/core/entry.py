@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from mnist_xai.interpret.core.graph import Call, Caller, functional_graph, run_graph
 from mnist_xai.interpret.core.intake import Intake
+from mnist_xai.interpret.core.layer_kinds import Operation
 from mnist_xai.interpret.core.own_function import OwnFunction
 from mnist_xai.interpret.core.pixels import CONVENTIONS, OPEN, PixelRange, Pixels, pixel_range
 from mnist_xai.interpret.core.preprocessing import found_range
@@ -59,7 +60,7 @@ class Entry:
         if self.preprocess is not None:
             steps.append(("preprocess", self.preprocess))
         if not self.has_channels:
-            steps.append(("(channel)", drop_channels))
+            steps.append(("(channel)", Operation("rearrange", drop_channels, "Squeeze")))
         return steps
 
 

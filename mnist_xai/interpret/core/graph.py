@@ -270,9 +270,9 @@ def copy_model(model: keras.Model, build: Callable[[keras.Model], Any]) -> keras
     try:
         with names_and_seeds_kept():
             if functional_graph(model):
-                copy = keras.models.clone_model(model)
+                copy = keras.models.clone_model(model, clone_function=_made_again)
             else:
-                copy = type(model).from_config(model.get_config())
+                copy = _made_again(model)
                 build(copy)
         _name_alike(copy, model)
         copy.set_weights(model.get_weights())
@@ -285,6 +285,18 @@ def copy_model(model: keras.Model, build: Callable[[keras.Model], Any]) -> keras
             f"cannot be copied: {error}"
         ) from error
     return copy
+
+
+def _made_again(layer: Any) -> Any:
+    """Return a layer or model of the same configuration, with weights of its own."""
+    try:
+        return type(layer).from_config(layer.get_config())
+    except TypeError:
+        # Keras adds `trainable` and `dtype`, which a user's __init__ need not take.
+        given = getattr(layer, "_auto_config", None)
+        if given is None:
+            raise
+        return type(layer)(**given.config)
 
 
 def _name_alike(copy: Any, model: Any) -> None:

@@ -1,8 +1,8 @@
 """Open subclassed models and custom layers: run their `call` as single calls that can be seen.
 
-Keras keeps no graph of what a `call` written in Python does. It is traced once on symbolic
-tensors (`tracing.py`), twice in fact, with batches of 3 and of 5 images: numbers that differ
-between the two traces are multiples of the batch size, and are computed when the graph runs. The
+Keras keeps no graph of what a `call` written in Python does. It is traced on symbolic tensors
+(`tracing.py`), for 97 images. If a multiple of 97 occurs, it is traced for 3 and for 5 images as
+well: numbers that differ are multiples of the batch size, and are computed when the graph runs. The
 graph is compared with the layer itself, and a layer that gives other outputs stays closed.
 """
 
@@ -23,6 +23,7 @@ from mnist_xai.interpret.core.graph import (
     names_and_seeds_kept,
 )
 from mnist_xai.interpret.core.head import epsilon_of
+from mnist_xai.interpret.core.own_function import OwnFunction
 from mnist_xai.interpret.core.tracing import (
     CannotTraceError,
     Node,
@@ -126,9 +127,11 @@ class Openings:
         """Raise UnsupportedLayerError if a call is one of a layer that stays closed."""
         for name, call in calls.items():
             if reason := self.reason(call.layer):
+                function = isinstance(call.layer, OwnFunction)
+                kind = "function" if function else type(call.layer).__name__
                 raise UnsupportedLayerError(
-                    f"{name}: a method that goes back layer by layer has to see what this "
-                    f"{type(call.layer).__name__} does, and cannot: {reason}. Write its call with "
+                    f"{name}: a method that goes back layer by layer has to see what this {kind} "
+                    f"does, and cannot: {reason}. Write {'it' if function else 'its call'} with "
                     "Keras layers and keras.ops, or use a gradient or perturbation method"
                 )
 
@@ -149,17 +152,16 @@ class Openings:
 
             return keras.tree.map_structure(symbol, (args, kwargs))
 
-        few, more = symbols(_FEW), symbols(_MORE)
-        key = id(layer), repr(keras.tree.map_structure(_described, few))
+        key = id(layer), repr(keras.tree.map_structure(_described, symbols(_FEW)))
         if key not in self._graphs:
-            opened = _generalised(trace(layer, *few), trace(layer, *more))
+            opened = _opened(lambda rows: trace(layer, *symbols(rows)))
             for rows in (1, 7):
                 _check(layer, opened, *symbols(rows))
             self._graphs[key] = opened
         return self._graphs[key]
 
 
-_FEW, _MORE = 3, 5
+_FEW, _MORE, _MANY = 3, 5, 97
 
 
 def _described(leaf: Any) -> Any:
@@ -175,6 +177,21 @@ def has_own_call(layer: Any) -> bool:
     call = type(layer).call
     module = getattr(getattr(call, "python_function", call), "__module__", "")
     return not module.startswith("keras.")
+
+
+def _opened(traced: Callable[[int], Trace]) -> Opened:
+    """Return a graph for any number of images, given the function that traces it for one."""
+    found = traced(_MANY)
+    if _shows(found, _MANY):  # Two traces more; weights with a row for each image are small.
+        return _generalised(traced(_FEW), traced(_MORE))
+    return Opened(found, frozenset())
+
+
+def _shows(found: Trace, rows: int) -> bool:
+    """Return whether a number in a trace may have come from the number of images."""
+    parts = [(node.args, node.kwargs, node.settings) for node in found.nodes]
+    numbers = [x for x in keras.tree.flatten((parts, found.weight_shapes)) if type(x) is int]
+    return any(x and x % rows == 0 for x in numbers)
 
 
 def _generalised(few: Trace, more: Trace) -> Opened:

@@ -102,7 +102,7 @@ def trace(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
         _Frame(layer, symbolic_call)(args, kwargs, training=False)
         return weights
 
-    with _LOCK, tf.init_scope(), names_and_seeds_kept(), layers_kept(layer):
+    with _LOCK, tf.init_scope(), names_and_seeds_kept(), layers_kept(layer), _weights_on_the_left():
         for one in sublayers(layer):  # Keras takes no symbolic losses, and they are for training.
             vars(one)["add_loss"] = _ignore_loss
         try:
@@ -116,6 +116,45 @@ def trace(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
     tensors = [x for x in keras.tree.flatten((args, kwargs)) if keras.utils.is_keras_tensor(x)]
     shapes = [tuple(t.shape) for t in function.outputs]
     return Trace(tensors, nodes, output, function, shapes)
+
+
+@contextmanager
+def _weights_on_the_left() -> Iterator[None]:
+    """Let `weight * x` call `keras.ops` inside the block, as `x * weight` does.
+
+    For a symbolic `x`, Keras's variables would call TensorFlow. Nothing else changes meanwhile.
+    """
+    kept = {name: getattr(keras.Variable, name) for name in _OPERATORS}
+
+    def operator(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+        def call(weight: Any, other: Any) -> Any:
+            if keras.utils.is_keras_tensor(other):
+                return _OPERATORS[name](weight, other)
+            return plain(weight, other)
+
+        return call
+
+    own = {name: vars(keras.Variable)[name] for name in kept if name in vars(keras.Variable)}
+    for name, plain in kept.items():
+        setattr(keras.Variable, name, operator(name, plain))
+    try:
+        yield
+    finally:
+        for name in kept:
+            if name in own:
+                setattr(keras.Variable, name, own[name])
+            else:
+                delattr(keras.Variable, name)
+
+
+_OPERATORS = {
+    "__add__": keras.ops.add,
+    "__sub__": keras.ops.subtract,
+    "__mul__": keras.ops.multiply,
+    "__truediv__": keras.ops.divide,
+    "__matmul__": keras.ops.matmul,
+    "__pow__": keras.ops.power,
+}
 
 
 def _ignore_loss(_: Any) -> None:

@@ -71,6 +71,12 @@ def _layers(network: Network) -> list[tuple[str, Any]]:
         # Weights of a Normalization layer are not trained: they are mean and variance of data.
         if not isinstance(layer, keras.layers.Normalization) and _own_weights(layer):
             found.setdefault(id(layer), (name, layer))
+    layers = [call.layer for call in calls.values()]
+    seen = {id(weight) for layer in layers for weight in getattr(layer, "weights", ())}
+    # A subclassed model may have weights of its own, which no layer of a call has. Last, since the
+    # layers inside are drawn again with it.
+    if any(id(weight) not in seen for weight in network.model.trainable_weights):
+        found[id(network.model)] = network.model.name, network.model
     return list(found.values())
 
 

@@ -8,7 +8,7 @@ from keras import layers
 
 import mnist_xai as mx
 from mnist_xai.interpret import METHODS, Occlusion, Patches
-from mnist_xai.interpret.core.defaults import by_size, fill_in
+from mnist_xai.interpret.core.defaults import by_size
 
 SIDES = (28, 32, 64, 224, 299)
 
@@ -86,4 +86,3 @@ def test_a_given_window_keeps_its_size_and_its_stride_follows():
 def test_an_image_is_large_by_its_shorter_side():
     assert by_size((64, 500, 3), 1, 2) == 1
     assert by_size((500, 65), 1, 2) == 2
-    assert fill_in(Occlusion(stride=1), patch=5, stride=2) == Occlusion(5, 1)

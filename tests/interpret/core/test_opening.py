@@ -207,6 +207,23 @@ def test_a_layer_on_tensors_of_several_kinds_and_structures_is_opened(images):
     )
 
 
+def test_a_weight_may_stand_before_the_image(images):
+    class Scale(layers.Layer):
+        def build(self, shape):
+            self.w = self.add_weight(shape=shape[1:], initializer="uniform")
+
+        def call(self, x):
+            return (self.w * x + (2 + self.w) * x) / 2 - (self.w - x) / (self.w + 1 + x)
+
+    before = dict(vars(keras.Variable))
+    model = built(with_layer(Scale(name="scale")), images)
+    calls, output = opened(model, images)
+    assert "scale/multiply" in calls
+    expected = model(images)
+    np.testing.assert_allclose(output, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    assert dict(vars(keras.Variable)) == before
+
+
 def test_a_layer_that_adds_a_loss_is_opened_and_still_adds_it(images):
     class Penalised(layers.Layer):
         def call(self, x):

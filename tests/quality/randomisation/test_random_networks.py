@@ -266,3 +266,23 @@ def test_a_model_that_cannot_be_copied_is_named():
     model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), Own(3)], name="homemade")
     with pytest.raises(ValueError, match="model: expected one that Keras can make again.*homemade"):
         _ = mx.Network(model).experiments.twin()
+
+
+def test_weights_of_a_subclassed_model_itself_are_randomised():
+    class Scaled(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.flat, self.out = keras.layers.Flatten(), keras.layers.Dense(3)
+            self.scale = self.add_weight(shape=(8, 8, 1), initializer="ones", name="scale")
+
+        def call(self, x):
+            return self.out(self.flat(self.scale * x))
+
+    model = Scaled()
+    model(np.zeros((1, 8, 8, 1), np.float32))
+    model.scale.assign(np.random.default_rng(0).random((8, 8, 1)))
+    network = mx.Network(model)
+    assert "dense" in network.layer_names[-1]
+    with fully_random(network, 0) as twin:
+        for old, new in zip(model.get_weights(), twin.model.get_weights(), strict=True):
+            assert not old.any() or np.abs(old - new).max() > 0

@@ -1,12 +1,11 @@
 """Occlusion: paint over one window of the image at a time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_xai.interpret.core.defaults import fill_in
 from mnist_xai.interpret.core.inputs import Array, Score, Targets
 from mnist_xai.interpret.core.network import Network
 from mnist_xai.interpret.core.parameters import Count, Hyperparameters, Pixel
@@ -54,8 +53,12 @@ class Occlusion(Hyperparameters):
 
     def sized(self, height: int, width: int) -> "Occlusion":
         """Return the method with the defaults for images of this size filled in."""
+        patch, stride = self._window(height, width)
+        return replace(self, patch=patch, stride=stride)
+
+    def _window(self, height: int, width: int) -> tuple[int, int]:
         patch = self.patch or max(4, min(height, width) // 7, self.stride or 0)
-        return fill_in(self, patch=patch, stride=max(1, patch // 2))
+        return patch, self.stride or max(1, patch // 2)
 
     def passes(self, network: Network) -> float:
         """Return the forward passes: one for each window, and one for the image."""
@@ -64,8 +67,8 @@ class Occlusion(Hyperparameters):
 
     def _spans(self, height: int, width: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return which rows and which columns each window covers, `(windows, side)` both."""
-        method = self.sized(height, width)
-        rows, columns = (_spans(side, method.patch, method.stride) for side in (height, width))
+        window = self._window(height, width)
+        rows, columns = (_spans(side, *window) for side in (height, width))
         return rows, columns
 
     def __call__(
