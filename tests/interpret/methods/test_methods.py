@@ -129,15 +129,9 @@ REFUSED: dict[tuple[str, str], str] = {
             ("softmax_layer", "has no activation"),
             ("softmax_activation", "has no activation"),
             ("softmax_operation", "has no activation"),
-            ("residual", r"depthwise_conv2d.* \(activation\): .* cannot treat this Activation"),
-            ("nested", r"backbone/shared:2 \(activation\): .* cannot treat this Activation"),
         )
     },
-    **{
-        (name, "attention_cnn"): "attention_pool: relevance propagation cannot treat this Dot"
-        for name, method in METHODS.items()
-        if isinstance(method, LRP)
-    },
+    ("deconvnet", "nested"): r"backbone/shared:2 \(activation\): .* cannot treat this Activation",
 }
 
 # Maps that are zero by definition: all channels of the layer are negative on average, and these
