@@ -64,7 +64,7 @@ def test_a_preprocess_that_loses_images_is_refused():
 
 @pytest.mark.parametrize(
     "function",
-    [lambda x: np.zeros(len(x)), lambda x: np.zeros((len(x), 3)), lambda x: np.zeros((1, 4))],
+    [lambda x: np.zeros(len(x)), lambda x: np.zeros((len(x), 3)), lambda _: np.zeros((1, 4))],
 )
 def test_a_function_that_returns_another_shape_is_refused(function):
     with pytest.raises(ValueError, match="model: expected"):
