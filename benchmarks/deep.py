@@ -10,6 +10,8 @@ all of them. Numbers are medians over the rounds:
 - first: seconds from the start of the process to the first map of one image, imports included;
 - steady: seconds an image after that, in batches of `--batch` images for the methods of few passes
   and of one image for the others;
+- processor: seconds of all cores together for the same, which other work of the machine hardly
+  changes;
 - peak: largest resident memory of the process in GiB.
 
 | contestant | what it is |
@@ -158,7 +160,8 @@ def summary(found: list[dict]) -> dict[str, Any]:
     if errors:
         return {"error": errors[0]}
     return {
-        key: statistics.median(one[key] for one in found) for key in ("first", "steady", "peak")
+        key: statistics.median(one[key] for one in found)
+        for key in ("first", "steady", "processor", "peak")
     }
 
 
@@ -183,6 +186,7 @@ def report(results: list[dict], options: argparse.Namespace) -> str:
     )
     parts = [
         ("Seconds an image, steady", "steady", 3),
+        ("Processor seconds an image, steady", "processor", 3),
         ("Seconds to the first map from a cold start", "first", 1),
         ("Peak memory of the process, GiB", "peak", 2),
     ]

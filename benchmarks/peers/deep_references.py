@@ -33,7 +33,7 @@ from zennit.types import Linear  # noqa: E402
 class Twin(nn.Module):
     """A Keras model of convolutions, poolings, additions and a dense layer, in PyTorch."""
 
-    def __init__(self, name, arrays):
+    def __init__(self, name, arrays, *, explicit_padding=True):
         super().__init__()
         self.calls, self.merged = [], []
         for given in json.loads(str(arrays[f"{name}/config"])):
@@ -46,8 +46,8 @@ class Twin(nn.Module):
             }
             module = MODULES[given["class_name"]](config, weights)
             before = getattr(self, inputs[0], None) if inputs else None
-            if isinstance(before, nn.ZeroPad2d) and isinstance(module, nn.Conv2d):
-                # Zennit's box rule takes the bounds of pixels for those of an explicit border.
+            padded = isinstance(before, nn.ZeroPad2d) and isinstance(module, nn.Conv2d)
+            if padded and not explicit_padding:
                 module.padding = before.padding[::2]
                 setattr(self, inputs[0], nn.Identity())
             setattr(self, layer, module)
@@ -163,8 +163,11 @@ def convolutional(name, arrays, dtype):
     yield "logits", logits
     one_hot = nn.functional.one_hot(c, logits.shape[1]).to(logits)
     for key, composite in COMPOSITES.items():
-        canonizers = [Merge(model.merged)] if model.merged else []
-        with Gradient(model, composite(canonizers)) as attributor:
+        # Zennit's box rule takes the bounds of pixels for those of an explicit border.
+        explicit = key != "epsilon_gamma_box"
+        twin = Twin(name, arrays, explicit_padding=explicit).to(dtype).eval()
+        canonizers = [Merge(twin.merged)] if twin.merged else []
+        with Gradient(twin, composite(canonizers)) as attributor:
             output, found = attributor(x.clone(), one_hot * logits)
         torch.testing.assert_close(output, logits)  # The merge must not change the logits.
         yield f"zennit_{key}", found

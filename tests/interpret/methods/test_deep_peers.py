@@ -28,11 +28,9 @@ TRANSFORMER = {
 # ResNet50 meets those methods that its additions and its depth could break.
 CASES = [
     *(("vgg16", key) for key in CONVOLUTIONAL),
-    *(
-        ("resnet50", f"zennit_{key}")
-        for key in ("z_plus", "epsilon_plus_flat", "epsilon_gamma_box")
-    ),
-    ("resnet50", "captum_deeplift"),
+    ("resnet50", "zennit_z_plus"),
+    ("resnet50", "zennit_epsilon_plus_flat"),
+    ("resnet50", "zennit_epsilon_gamma_box"),
     ("resnet50", "captum_guided_backprop"),
     *(("vit", key) for key in TRANSFORMER),
 ]

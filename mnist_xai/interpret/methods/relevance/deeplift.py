@@ -192,7 +192,8 @@ class DeepLIFT(ConstantBaseline, Hyperparameters):
         Raises:
             UnsupportedLayerError: For a layer without a rule.
         """
-        return self.explain_with_logits(network, images, targets, score=score)[0]
+        rule, baselines = _RULES[self.rule][0], self.baselines(images[:1])
+        return contributions(network, images, baselines, targets, score, rule)
 
     def explain_with_logits(
         self, network: Network, images: Array, targets: Targets, *, score: Score = "logit"
