@@ -40,7 +40,7 @@ def main() -> int:
     if given.save_to:
         kept = _kept(given.findings) | {(row.kind, row.name): row for row in rows}
         order = [(kind, name) for kind, builds in ALL.items() for name in builds]
-        given.save_to.write_text(page(kept[key] for key in order if key in kept))
+        given.save_to.write_text(page([kept[key] for key in order if key in kept], len(order)))
         given.findings.parent.mkdir(exist_ok=True)
         given.findings.write_text("".join(f"{row.as_json()}\n" for row in kept.values()))
     worst = max(finding.verdict for row in rows for finding in row.all)

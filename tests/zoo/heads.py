@@ -125,7 +125,7 @@ SPECIMENS: dict[str, Build] = {
         lambda x: ops.softmax(layers.Dense(CLASSES)(x)), _of_last_layer
     ),
     "Lambda with a softmax": lambda: specimen(
-        lambda x: layers.Lambda(lambda z: ops.softmax(z))(layers.Dense(CLASSES)(x)), _log_of
+        lambda x: layers.Lambda(lambda z: ops.softmax(z))(layers.Dense(CLASSES)(x)), _before_last
     ),
     "TFSMLayer with a softmax": lambda: specimen(_served, _log_of),
     "regression": lambda: specimen(layers.Dense(1), outputs_of, score="output"),

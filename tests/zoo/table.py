@@ -74,11 +74,14 @@ class Row:
         return _MARKS[worst]
 
 
-def page(rows: Iterable[Row]) -> str:
-    """Return the page."""
+def page(rows: Iterable[Row], models: int) -> str:
+    """Return the page for the rows of some, or all, of the `models` of the zoo."""
     rows = list(rows)
     kinds = dict.fromkeys(row.kind for row in rows)
-    return "\n".join([_HEAD, *(_section(k, [r for r in rows if r.kind == k]) for k in kinds)])
+    tried = f"{len(rows)} of {models} models were tried in the runs that this page is from.\n"
+    return "\n".join(
+        [_HEAD, tried, *(_section(k, [r for r in rows if r.kind == k]) for k in kinds)]
+    )
 
 
 def _section(kind: str, rows: list[Row]) -> str:

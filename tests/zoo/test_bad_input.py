@@ -64,10 +64,14 @@ def test_a_preprocess_that_loses_images_is_refused():
 
 @pytest.mark.parametrize(
     "function",
-    [lambda x: np.zeros(len(x)), lambda x: np.zeros((len(x), 3)), lambda _: np.zeros((1, 4))],
+    [
+        lambda x: np.zeros(len(x)),
+        lambda x: np.zeros((len(x), 3)),
+        lambda x: np.zeros_like(x)[:1, 0],
+    ],
 )
 def test_a_function_that_returns_another_shape_is_refused(function):
-    with pytest.raises(ValueError, match="model: expected"):
+    with pytest.raises(ValueError, match="expected numbers|classes: expected 3"):
         mx.explain(
             mx.Network(function, image_shape=(12, 12, 3), classes=4), IMAGES, method="occlusion"
         )
@@ -76,14 +80,14 @@ def test_a_function_that_returns_another_shape_is_refused(function):
 def test_a_network_that_answers_nan_is_refused_before_anything_is_explained():
     model = CONVENTIONS["[0, 1]"].model()
     model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
-    with pytest.raises(ValueError, match="NaN|finite"):
+    with pytest.raises(ValueError, match="expected finite outputs.*NaN"):
         mx.explain(model, IMAGES, method="gradient")
 
 
 def test_a_context_of_another_length_is_refused():
     given = KINDS["two inputs"]()
     for facts in (np.zeros((2, 2)), np.zeros((1, 3))):
-        with pytest.raises(ValueError, match="context: expected"):
+        with pytest.raises(ValueError, match="context: expected|one for each row of the context"):
             mx.explain(
                 mx.Network(given.model, context={"facts": facts}), given.images, method="gradient"
             )

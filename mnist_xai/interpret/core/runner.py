@@ -211,6 +211,11 @@ class Runner:
             pixels = tf.round(pixels)
             output = keras.tree.flatten(self.intake.run(pixels, {}))[self._output]
         given = keras.tree.flatten(self.intake.whole(pixels))[self._output]
+        if not np.isfinite(np.asarray(tf.cast(given, tf.float32))).all():
+            raise ValueError(
+                f"model: expected finite outputs; {self.model.name!r} gives NaN or infinite values "
+                "for images of noise. Check its weights, and pass pixels= if it takes another range"
+            )
         if not agree(given, output, self.rounding):
             raise ValueError(
                 f"model: expected one whose outputs are those of its layers, run one by one in "

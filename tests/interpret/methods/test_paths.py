@@ -338,13 +338,13 @@ def test_a_free_guided_path_moves_the_flattest_pixel_first(product):
 def test_a_guided_path_stays_within_max_dist_of_the_straight_path(product, monkeypatch):
     image = np.full((1, 2, 1, 1), 0.5, "f")
     seen = []
-    plain = mx.Network.gradient
+    plain = mx.Network.gradient_at
 
     def spy(self, images, targets, **options):
         seen.extend(np.asarray(images).reshape(-1, 2) / 0.5)
         return plain(self, images, targets, **options)
 
-    monkeypatch.setattr(mx.Network, "gradient", spy)
+    monkeypatch.setattr(mx.Network, "gradient_at", spy)
     maps_of(GuidedIntegratedGradients(10, 1, max_dist=0.2), product, image, [0])
     x, y = np.array(seen).T
     mean = (x + y) / 2
@@ -371,8 +371,7 @@ def test_a_guided_path_stays_within_max_dist_of_the_straight_path(product, monke
         (lambda: GuidedIntegratedGradients(baseline=-1), r"baseline: expected a pixel in \[0, 1\]"),
         (lambda: Background(np.zeros((28, 28, 1))), r"images: expected \(B, H, W, C\)"),
         (lambda: Background(np.zeros((0, 28, 28, 1))), r"images: expected \(B, H, W, C\)"),
-        (lambda: Background(np.full((1, 2, 2, 1), 1.5)), r"images: expected values in \[0, 1\]"),
-        (lambda: Background(np.full((1, 2, 2, 1), np.nan)), r"images: expected values in \[0, 1\]"),
+        (lambda: Background(np.full((1, 2, 2, 1), np.nan)), "images: expected finite values"),
     ],
 )
 def test_bad_hyper_parameters_are_refused(call, message):
@@ -405,3 +404,10 @@ def test_a_network_that_ends_in_a_global_maximum_is_explained(images):
     )
     maps = maps_of(IntegratedGradients(4), model, images)
     assert_close(maps.reshape(5, -1), expected)
+
+
+@pytest.mark.parametrize("method", [ExpectedGradients, mx.interpret.DeepSHAP])
+def test_a_background_outside_the_range_of_the_network_is_refused(network, images, method):
+    background = Background(np.full((1, 28, 28, 1), 1.5))
+    with pytest.raises(ValueError, match=r"background: images: expected values in \[0, 1\]"):
+        mx.explain(network, images, method=method(background))

@@ -254,16 +254,17 @@ def test_randomisation_starts_from_the_models_current_weights(images):
 
 
 class Own(layers.Layer):
-    def __init__(self, units):
+    def __init__(self, inner):
         super().__init__()
-        self.inner = layers.Dense(units)
+        self.inner = inner
 
     def call(self, x):
         return self.inner(x)
 
 
 def test_a_model_that_cannot_be_copied_is_named():
-    model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), Own(3)], name="homemade")
+    model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), Own(layers.Dense(3))],
+                             name="homemade")  # fmt: skip
     with pytest.raises(ValueError, match="model: expected one that Keras can make again.*homemade"):
         _ = mx.Network(model).experiments.twin()
 
