@@ -16,8 +16,6 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_xai.interpret.core.graph import (
-    Call,
-    UnsupportedLayerError,
     call_for_inference,
     functional_graph,
     names_and_seeds_kept,
@@ -123,17 +121,16 @@ class Openings:
         """Return why a layer stays closed; None for a layer that does not."""
         return self._closed.get(id(layer), (None, None))[1]
 
-    def check_open(self, calls: dict[str, Call]) -> None:
-        """Raise UnsupportedLayerError if a call is one of a layer that stays closed."""
-        for name, call in calls.items():
-            if reason := self.reason(call.layer):
-                function = isinstance(call.layer, OwnFunction)
-                kind = "function" if function else type(call.layer).__name__
-                raise UnsupportedLayerError(
-                    f"{name}: a method that goes back layer by layer has to see what this {kind} "
-                    f"does, and cannot: {reason}. Write {'it' if function else 'its call'} with "
-                    "Keras layers and keras.ops, or use a gradient or perturbation method"
-                )
+    def way_out(self, layer: Any) -> str:
+        """Return why a layer stays closed and what to do; empty for a layer that does not."""
+        reason = self.reason(layer)
+        if reason is None:
+            return ""
+        code = "it" if isinstance(layer, OwnFunction) else "its call"
+        return (
+            f"{reason}. Write {code} with Keras layers and keras.ops, or use a gradient or "
+            "perturbation method"
+        )
 
     def _open(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened:
         tensors = [x for x in keras.tree.flatten((args, kwargs)) if tf.is_tensor(x)]

@@ -45,6 +45,7 @@ class Step:
         norm: What it divides by, for the kind "normalise"; None for every other kind.
         reads: How often it reads its inputs; more than their number if it reads one twice.
         adds_constants: Whether some of the numbers that it rearranges are constants.
+        closed: Why code of the user's own cannot be seen, and what to do; empty for other steps.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Step:
     norm: Normalisation | None = None
     reads: int = 1
     adds_constants: bool = False
+    closed: str = ""
 
     @property
     def pixelwise(self) -> bool:
@@ -75,9 +77,8 @@ class Step:
     ) -> NoReturn:
         """Raise UnsupportedLayerError; the message names the layer and says what to do."""
         kind = self.layer.name if isinstance(self.layer, Operation) else type(self.layer).__name__
-        raise UnsupportedLayerError(
-            f"{self.name}: {method} cannot treat this {kind}: {why}; {instead}"
-        )
+        said = self.closed or f"{why}; {instead}"
+        raise UnsupportedLayerError(f"{self.name}: {method} cannot treat this {kind}: {said}")
 
 
 def vjp(
@@ -120,16 +121,17 @@ class StepGraph:
 
 
 def step_graph(network: Network, images: tf.Tensor) -> StepGraph:
-    """Run a network on images and return its steps.
-
-    Raises:
-        UnsupportedLayerError: For a layer or model whose own code cannot be opened.
-    """
+    """Run a network on images and return its steps."""
     split: dict[str, Call] = {}
     calls, output = network.runner.run(images, _splitting_caller(split), open_layers=True)
-    network.runner.openings.check_open(split)
+    way_out = network.runner.openings.way_out
+    steps = []
+    for step in _steps_of(without_identities(split), images):
+        closed = way_out(step.layer)
+        # A subclass of a known layer may do anything in a call of its own.
+        steps.append(replace(step, kind="other", closed=closed) if closed else step)
     return StepGraph(
-        _steps_of(without_identities(split), images),
+        steps,
         undo_activation(split, output)[0] if network.runner.head.undone else output,
         {name: call.output for name, call in calls.items()},
     )
