@@ -221,7 +221,7 @@ def project_feature_map(
 def _rectified_gradient(network: Network, method: _RectifiedBackprop, score: Score) -> Pass:
     def backwards(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         graph = step_graph(network, x)
-        if not any(map(_is_activation, graph.steps)):
+        if not any(step.closed or _is_activation(step) for step in graph.steps):
             raise UnsupportedLayerError(
                 f"{network.model.name}: has no activation, and without one "
                 f"{type(method).__name__} is the plain gradient; use 'gradient'"
